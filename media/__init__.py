@@ -1,0 +1,1 @@
+"""What can be logged besides numbers and text, one type per file."""

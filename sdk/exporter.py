@@ -1,0 +1,105 @@
+"""The contract of exporters: take a batch of events, answer what became of it.
+
+An exporter never sees two calls at once, may raise (it is caught, counted and tried again), and is asked again with the
+same batch after RETRY. Delivery, cursors and back-off live in `delivery.py`; an exporter only knows its destination.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from milepost.sdk.event import Event
+
+
+class ExportResult(msgspec.Struct, frozen=True):
+    """What became of one batch.
+
+    outcome:       "success": all taken. "retry": none taken, ask again later. "rejected": taken, except `count` rows that
+                   will never be.
+    count:         rows refused for good (outcome "rejected").
+    reason:        a short text, counted and shown by `milepost doctor`.
+    retry_after_s: the delay the back end named, in seconds; None lets the delivery choose.
+    """
+
+    outcome: Literal["success", "retry", "rejected"]
+    count: int = 0
+    reason: str = ""
+    retry_after_s: float | None = None
+
+    SUCCESS: ClassVar["ExportResult"]
+
+    @classmethod
+    def retry(cls, reason: str = "", after_s: float | None = None) -> "ExportResult":
+        """Nothing was taken; the same batch comes again, after `after_s` seconds when the back end named a delay."""
+        return cls("retry", reason=reason, retry_after_s=after_s)
+
+    @classmethod
+    def rejected(cls, count: int, reason: str) -> "ExportResult":
+        """`count` rows of the batch were refused for good, the others taken."""
+        return cls("rejected", count=count, reason=reason)
+
+
+ExportResult.SUCCESS = ExportResult("success")
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The run an exporter works for.
+
+    dir:      the run's directory.
+    primary:  True for the writer that speaks for the run (lowest rank, not a child process).
+    rank:     place in a distributed job, or None.
+    """
+
+    id: str
+    project: str
+    name: str
+    dir: Path
+    writer: str
+    attempt: int = 1
+    rank: int | None = None
+    primary: bool = True
+    resumed: bool = False
+    config: dict[str, Any] = {}
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """A destination. Besides the three methods it may have:
+
+    start(run: RunInfo, position: Mapping | None)   called once, before the first export, with what `position()` last gave
+    position() -> Mapping                           small JSON-able state stored durably with the cursor, so that after a
+                                                    crash the exporter can cut back to it and nothing is written twice
+    """
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Deliver the events, in order. Never called concurrently with itself."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Push out what the exporter itself holds; True when nothing is left."""
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Release what the exporter holds. No export follows."""
+
+
+class CallableExporter:
+    """A plain function as an exporter: called with the batch; an ExportResult, or None for success, comes back."""
+
+    def __init__(self, function: Callable[[Sequence[Event]], ExportResult | None]) -> None:
+        self._function = function
+        self.name = getattr(function, "__name__", "function").strip("<>")
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Call the function."""
+        return self._function(batch) or ExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Nothing to release."""
+
+
+Position = Mapping[str, Any]
