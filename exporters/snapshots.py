@@ -1,0 +1,149 @@
+"""summary.json and config.yaml: what holds for the whole run, each put in place as a whole, never half."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from milepost.exporters.jsonl import jsonable, row, strict_json
+from milepost.sdk.errors import Error
+from milepost.sdk.event import Event
+from milepost.sdk.metrics import AGGREGATES, Metrics, parse
+from milepost.sdk.summary import Summary, nest
+
+INTERVAL_S: Final = 5.0
+"""Shortest time between two writes of summary.json while the run goes on."""
+
+
+class SummaryFile:
+    """summary.json: put together from the rows while the run goes on, the run's own summary once it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._metrics = Metrics()
+        self._summary = Summary(self._metrics, _stored(path))
+        self._rows = 0
+        self._final: dict[str, Any] | None = None
+        self._behind = False
+        self._due = 0.0
+
+    def add_rows(self, rows: list[Event]) -> None:
+        """Note the rows' values. Where only the last one counts, only the last row of each set of names is looked at."""
+        by_names: dict[tuple[str, ...], Event] = {tuple(event.values): event for event in rows}
+        thrifty = not self._metrics and not any(None in event.values.values() for event in by_names.values())
+        last = rows[-1]
+        for event in by_names.values() if thrifty else rows:
+            self._rows += 1
+            self._summary.add_row(self._rows, row(event))
+        self._summary.add_row(self._rows, row(last))
+        self._behind = True
+
+    def take(self, event: Event) -> None:
+        """Note what another event changes. Raises OSError when the end of the run cannot be written."""
+        values = event.values
+        if event.kind == "summary":
+            for path in values.get("delete", ()):
+                self._summary.delete(path, self._rows)
+            for path, value in values.get("set", {}).items():
+                self._summary.set(path, value)
+            self._behind = True
+        elif event.kind == "metric":
+            self._define(values)
+        elif event.kind == "run.finish":
+            so_far = self._summary.collect()
+            clocks: dict[str, Any] = {
+                name: so_far[name] for name in ("_step", "_timestamp", "_runtime") if name in so_far
+            }
+            self._final = {**clocks, **values.get("summary", so_far)}
+            self._behind = True
+            self._write()
+
+    def write_when_due(self) -> None:
+        """Write when the file is behind and was not written for a while; the larger it is the longer that is."""
+        if self._behind and (started := time.monotonic()) >= self._due:
+            self.write()
+            finished = time.monotonic()
+            self._due = finished + max(INTERVAL_S, 50 * (finished - started))
+
+    def write(self) -> bool:
+        """Write when the file is behind; False when the disk refuses, and then it stays behind."""
+        try:
+            if self._behind:
+                self._write()
+        except OSError:
+            return False
+        return True
+
+    def _write(self) -> None:
+        values = self._summary.collect() if self._final is None else self._final
+        write_atomically(self._path, strict_json(nest(values), indent=2) + b"\n")
+        self._behind = False
+
+    def _define(self, said: dict[str, Any]) -> None:
+        summary = said.get("summary") or ()
+        with contextlib.suppress(Error):  # of a newer version: the run's own summary has it right in the end
+            metric = parse(said.get("name"), None, None, None, ",".join(summary), said.get("goal"))
+            self._metrics.define(metric, bool(said.get("overwrite")))
+
+
+class ConfigFile:
+    """config.yaml: the run's config, as it is now."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self._path = path
+        self._values = dict(config)
+        self._write()
+
+    def change(self, event: Event) -> None:
+        """Apply a config event and rewrite the file. Raises OSError."""
+        self._values.update(event.values.get("set", {}))
+        for name in event.values.get("deleted", ()):
+            self._values.pop(name, None)
+        self._write()
+
+    def _write(self) -> None:
+        write_atomically(self._path, yaml_text(self._values).encode())
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """The values as block YAML, names in their order. Takes any values and never raises."""
+    if not values:
+        return "{}\n"
+    import yaml  # 15 ms, so only for a run that has a config
+
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    plain = jsonable(values, nan_as_text=False)
+    return str(yaml.dump(plain, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put a whole new file in the place of the old one. Raises OSError, and then the old one stands."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """The summary an earlier life of the run left, flat; empty when there is none that can be read."""
+    try:
+        return dict(_leaves("", msgspec.json.decode(path.read_bytes(), type=dict[str, Any])))
+    except (OSError, ValueError):
+        return {}
+
+
+def _leaves(prefix: str, tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        inner = isinstance(value, dict) and value and "_type" not in value and not set(value) <= set(AGGREGATES)
+        if inner:
+            yield from _leaves(f"{prefix}{name}.", value)
+        else:
+            yield prefix + name, value
