@@ -20,6 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     run:             "project/run_id".
     writer:          16 hex digits, one per process start that writes a run.
     seq:             the event's number within its writer, without holes, over everything but parts; -1 before the journal.
+    nested:          names that stood for dicts before `flatten`, so that `merge` can tell a dict from a dotted name.
     trace_id, span_id:  hex, of the OpenTelemetry span that was active in the call; empty for none.
     """
 
@@ -32,6 +33,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     writer: str = ""
     seq: int = -1
+    nested: tuple[str, ...] = ()
     trace_id: str = ""
     span_id: str = ""
 

@@ -1,0 +1,94 @@
+"""Histogram: the bin counts of many numbers, small enough to stand in the row itself."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+MAX_BINS = 512
+
+
+class Histogram:
+    """Bin counts of one logged array.
+
+    sequence:     numbers of any shape; NaN and infinities are left out of the bins and counted in `nonfinite`.
+    np_histogram: ready `(counts, edges)`, shapes (n,) and (n + 1,), as `numpy.histogram` returns them; instead of sequence.
+    num_bins:     1 to 512 bins of equal width between the least and the greatest finite value; 64 by default.
+
+    Raises ValueError when counts and edges do not fit, when num_bins is out of range or nothing was given.
+    Row form: `{"_type": "histogram", "values": [n counts], "bins": [n + 1 edges]}`, with `"nonfinite": k` when k > 0.
+    """
+
+    def __init__(
+        self,
+        sequence: "ArrayLike | None" = None,
+        np_histogram: tuple[Sequence[Any], Sequence[Any]] | None = None,
+        num_bins: int = 64,
+    ) -> None:
+        self.nonfinite = 0
+        self.counts: list[int | float]
+        self.edges: list[float]
+        if np_histogram is not None:
+            self.counts, self.edges = _ready(np_histogram)
+        elif sequence is None:
+            raise ValueError("Histogram needs a sequence of numbers or np_histogram=(counts, edges); got neither")
+        elif not 1 <= num_bins <= MAX_BINS:
+            raise ValueError(f"Histogram num_bins={num_bins} is out of range; use 1 to {MAX_BINS}")
+        else:
+            self.counts, self.edges, self.nonfinite = _bin(sequence, num_bins)
+        if len(self.counts) > MAX_BINS:
+            raise ValueError(f"Histogram has {len(self.counts)} bins; at most {MAX_BINS} are kept: use fewer bins")
+
+    def as_value(self) -> dict[str, Any]:
+        """The mapping that stands in the row."""
+        value: dict[str, Any] = {"_type": "histogram", "values": self.counts, "bins": self.edges}
+        if self.nonfinite:
+            value["nonfinite"] = self.nonfinite
+        return value
+
+
+def _ready(np_histogram: Any) -> tuple[list[int | float], list[float]]:
+    """Counts and edges of a ready pair, checked."""
+    try:
+        counts, edges = np_histogram
+        counts = [c.item() if hasattr(c, "item") else c for c in counts]
+        edges = [float(edge) for edge in edges]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"np_histogram must be a pair (counts, edges) of number sequences: {error}") from None
+    if len(edges) != len(counts) + 1:
+        raise ValueError(
+            f"np_histogram has {len(counts)} counts and {len(edges)} edges; n counts need n + 1 edges, as numpy.histogram gives"
+        )
+    return counts, edges
+
+
+def _bin(sequence: Any, num_bins: int) -> tuple[list[int | float], list[float], int]:
+    """Counts, edges and the number of non-finite values left out."""
+    import numpy as np
+
+    array = np.asarray(sequence).ravel()
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"Histogram needs numbers; got an array of dtype {array.dtype}")
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    nonfinite = 0
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array)
+        if not finite.all():
+            nonfinite = int(array.size - np.count_nonzero(finite))
+            array = array[finite]
+    if array.size == 0 or array.dtype.kind != "f":
+        counts, edges = np.histogram(array, bins=num_bins)
+        return counts.tolist(), edges.astype(np.float64).tolist(), nonfinite
+    # Binned as fractions of the greatest magnitude, so that neither float16 nor values near 1e308 overflow a range.
+    wide = array.astype(np.float64)
+    low, high = float(wide.min()), float(wide.max())
+    scale = max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e300 else 1.0
+    if low == high and abs(low) > 1e15:
+        margin = abs(low) / scale * 1e-9
+        counts, edges = np.histogram(wide / scale, bins=num_bins, range=(low / scale - margin, high / scale + margin))
+    else:
+        counts, edges = np.histogram(wide / scale, bins=num_bins)
+    largest = float(np.finfo(np.float64).max)
+    return counts.tolist(), [min(max(float(edge) * scale, -largest), largest) for edge in edges], nonfinite

@@ -1,0 +1,61 @@
+"""Drain: the one thread of a process that moves rings into journals, at least every 100 ms, and makes them durable."""
+
+import contextlib
+import logging
+import threading
+from typing import Final
+
+from milepost.sdk.writer import Writer
+
+logger = logging.getLogger("milepost")
+
+INTERVAL_S: Final = 0.1
+
+
+class Drain:
+    """The thread and the writers it serves. Started with the first writer; a daemon, so it never holds up an exit."""
+
+    def __init__(self) -> None:
+        self._writers: list[Writer] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, writer: Writer) -> None:
+        """Serve a writer from now on."""
+        writer.wake = self._wake.set
+        with self._lock:
+            self._writers.append(writer)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="milepost-drain", daemon=True)
+                self._thread.start()
+
+    def remove(self, writer: Writer) -> None:
+        """Serve a writer no longer; the thread ends with the last one."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._writers.remove(writer)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(INTERVAL_S)
+            self._wake.clear()
+            with self._lock:
+                writers = list(self._writers)
+                if not writers:
+                    self._thread = None
+                    return
+            for writer in writers:
+                try:
+                    writer.drain(sync=True)
+                except Exception:  # whatever happens to one writer, the others are served and this one is tried again
+                    logger.exception("milepost: the drain of %s failed; it is tried again", writer.directory)
+
+
+drain = Drain()
+"""The process's own; replaced in a forked child, which has no such thread yet."""
+
+
+def reset_after_fork() -> None:
+    """In a forked child: start over with no thread and no writers."""
+    drain.__init__()  # type: ignore[misc]  # the same object, since other modules hold it

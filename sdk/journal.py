@@ -1,0 +1,218 @@
+"""Journal: the run's record on disk, append-only segment files written by one writer.
+
+    RUN_DIR/journal/WRITER/000000.mpj ...   64-byte header, the schemas in use, then frames
+    RUN_DIR/journal/WRITER/keys.mpj         every schema once more, so that no single damage makes rows unreadable
+
+The bytes are those of the ring, in the order of their numbers. A short write leaves a torn frame whose rest follows as soon
+as the disk takes it. Only the drain thread (or a caller that has no ring) writes here; nothing here is called by `log()` on
+the way of an ordinary row.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from milepost.sdk import frame
+
+SEGMENT_BYTES: Final = 8 * 2**20
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def segment_name(index: int) -> str:
+    """The file name of a segment."""
+    return f"{index:06d}.mpj"
+
+
+class Journal:
+    """The segment files of one writer, open for appending.
+
+    directory:   RUN_DIR/journal/WRITER, made if missing.
+    min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC.
+    max_bytes:   cap on the journal's own size, or None.
+    Raises OSError when the directory or the first segment cannot be made.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: str,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        min_free: int | None = None,
+        max_bytes: int | None = None,
+        schemas: Callable[[], Iterable[bytes]] = tuple,
+    ) -> None:
+        self.directory = directory
+        self._writer = writer
+        self._segment_bytes = segment_bytes
+        self._schemas = schemas
+        self._max_bytes = max_bytes
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory_fd = os.open(directory, _DIRECTORY)
+        found = os.fstatvfs(self._directory_fd)
+        self._min_free = min(100 * 2**20, found.f_blocks * found.f_frsize // 50) if min_free is None else min_free
+        self.index = -1
+        self.offset = 0
+        self.total = 0
+        """Bytes written over all segments."""
+        self._synced = 0
+        self._keys_written = 0
+        self._free_checked_at = -(2**30)
+        self._fd = -1
+        try:
+            self._rotate()
+        except BaseException:
+            os.close(self._directory_fd)
+            raise
+
+    def write(self, data: "bytes | memoryview[int]") -> int:
+        """Append; the number of bytes taken (all of them unless the disk stopped in between).
+
+        Raises OSError (ENOSPC also at the limits of its own) when nothing could be taken.
+        """
+        if self.offset >= self._segment_bytes:
+            self._rotate()
+        self._check_room(len(data))
+        done = 0
+        view = memoryview(data)
+        while done < len(view):
+            try:
+                count = os.write(self._fd, view[done:])
+            except OSError as error:
+                if error.errno == errno.EFBIG and self.offset > frame.SEGMENT_HEADER_SIZE:
+                    self._segment_bytes = min(self._segment_bytes, max(self.offset, 4096))
+                if done:
+                    break
+                raise
+            done += count
+            self.offset += count
+            self.total += count
+        return done
+
+    def sync(self) -> None:
+        """Make all that was written survive a power cut (fdatasync).
+
+        A failed sync is not tried again on the same file, where it would lie: what was not durable is copied into a new
+        segment first (readers drop the doubles by their numbers), and the error is raised.
+        """
+        if self.offset == self._synced:
+            return
+        upto = self.offset
+        try:
+            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+        except OSError:
+            self._copy_on(self._synced)
+            raise
+        self._synced = upto
+
+    def write_keys(self, schemas: list[bytes]) -> None:
+        """Put the second copy of schema frames that are new since the last call beside the segments."""
+        if self._keys_written >= len(schemas):
+            return
+        fd = os.open("keys.mpj", _APPEND, 0o644, dir_fd=self._directory_fd)
+        try:
+            os.write(fd, b"".join(schemas[self._keys_written :]))
+        finally:
+            os.close(fd)
+        self._keys_written = len(schemas)
+
+    def check_place(self) -> str | None:
+        """Notice that the directory was deleted or renamed; what was done about it, as a sentence, or None.
+
+        Renamed: writing goes on in it. Deleted: it is made again and the open segment is saved into it.
+        """
+        there = os.fstat(self._directory_fd)
+        if there.st_nlink == 0 or os.fstat(self._fd).st_nlink == 0:
+            self._restore()
+            return f"the run's directory {self.directory} was deleted; it was made again with what was still at hand"
+        try:
+            here = os.stat(self.directory)
+        except OSError:
+            here = None
+        if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            return f"the run's directory {self.directory} was moved; logging goes on in the moved one"
+        return None
+
+    def close(self) -> None:
+        """Close the files; nothing is written any more."""
+        for fd in (self._fd, self._directory_fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    forget = close
+
+    def _check_room(self, size: int) -> None:
+        """Raise ENOSPC before the journal takes what is not its own."""
+        if self._max_bytes is not None and self.total + size > self._max_bytes:
+            raise OSError(errno.ENOSPC, f"the journal has reached max_bytes={self._max_bytes}")
+        if self.total - self._free_checked_at >= 2**20 or self.total < self._free_checked_at or self._free_checked_at < 0:
+            found = os.fstatvfs(self._directory_fd)
+            if found.f_bavail * found.f_frsize < self._min_free + size:
+                raise OSError(errno.ENOSPC, f"less than min_free={self._min_free} bytes are left on the disk")
+            self._free_checked_at = self.total
+
+    def _rotate(self) -> None:
+        """Open the next segment and start it with its header and all schemas in use."""
+        index = self.index + 1
+        fd = os.open(segment_name(index), _APPEND | os.O_EXCL, 0o644, dir_fd=self._directory_fd)
+        start = frame.segment_header(self._writer, index) + b"".join(self._schemas())
+        try:
+            count = os.write(fd, start)
+            if count < len(start):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.unlink(segment_name(index), dir_fd=self._directory_fd)
+            raise
+        older, self._fd = self._fd, fd
+        if older >= 0:
+            with contextlib.suppress(OSError):  # the drain reports a failing disk when it syncs the segment that is open
+                os.fdatasync(older) if hasattr(os, "fdatasync") else os.fsync(older)
+            os.close(older)
+        with contextlib.suppress(OSError):  # some file systems cannot sync a directory
+            os.fsync(self._directory_fd)
+        self.index, self.offset, self._synced = index, count, 0
+        self.total += count
+
+    def _copy_on(self, since: int) -> None:
+        """Go on in a new segment that starts with the bytes of this one from `since` on."""
+        name = segment_name(self.index)
+        tail = b""
+        with contextlib.suppress(OSError):
+            fd = os.open(name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=self._directory_fd)
+            try:
+                tail = os.pread(fd, self.offset - since, since)
+            finally:
+                os.close(fd)
+        self._rotate()
+        if tail:
+            self.write(tail[frame.SEGMENT_HEADER_SIZE :] if since == 0 else tail)
+
+    def _restore(self) -> None:
+        """Make the deleted directory again and save the open segment, still readable through /proc, into it."""
+        saved = b""
+        with contextlib.suppress(OSError):
+            with open(f"/proc/self/fd/{self._fd}", "rb") as file:
+                saved = file.read()
+        self.close()
+        self._fd = -1
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._directory_fd = os.open(self.directory, _DIRECTORY)
+        self._keys_written = 0
+        self._rotate()
+        if len(saved) > frame.SEGMENT_HEADER_SIZE:
+            self.write(saved[frame.SEGMENT_HEADER_SIZE :])
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a plain file (not a link, pipe or directory)."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False

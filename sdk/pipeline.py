@@ -1,0 +1,106 @@
+"""Pipeline: the processors in order, as the loop it is.
+
+`Pipeline.run` is the definition of what `log()` does to an event. For the standard processors (flatten, merge, summarize)
+`fastpath.py` does the same in one pass over the values; a test holds the two equal.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from milepost.sdk.errors import ConfigurationError, Error
+from milepost.sdk.event import Event
+from milepost.sdk.processors.flatten import Flatten
+from milepost.sdk.processors.merge import Merge
+from milepost.sdk.processors.summarize import Summarize
+
+logger = logging.getLogger("milepost")
+
+Processor = Callable[[Event], Event | None]
+
+MAX_FAILURES = 10
+"""A processor that fails this often in a row is left out from then on."""
+
+
+class Pipeline:
+    """What happens to an event on the caller's thread, before the journal.
+
+    processors: callables, in order; one of them must be `Merge`. A processor that holds events back may have
+    `held() -> Event | None` (what it holds: written as a part, so that it survives a kill) and `flush() -> Event | None`.
+    """
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self.processors = list(processors)
+        merges = [processor for processor in self.processors if isinstance(processor, Merge)]
+        if len(merges) != 1:
+            raise ConfigurationError(
+                f"processors: {len(merges)} of them are merge, and there must be one: it puts the calls of one step together"
+            )
+        self.merge = merges[0]
+        names = [type(processor).__name__ for processor in self.processors]
+        if "Aggregate" in names and names.index("Aggregate") < names.index("Merge"):
+            raise ConfigurationError("processors: aggregate must stand after merge, since it counts whole rows; move it below merge")
+        self._failures: dict[int, int] = {}
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether this is flatten, merge, summarize as they come, which the fast path knows by heart."""
+        kinds = [type(processor) for processor in self.processors]
+        first = self.processors[0]
+        return kinds == [Flatten, Merge, Summarize] and isinstance(first, Flatten) and first.separator == "."
+
+    def run(self, event: Event) -> Event | None:
+        """Hand an event through all processors; None when one held or dropped it."""
+        return self._from(0, event)
+
+    def parts(self) -> Iterator[Event]:
+        """What processors hold right now."""
+        for processor in self.processors:
+            held = getattr(processor, "held", None)
+            part = held() if held is not None else None
+            if part is not None:
+                yield part
+
+    def flush(self) -> Iterator[Event]:
+        """Give out what processors hold, each through those that stand after it."""
+        for at, processor in enumerate(self.processors):
+            flush = getattr(processor, "flush", None)
+            event = flush() if flush is not None else None
+            if event is not None:
+                event = self._from(at + 1, event)
+                if event is not None:
+                    yield event
+
+    def _from(self, start: int, event: Event) -> Event | None:
+        for at in range(start, len(self.processors)):
+            result = self._apply(at, event)
+            if result is None:
+                return None
+            event = result
+        return event
+
+    def _apply(self, at: int, event: Event) -> Event | None:
+        """One processor, kept from harming the program: what fails is passed over, said once, and left out if it goes on."""
+        if self._failures.get(at, 0) >= MAX_FAILURES:
+            return event
+        processor = self.processors[at]
+        try:
+            result = processor(event)
+        except Error:
+            raise
+        except (Exception, SystemExit) as error:
+            self._failed(at, f"raised {type(error).__name__}: {error}")
+            return event
+        if result is not None and not isinstance(result, Event):
+            self._failed(at, f"returned {type(result).__name__}, not an Event or None")
+            return event
+        if at in self._failures:
+            del self._failures[at]
+        return result
+
+    def _failed(self, at: int, what: str) -> None:
+        count = self._failures[at] = self._failures.get(at, 0) + 1
+        name = getattr(self.processors[at], "__name__", type(self.processors[at]).__name__)
+        if count == 1:
+            logger.warning("milepost: processor %s %s; the event goes on without it", name, what)
+        elif count == MAX_FAILURES:
+            logger.warning("milepost: processor %s failed %d times in a row and is left out from now on", name, count)

@@ -1,0 +1,37 @@
+"""flatten: nested dicts become dotted names, `{"train": {"loss": 1}}` -> `{"train.loss": 1}`."""
+
+from typing import Any
+
+import msgspec
+
+from milepost.sdk.event import Event
+
+
+class Flatten:
+    """Joins the keys of nested dicts. A mapping that carries `_type` (media) is one value; an empty dict leaves no trace.
+
+    separator: text between the levels of a name, "." by default.
+    """
+
+    def __init__(self, separator: str = ".") -> None:
+        self.separator = separator
+
+    def __call__(self, event: Event) -> Event:
+        """The event with flat values, and in `nested` the names that stood for dicts."""
+        if event.kind != "row" or not any(type(value) is dict for value in event.values.values()):
+            return event
+        flat: dict[str, Any] = {}
+        nested: list[str] = []
+        flatten_into(flat, nested, event.values, "", self.separator)
+        return msgspec.structs.replace(event, values=flat, nested=tuple(nested))
+
+
+def flatten_into(flat: dict[str, Any], nested: list[str], values: dict[str, Any], prefix: str, separator: str) -> None:
+    """Add the leaves of a nested dict to `flat`, and the names of its inner dicts to `nested`."""
+    for key, value in values.items():
+        name = prefix + key
+        if type(value) is dict and "_type" not in value:
+            nested.append(name)
+            flatten_into(flat, nested, value, name + separator, separator)
+        else:
+            flat[name] = value

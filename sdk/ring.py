@@ -1,0 +1,196 @@
+"""Ring: shared memory that takes a row in about a microsecond and outlives the process that wrote it.
+
+A ring is a list of equal blocks, each a file in RAM (`/dev/shm/milepost-UID/WRITER-N.ring`) mapped into the program: one is
+written, drained ones are written again, and new ones are added up to a cap when the disk does not keep up. A store into a
+mapped file needs no system call and keeps the GIL; in RAM it never waits for a disk either. SIGKILL leaves the files behind:
+whoever finds them (the next init, a reader, `milepost sync`) reads the frames out, as `recovery.py` does.
+
+Blocks are allocated and touched when made, so that a full /dev/shm is an error here and never a SIGBUS in `log()`.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from milepost.sdk.errors import Error
+
+HEADER_SIZE: Final = 4096
+FORMAT: Final = 1
+_MAGIC: Final = b"MPRING\x00\x01"
+
+
+class RingUnavailable(Error):
+    """Shared memory is missing, too small or refused; the text says which. The writer then uses one write per row."""
+
+
+def shared_memory() -> Path:
+    """The directory for this user's rings. MILEPOST_SHM moves it (tests, odd machines)."""
+    root = Path(os.environ.get("MILEPOST_SHM", "/dev/shm"))  # noqa: S108 - the system's RAM file system
+    return root / f"milepost-{os.getuid()}"
+
+
+def make_directory() -> Path:
+    """The ring directory, made private to this user. Raises `RingUnavailable`."""
+    directory = shared_memory()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise RingUnavailable(f"{directory.parent} cannot hold rings: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RingUnavailable(f"{directory} belongs to somebody else or is no directory; remove it")
+    if found.st_mode & 0o077:
+        directory.chmod(0o700)
+    return directory
+
+
+class Block:
+    """One mapped file. `pos` is where the next frame goes; everything before it is whole frames."""
+
+    __slots__ = ("buffer", "drained", "fd", "path", "pos", "size")
+
+    def __init__(self, path: Path, size: int, header: dict[str, Any]) -> None:
+        self.path = path
+        self.size = size
+        self.pos = HEADER_SIZE
+        self.drained = HEADER_SIZE
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.posix_fallocate(self.fd, 0, size)
+            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+            self.buffer = mmap.mmap(self.fd, size, flags=flags)
+            encoded = msgspec.msgpack.encode(header)
+            self.buffer[: len(_MAGIC)] = _MAGIC
+            self.buffer[8:12] = len(encoded).to_bytes(4, "little")
+            self.buffer[12 : 12 + len(encoded)] = encoded
+        except BaseException:
+            os.close(self.fd)
+            path.unlink(missing_ok=True)
+            raise
+
+    @property
+    def free(self) -> int:
+        """Bytes that still fit."""
+        return self.size - self.pos
+
+    def reset(self) -> None:
+        """Write from the start again. Old frames stay until overwritten: their numbers tell that they are old."""
+        self.pos = self.drained = HEADER_SIZE
+
+    def forget(self) -> None:
+        """Give up the mapping without touching the file: in a forked child, the block belongs to the parent."""
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+    def close(self) -> None:
+        """Unmap and remove the file."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(BufferError):
+            self.buffer.close()
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+class Ring:
+    """The blocks of one writer.
+
+    block_bytes: size of one block. max_bytes: cap over all blocks; never more than an eighth of what is free.
+    Raises `RingUnavailable` when shared memory is missing or less than 32 MiB of it is free.
+    """
+
+    MIN_FREE: Final = 32 * 2**20
+
+    def __init__(self, writer: str, header: dict[str, Any], block_bytes: int = 2**20, max_bytes: int = 64 * 2**20) -> None:
+        self._directory = make_directory()
+        self._writer = writer
+        self._header = {"format": FORMAT, "writer": writer, "pid": os.getpid(), **header}
+        self._made = 0
+        free = self._free()
+        if free < self.MIN_FREE:
+            raise RingUnavailable(f"{self._directory.parent} has {free >> 20} MiB free; rings need 32 MiB")
+        self.block_bytes = block_bytes
+        self.max_bytes = max(2 * block_bytes, min(max_bytes, free // 8))
+        try:
+            self.active = self._make(block_bytes)
+            fcntl.flock(self.active.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.lock_block = self.active
+            self.spare: list[Block] = [self._make(block_bytes)]
+        except OSError as error:
+            raise RingUnavailable(f"{self._directory}: {error.strerror or error}") from None
+        self.full: list[Block] = []
+        """Blocks that wait for the drain, oldest first."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of all blocks."""
+        return [str(block.path) for block in (*self.full, self.active, *self.spare)]
+
+    @property
+    def bytes(self) -> int:
+        """Shared memory in use."""
+        return sum(block.size for block in (*self.full, self.active, *self.spare))
+
+    def turn(self, needed: int) -> bool:
+        """Make an active block with `needed` bytes free; False when the cap or the memory does not allow it."""
+        if self.spare and needed <= self.spare[-1].free:
+            block = self.spare.pop()
+        else:
+            size = max(self.block_bytes, needed + HEADER_SIZE)
+            if self.bytes + size > self.max_bytes or size > self._free() // 2:
+                return False
+            try:
+                block = self._make(size)
+            except OSError:
+                return False
+        self.full.append(self.active)
+        self.active = block
+        return True
+
+    def recycle(self, block: Block) -> None:
+        """Take a drained block back: kept as the spare one, else removed."""
+        if not self.spare and block.size == self.block_bytes or block is self.lock_block:
+            block.reset()
+            self.spare.append(block)
+        else:
+            block.close()
+
+    def close(self) -> None:
+        """Remove all files."""
+        for block in (*self.full, self.active, *self.spare):
+            if block is not self.lock_block:
+                block.close()
+        self.lock_block.close()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's descriptors (one of them is the parent's lock), touch nothing."""
+        for block in (*self.full, self.active, *self.spare):
+            block.forget()
+
+    def _make(self, size: int) -> Block:
+        size = -(-size // 4096) * 4096
+        path = self._directory / f"{self._writer}-{self._made}.ring"
+        self._made += 1
+        return Block(path, size, self._header)
+
+    def _free(self) -> int:
+        found = os.statvfs(self._directory)
+        return found.f_bavail * found.f_frsize
+
+
+def read_header(data: bytes | mmap.mmap) -> dict[str, Any] | None:
+    """What a ring file says of its writer (writer, run_dir, pid, ...), or None when it is no ring of this format."""
+    if len(data) < HEADER_SIZE or bytes(data[: len(_MAGIC)]) != _MAGIC:
+        return None
+    size = int.from_bytes(bytes(data[8:12]), "little")
+    try:
+        header = msgspec.msgpack.decode(bytes(data[12 : 12 + min(size, HEADER_SIZE - 12)]))
+    except msgspec.DecodeError:
+        return None
+    return header if isinstance(header, dict) else None

@@ -1,0 +1,139 @@
+"""The user's config of a run: hyperparameters, set once, read as attributes or items.
+
+Rules: SEMANTICS P10. Values become plain Python (tuples -> lists, numpy -> numbers); a value that was set changes only with
+`update(..., allow_val_change=True)`; what cannot be stored raises and leaves the config as it was.
+"""
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
+from pathlib import Path
+from typing import Any
+
+from milepost.sdk.errors import ConfigurationError, DataError
+from milepost.sdk.values import snapshot
+
+
+class ConfigError(ConfigurationError):
+    """A config value that is set already, or cannot be stored."""
+
+
+class RunConfig:
+    """`run.config`. Reading a missing name raises KeyError (item) or AttributeError (attribute)."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None, changed: Callable[[dict[str, Any]], None] | None = None) -> None:
+        object.__setattr__(self, "_values", clean(values or {}))
+        object.__setattr__(self, "_changed", changed)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):
+            raise AttributeError(key)
+        try:
+            return object.__getattribute__(self, "_values")[key]
+        except KeyError:
+            raise AttributeError(f"the run's config has no {key!r}; it has: {', '.join(self._values) or 'nothing yet'}") from None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._set({key: value}, allow_val_change=False)
+
+    __setattr__ = __setitem__
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self.as_dict().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Names and values."""
+        return self.as_dict().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A value, or the default."""
+        return self._values.get(key, default)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy as nested dicts."""
+        copied: dict[str, Any] = _copy(self._values)
+        return copied
+
+    def update(self, values: Any, allow_val_change: bool | None = None) -> None:
+        """Set several: a dict, an argparse Namespace (anything with `__dict__`), or the path of a YAML file."""
+        self._set(mapping(values), allow_val_change=bool(allow_val_change))
+
+    def setdefaults(self, values: Any) -> dict[str, Any]:
+        """Set only what is missing; the whole config."""
+        new = {key: value for key, value in mapping(values).items() if key not in self._values}
+        self._set(new, allow_val_change=False)
+        return self.as_dict()
+
+    def __repr__(self) -> str:
+        return f"RunConfig({self._values!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, RunConfig):
+            return bool(self._values == other._values)
+        return bool(self._values == other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def _set(self, values: Mapping[str, Any], *, allow_val_change: bool) -> None:
+        new = clean(values)
+        for key, value in new.items():
+            if not allow_val_change and key in self._values and self._values[key] != value:
+                raise ConfigError(
+                    f"config {key!r} is {self._values[key]!r} already and cannot become {value!r}; "
+                    f"use config.update({{{key!r}: ...}}, allow_val_change=True)"
+                )
+        self._values.update(new)
+        if self._changed is not None and new:
+            self._changed(new)
+
+
+def mapping(values: Any) -> Mapping[str, Any]:
+    """A config given as a dict, a Namespace, a dataclass instance, or the path of a YAML file."""
+    if isinstance(values, Mapping):
+        return values
+    if isinstance(values, (str, Path)):
+        return _yaml(Path(values))
+    if hasattr(values, "__dict__") and not isinstance(values, type):
+        return dict(vars(values))
+    raise DataError(f"config must be a dict, an argparse Namespace or the path of a YAML file, got {type(values).__name__}: {values!r}")
+
+
+def clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Config values as they are stored: nested dicts of plain values."""
+    try:
+        return snapshot(values)
+    except DataError as error:
+        raise DataError(f"config: {error}".replace("log() ", "").replace("Nothing of this call was stored.", "The config is unchanged.")) from None
+
+
+def _yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {path} is not YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"config file {path} must hold names and values, got {type(loaded).__name__}")
+    # wandb's own files hold {"lr": {"value": 0.1, "desc": ...}}
+    return {
+        str(key): value["value"] if isinstance(value, dict) and "value" in value and set(value) <= {"value", "desc"} else value
+        for key, value in loaded.items()
+        if key != "wandb_version"
+    }
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,180 @@
+"""The summary of a run: one value per name, last by default, aggregates where `define_metric` asked for them.
+
+Rules (SEMANTICS S1-S16 with the rulings above them): a row counts once it is committed; None never changes an entry; a
+value set by hand stays until it is set by hand again; NaN poisons min, max and mean; text and booleans have no aggregates.
+Rows cost nothing here until somebody looks: the fast path leaves each plan's last row, and `collect` puts them together.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+from milepost.sdk.metrics import Metric, Metrics
+
+
+class LastRow(Protocol):
+    """The last row of one set of keys, as a plan of the fast path leaves it."""
+
+    keys: tuple[str, ...]
+    last: list[Any] | None
+    """[seq, time_ns, runtime_us, step, value, ...] or None when no row came yet."""
+
+
+class Aggregate:
+    """Running min, max, mean, first and last of one name."""
+
+    __slots__ = ("count", "first", "last", "largest", "smallest", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.smallest: float | int = math.inf
+        self.largest: float | int = -math.inf
+        self.first: Any = None
+        self.last: Any = None
+
+    def add(self, value: Any) -> None:
+        """Take one logged value in."""
+        if value is None:
+            return
+        if self.first is None:
+            self.first = value
+        self.last = value
+        if type(value) is not float and type(value) is not int:
+            return
+        self.count += 1
+        self.total += value
+        if value != value:
+            self.smallest = self.largest = value
+        if value < self.smallest:
+            self.smallest = value
+        if value > self.largest:
+            self.largest = value
+
+    def result(self, metric: Metric) -> dict[str, Any]:
+        """The aggregates that a definition asks for; those without a number yet are left out."""
+        best = self.smallest if metric.goal != "maximize" else self.largest
+        have = {"first": self.first, "last": self.last, "copy": self.last}
+        if self.count:
+            have |= {"min": self.smallest, "max": self.largest, "mean": self.total / self.count, "best": best}
+        return {name: have[name] for name in metric.summary if have.get(name) is not None}
+
+
+class Summary:
+    """The live summary's state; flat names in, flat or nested values out. Not locked: the run calls it under its lock."""
+
+    def __init__(self, metrics: Metrics, base: Mapping[str, Any] | None = None) -> None:
+        self._metrics = metrics
+        self._entries: dict[str, tuple[int, Any]] = {path: (-1, value) for path, value in (base or {}).items()}
+        self._locked: dict[str, Any] = {}
+        self._deleted: dict[str, int] = {}
+        self._aggregates: dict[str, Aggregate] = {}
+        self.plans: list[LastRow] = []
+        """Filled by the fast path."""
+
+    def add_row(self, seq: int, values: Mapping[str, Any]) -> None:
+        """Take a committed row in."""
+        entries = self._entries
+        for path, value in values.items():
+            if value is not None:
+                entries[path] = (seq, value)
+        if self._aggregates or self._metrics:
+            for path, value in values.items():
+                aggregate = self.aggregate(path)
+                if aggregate is not None:
+                    aggregate.add(value)
+
+    def aggregate(self, path: str) -> Aggregate | None:
+        """The running aggregate of a name whose definition asks for one, else None."""
+        kept = self._aggregates.get(path)
+        if kept is None:
+            metric = self._metrics.find(path)
+            if metric is not None and metric.summary and set(metric.summary) - {"none", "copy"}:
+                kept = self._aggregates[path] = Aggregate()
+        return kept
+
+    def replay(self, paths: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Count the aggregates of these names anew from all rows so far (a definition that came after logging)."""
+        for path in paths:
+            self._aggregates.pop(path, None)
+        wanted = [(path, aggregate) for path in paths if (aggregate := self.aggregate(path)) is not None]
+        if wanted:
+            for row in rows:
+                for path, aggregate in wanted:
+                    aggregate.add(row.get(path))
+
+    def set(self, path: str, value: Any) -> None:
+        """Set by hand: `log` no longer changes this name."""
+        below = path + "."
+        for other in [other for other in self._locked if other.startswith(below) or path.startswith(other + ".")]:
+            del self._locked[other]
+        self._locked[path] = value
+        self._deleted.pop(path, None)
+
+    def delete(self, path: str, seq: int) -> None:
+        """Remove a name, or all below it; a later row brings an unlocked one back."""
+        below = path + "."
+        for other in [path, *self.collect()]:
+            if other == path or other.startswith(below):
+                self._deleted[other] = seq
+                self._locked.pop(other, None)
+                self._aggregates.pop(other, None)
+
+    def known(self) -> AbstractSet[str]:
+        """Every name that a row has brought."""
+        return set(self._entries).union(*(plan.keys for plan in self.plans if plan.last is not None))
+
+    def collect(self) -> dict[str, Any]:
+        """The summary as flat names and values; aggregates are mappings such as {"max": 3}."""
+        entries = dict(self._entries)
+        for plan in self.plans:
+            if plan.last is not None:
+                seq = plan.last[0]
+                for path, value in zip(plan.keys, plan.last[4:], strict=True):
+                    if value is not None and seq >= entries.get(path, (-2,))[0]:
+                        entries[path] = (seq, value)
+        out: dict[str, Any] = {}
+        for path, (seq, value) in entries.items():
+            if seq <= self._deleted.get(path, -2):
+                continue
+            metric = self._metrics.find(path) if self._metrics else None
+            if metric is None or not metric.summary or metric.summary == ("copy",):
+                out[path] = value
+            elif "none" not in metric.summary:
+                aggregate = self._aggregates.get(path)
+                result = aggregate.result(metric) if aggregate is not None else {}
+                if result:
+                    out[path] = result
+        for path, value in self._locked.items():
+            below = path + "."
+            for other in [other for other in out if other.startswith(below) or path.startswith(other + ".")]:
+                del out[other]
+            out[path] = value
+        return out
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as nested dicts. Where a name is both a value and the start of another, the longer stays dotted."""
+    out: dict[str, Any] = {}
+    for path in sorted(flat, key=lambda path: path.count(".")):
+        parts = path.split(".")
+        place = out
+        for at, part in enumerate(parts[:-1]):
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict) or ".".join(parts[: at + 1]) in flat:
+                place[".".join(parts[at:])] = flat[path]
+                break
+            place = inner
+        else:
+            place[parts[-1]] = flat[path]
+    return out
+
+
+def paths(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The leaves of a value set by hand: dicts without `_type` are walked, an empty one is a leaf."""
+    if isinstance(value, dict) and value and "_type" not in value:
+        for key, inner in value.items():
+            yield from paths(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value

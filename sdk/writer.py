@@ -1,0 +1,423 @@
+"""Writer: one process start that writes a run. It numbers events, frames them, and puts them where SIGKILL cannot reach.
+
+    append -> active block of the ring -> drain (a thread, every <= 100 ms) -> journal -> disk
+
+Without shared memory a row is one write to the journal; without a disk it waits in memory. What does not fit anywhere is
+dropped, newest first, counted, and stands in the journal as a gap as soon as there is room again. All methods but `drain`
+and `close` are called under the run's lock.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from milepost.sdk import frame
+from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, frame_seed, writer_seed
+from milepost.sdk.journal import Journal
+from milepost.sdk.ring import Block, Ring, RingUnavailable
+
+logger = logging.getLogger("milepost")
+
+MAX_SCHEMAS: Final = 1000
+MAX_SCHEMA_BYTES: Final = 256 * 1024
+_DRAIN_SLICE: Final = 256 * 1024
+
+PROMISES: Final = {
+    "ring": "SIGKILL loses nothing for which log() returned; death of the machine loses at most 100 ms",
+    "write": "SIGKILL loses nothing for which log() returned; death of the machine loses at most 100 ms (one write per row: "
+    "no shared memory here, so log() costs more)",
+    "memory": "nothing is safe yet: no disk could be written, rows wait in memory until one can",
+}
+
+
+class Writer:
+    """Numbers, frames and keeps the events of one process for one run.
+
+    run_dir: the run's directory. rank, attempt, parent: its place in the run (parent: the writer it was forked from).
+    use_ring=False writes each row to the journal.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        attempt: int = 1,
+        rank: int | None = None,
+        parent: str | None = None,
+        block_bytes: int = 2**20,
+        ring_bytes: int = 64 * 2**20,
+        use_ring: bool = True,
+        min_free: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.run_dir = run_dir
+        self.directory = run_dir / "journal" / self.id
+        self.attempt = attempt
+        self.rank = rank
+        self.parent = parent
+        self.seed = writer_seed(self.id)
+        self.seq = 0
+        """The number of the next event."""
+        self.rows = 0
+        """Rows logged, dropped ones included."""
+        self.dropped: dict[str, int] = {}
+        self.started_unix_nano = time.time_ns()
+        self.broken: str | None = None
+        """Why the journal takes nothing right now."""
+        self._parts = 0
+        self._schemas: dict[tuple[str, ...], int] = {}
+        self.schema_frames: list[bytes] = []
+        self._schema_bytes = 0
+        self._seed_part = frame_seed(self.seed, PART)
+        self._seed_event = frame_seed(self.seed, EVENT)
+        self._seed_inline = frame_seed(self.seed, ROW)
+        self._seed_traced = frame_seed(self.seed, TRACED)
+        self._gap: tuple[int, int, str] | None = None
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._backlog_cap = ring_bytes
+        self._journal_options: dict[str, Any] = {"min_free": min_free, "max_bytes": max_bytes}
+        self._drain_lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._checked_at = 0.0
+        self._lock_fd = -1
+        self.wake: Any = None
+        """Called when a block is full; set by the drain thread."""
+        self.journal: Journal | None = None
+        self._open_journal()
+        self.ring: Ring | None = None
+        if use_ring:
+            try:
+                self.ring = Ring(self.id, {"run_dir": str(run_dir.absolute())}, block_bytes=block_bytes, max_bytes=ring_bytes)
+            except RingUnavailable as error:
+                self.no_ring = str(error)
+        if self.ring is None:
+            self._lock_file()
+        self.block: Block | None = None if self.ring is None else self.ring.active
+        self._describe()
+
+    @property
+    def promise(self) -> str:
+        """"ring", "write" or "memory": which of `PROMISES` holds."""
+        if self.journal is None:
+            return "memory"
+        return "write" if self.ring is None else "ring"
+
+    # -- appending -------------------------------------------------------------------------------------------------------
+
+    def schema(self, keys: tuple[str, ...]) -> int:
+        """The id of a set of keys, announced to readers at first sight; 0 when there are too many to announce."""
+        known = self._schemas.get(keys)
+        if known is not None:
+            return known
+        if len(self._schemas) >= MAX_SCHEMAS or self._schema_bytes > MAX_SCHEMA_BYTES:
+            return INLINE
+        payload = frame.encode_payload(keys)
+        if self._schema_bytes + len(payload) > MAX_SCHEMA_BYTES and self._schemas:
+            return INLINE
+        number = len(self._schemas) + 1
+        data = frame.frame(SCHEMA, payload, frame_seed(self.seed, SCHEMA, number), number)
+        if not self.append(data):
+            return INLINE
+        self._schemas[keys] = number
+        self._schema_bytes += len(payload)
+        self.schema_frames.append(data)
+        return number
+
+    def row(self, values: Mapping[str, Any], step: int, time_ns: int, runtime_us: int, trace: tuple[bytes, bytes] | None) -> int:
+        """Append a committed row; its number."""
+        schema = self.schema(tuple(values))
+        head: list[Any] = [self.seq, time_ns, runtime_us, step]
+        kind = ROW
+        if trace is not None:
+            kind = TRACED
+            head += trace
+        if schema == INLINE:
+            head.append(values)
+            data = frame.frame(kind, frame.encode_payload(head), self._seed_inline if kind == ROW else self._seed_traced)
+        else:
+            head.extend(values.values())
+            data = frame.frame(kind, frame.encode_payload(head), frame_seed(self.seed, kind, schema), schema)
+        return self.numbered(data, is_row=True)
+
+    def part(self, values: Mapping[str, Any], step: int, time_ns: int, runtime_us: int) -> None:
+        """Append a call that is not committed yet; recovery commits it if the program dies first."""
+        payload = frame.encode_payload([self.seq, self._parts, time_ns, runtime_us, step, values])
+        self._parts += 1
+        if not self.append(frame.frame(PART, payload, self._seed_part)):
+            self.warn("part", "an uncommitted call found no room; it is in memory only until its row is committed")
+
+    def event(self, kind: str, values: Mapping[str, Any], step: int | None, time_ns: int, runtime_us: int) -> int:
+        """Append an event that is no row; its number."""
+        payload = frame.encode_payload([self.seq, time_ns, runtime_us, step, kind, values])
+        return self.numbered(frame.frame(EVENT, payload, self._seed_event), is_row=False)
+
+    def numbered(self, data: bytes, *, is_row: bool) -> int:
+        """Append a frame that holds the next number, or count it as dropped."""
+        if self._gap is not None:
+            self._write_gap()
+        seq = self.seq
+        if self._gap is None and self.append(data):
+            self.seq = seq + 1
+        else:
+            reason = self._gap[2] if self._gap is not None else self.full_reason()
+            self._gap = (self._gap[0] if self._gap is not None else seq, seq, reason)
+            self.seq = seq + 1
+            if is_row:
+                self.dropped[reason] = self.dropped.get(reason, 0) + 1
+            self.warn("dropped", f"rows are being dropped ({reason}): {self.broken or 'the journal cannot keep up'}; they are counted, "
+                      "and logging resumes by itself")
+        if is_row:
+            self.rows += 1
+        return seq
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether dropped rows still wait to be written down as a gap."""
+        return self._gap is not None
+
+    def full_reason(self) -> str:
+        """The reason under which a row that fits nowhere is counted."""
+        return "disk_full" if self.broken else "memory_full"
+
+    def append(self, data: bytes) -> bool:
+        """Put whole frames where they survive the process; False when there is no room."""
+        block = self.block
+        if block is not None:
+            end = block.pos + len(data)
+            if end <= block.size:
+                block.buffer[block.pos : end] = data
+                block.pos = end
+                return True
+            return self._turn(data)
+        return self._write_through(data)
+
+    def _turn(self, data: bytes) -> bool:
+        """The active block is full: go on in the next."""
+        assert self.ring is not None
+        if self.ring.turn(len(data)):
+            block = self.block = self.ring.active
+            end = block.pos + len(data)
+            block.buffer[block.pos : end] = data
+            block.pos = end
+            if self.wake is not None:
+                self.wake()
+            return True
+        if len(data) > self.ring.max_bytes // 4 and self.journal is not None and not self.broken:
+            return self._write_large(data)
+        return False
+
+    def _write_large(self, data: bytes) -> bool:
+        """A row larger than the ring may hold goes to the journal at once, after what stands before it."""
+        self.drain()
+        with self._drain_lock:
+            return self._write(data)
+
+    def _write_through(self, data: bytes) -> bool:
+        """No ring: one write per row, or into memory while the journal takes nothing."""
+        if not self._backlog and self.journal is not None and self._drain_lock.acquire(timeout=0.5):
+            try:
+                if not self._backlog and self._write(data):
+                    return True
+            finally:
+                self._drain_lock.release()
+        if self._backlog_bytes + len(data) > self._backlog_cap:
+            return False
+        self._backlog.append(data)
+        self._backlog_bytes += len(data)
+        return True
+
+    def _write(self, data: bytes) -> bool:
+        """Write frames whole, the rest of a short write into the backlog; False when nothing was taken."""
+        assert self.journal is not None
+        try:
+            done = self.journal.write(data)
+        except OSError as error:
+            self._failed(error)
+            return False
+        if done < len(data):
+            self._backlog.appendleft(data[done:])
+            self._backlog_bytes += len(data) - done
+        return True
+
+    def _write_gap(self) -> None:
+        """Write down the rows that were dropped, now that there may be room."""
+        assert self._gap is not None
+        first, last, reason = self._gap
+        payload = frame.encode_payload([first, last, time.time_ns(), reason])
+        if self.append(frame.frame(GAP, payload, frame_seed(self.seed, GAP))):
+            self._gap = None
+            self._warned.discard("dropped")
+
+    # -- draining --------------------------------------------------------------------------------------------------------
+
+    def drain(self, *, sync: bool = False) -> bool:
+        """Move what the ring holds into the journal; True when all of it is there. Called by the drain thread and by flush."""
+        with self._drain_lock:
+            if self.journal is None:
+                self._open_journal()
+                if self.journal is None:
+                    return False
+                self._warned.discard("journal")
+            self._check_place()
+            try:
+                self.journal.write_keys(self.schema_frames)
+                done = self._drain_backlog() and self._drain_ring()
+                if sync:
+                    self.journal.sync()
+            except OSError as error:
+                self._failed(error)
+                return False
+            if done and self.broken is not None:
+                self.broken = None
+                self._warned.discard("journal")
+                logger.warning("milepost: %s can be written again; logging goes on", self.directory)
+            return done
+
+    def _drain_backlog(self) -> bool:
+        assert self.journal is not None
+        while self._backlog:
+            data = self._backlog[0]
+            done = self.journal.write(data)
+            self._backlog_bytes -= done
+            if done < len(data):
+                self._backlog[0] = data[done:]
+                return False
+            self._backlog.popleft()
+        return True
+
+    def _drain_ring(self) -> bool:
+        """Blocks in the order they were filled; the active one last."""
+        if self.ring is None:
+            return True
+        active = self.ring.active  # read before `full`: a block that turns full in between is then in both, and drained in order
+        for block in [*self.ring.full, active]:
+            if not self._drain_block(block):
+                return False
+            if block in self.ring.full and block.drained == block.pos:
+                self.ring.full.remove(block)
+                self.ring.recycle(block)
+        return True
+
+    def _drain_block(self, block: Block) -> bool:
+        assert self.journal is not None
+        view = memoryview(block.buffer)
+        try:
+            upto = block.pos
+            while block.drained < upto:
+                end = min(upto, block.drained + _DRAIN_SLICE)
+                with view[block.drained : end] as piece:
+                    done = self.journal.write(piece)
+                block.drained += done
+                if block.drained < end:
+                    return False
+        finally:
+            view.release()
+        return True
+
+    def _failed(self, error: OSError) -> None:
+        """Say once what the disk answered; the drain tries again."""
+        self.broken = f"{self.directory}: {error.strerror or error}"
+        self.warn(
+            "journal",
+            f"cannot write the journal in {self.directory}: {error.strerror or error}. Rows wait in memory and are written as "
+            "soon as that is possible; free some space or fix the directory",
+        )
+
+    def _check_place(self) -> None:
+        """Once a second: is the directory still there; and the sign of life for readers on other machines."""
+        now = time.monotonic()
+        if self.journal is None or now - self._checked_at < 1.0:
+            return
+        self._checked_at = now
+        try:
+            news = self.journal.check_place()
+            if news is not None:
+                self._describe()
+                self.warn("place", news)
+            else:
+                os.utime(self.directory / "writer.json")
+        except OSError as error:
+            self._failed(error)
+
+    def warn(self, key: str, text: str) -> None:
+        """A warning, once per kind of trouble."""
+        if key not in self._warned:
+            self._warned.add(key)
+            logger.warning("milepost: %s", text)
+
+    # -- files -----------------------------------------------------------------------------------------------------------
+
+    def _open_journal(self) -> None:
+        try:
+            self.journal = Journal(self.directory, self.id, schemas=lambda: list(self.schema_frames), **self._journal_options)
+        except OSError as error:
+            self._failed(error)
+
+    def _lock_file(self) -> None:
+        """Without a ring, a lock beside the journal tells readers that this writer lives."""
+        with contextlib.suppress(OSError):
+            self._lock_fd = os.open(self.directory / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _describe(self) -> None:
+        """writer.json: what readers must know of this writer."""
+        if self.journal is None:
+            return
+        description = {
+            "format": frame.VERSION,
+            "writer": self.id,
+            "rank": self.rank,
+            "attempt": self.attempt,
+            "parent": self.parent,
+            "host": os.uname().nodename,
+            "boot_id": boot_id(),
+            "pid": os.getpid(),
+            "started_unix_nano": self.started_unix_nano,
+            "ring": [] if self.ring is None else self.ring.paths,
+            "promise": self.promise,
+        }
+        with contextlib.suppress(OSError):
+            (self.directory / "writer.json").write_bytes(msgspec.json.encode(description))
+
+    def close(self) -> bool:
+        """Drain, sync, and remove the ring; True when all is on disk. What could not be drained stays in the ring's files."""
+        done = self.drain(sync=True)
+        with self._drain_lock:
+            if self.ring is not None and done:
+                self.ring.close()
+            if self.journal is not None:
+                self.journal.close()
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+        return done
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's files without touching them."""
+        self._drain_lock = threading.Lock()
+        if self.ring is not None:
+            self.ring.forget()
+        if self.journal is not None:
+            self.journal.forget()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+
+
+def boot_id() -> str:
+    """Which start of the machine this is, or "" where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
