@@ -1,3 +1,60 @@
-.PHONY: setup
-setup:
-	@PYTHON="$(PYTHON)" scripts/setup
+# What a contributor runs. Every target makes .venv first when it is not there; `make` alone lists them.
+# Another Python: make PYTHON=python3.13 test
+
+PYTHON ?= python3
+bin := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test gate check format lint types contracts docs bench lock changelog clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv: the locked tools and this checkout, editable
+	@scripts/setup
+
+demo: setup ## train a digits classifier, log it, show the run
+	@scripts/demo
+
+test: setup ## run the tests, several at once (TESTS="tests/sdk -k step" for some of them)
+	@scripts/test $(TESTS)
+
+gate: setup ## run the long reliability tests (an hour or so)
+	@scripts/test -m gate --timeout 3600 $(TESTS)
+
+check: setup format-check lint types contracts docs ## everything CI checks: format, lint, types, imports, docs, tests
+	@scripts/test
+
+format: setup ## format the code and apply the safe fixes
+	@$(bin)/ruff check --fix --quiet . || true
+	@$(bin)/ruff format .
+
+.PHONY: format-check
+format-check: setup
+	@$(bin)/ruff format --check .
+
+lint: setup ## look for defects with ruff
+	@$(bin)/ruff check .
+
+types: setup ## check the types, tests included, with mypy and pyright
+	@scripts/types
+
+contracts: setup ## check that no lower folder imports a higher one
+	@$(bin)/lint-imports
+
+docs: setup ## build the documentation into site/; a warning is an error
+	@scripts/docs
+
+bench: setup ## measure log() beside its floor and its peers; results in bench/results/
+	@$(bin)/python -m bench $(BENCH)
+
+lock: ## resolve requirements-dev.txt anew
+	@scripts/lock
+
+changelog: setup ## move the fragments of docs/changelog.d into CHANGELOG.md (VERSION=1.2.3)
+	@$(bin)/python scripts/changelog.py $(VERSION)
+
+clean: ## remove .venv and everything built or cached
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage build dist site
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
