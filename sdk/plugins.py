@@ -126,10 +126,11 @@ def _check_options(kind: Kind, name: str, factory: Callable[..., Any], given: Ma
     by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     accepted = {parameter.name: parameter for parameter in parameters if parameter.kind in by_keyword}
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    errors: list[str] = []
-    for option in given:
-        if option not in accepted and not takes_any:
-            errors.append(f"{kind} {name!r} has no option {option!r}{_nearest(option, accepted)}. {_accepts(accepted)}")
+    errors = [
+        f"{kind} {name!r} has no option {option!r}{_nearest(option, accepted)} {_accepts(accepted)}"
+        for option in given
+        if option not in accepted and not takes_any
+    ]
     missing = [o for o, p in accepted.items() if p.default is inspect.Parameter.empty and o not in given]
     if missing:
         errors.append(
@@ -149,14 +150,14 @@ def _hint(kind: Kind, missing: list[str]) -> str:
 def _unknown(kind: Kind, name: str) -> str:
     known = names(kind)
     return (
-        f"no {kind} is called {name!r}{_nearest(name, known)}. There are: {', '.join(known)}. "
+        f"no {kind} is called {name!r}{_nearest(name, known)} There are: {', '.join(known)}. "
         f'Others come with a distribution that registers the entry point group "{GROUPS[kind]}": is it installed here?'
     )
 
 
 def _nearest(name: object, known: Mapping[str, object] | list[str]) -> str:
     close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _accepts(accepted: Mapping[str, object]) -> str:

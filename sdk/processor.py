@@ -59,31 +59,36 @@ class HoldingProcessor(Protocol):
         """Give what is held and forget it; None when nothing is. Also the way to discard what a fork inherited."""
 
 
-def check_pipeline(chain: Sequence[tuple[str, Processor]]) -> None:
-    """Hold the order of a pipeline, (name, processor) by (name, processor), against what its processors need.
+def check_order(processors: Sequence[Processor]) -> None:
+    """Hold the order of a pipeline against what its processors need.
 
-    Raises ConfigurationError, one text per mistake, when `merge` is missing or a processor stands before the one that
-    it must follow.
+    Raises ConfigurationError, one text per processor that stands before the one that it must follow.
     """
     errors: list[str] = []
-    names = [name for name, _ in chain]
-    if "merge" not in names:
-        errors.append('processors: "merge" is missing; without it no row is ever committed. Put it behind "flatten"')
-    for place, (name, processor) in enumerate(chain):
+    names = [name_of(processor) for processor in processors]
+    for place, processor in enumerate(processors):
         needed = getattr(processor, "must_follow", None)
         if needed is not None and needed not in names[:place]:
-            errors.append(f'processors: "{name}" stands at place {place + 1} and must stand behind "{needed}"')
+            errors.append(f"processors: {names[place]} stands at place {place + 1} and must stand behind {needed}")
     if errors:
         raise ConfigurationError("\n".join(errors), errors)
 
 
-def check_exporter_chain(exporter: str, chain: Sequence[tuple[str, Processor]]) -> None:
+def check_exporter_processors(exporter: str, processors: Sequence[Processor]) -> None:
     """Refuse processors that hold events back: they belong in the pipeline. Raises ConfigurationError."""
     errors = [
-        f'exporter "{exporter}": the processor "{name}" holds rows back, and this exporter would miss them after a '
-        'crash. Put it into the pipeline, the "processors" at the top level of the config file'
-        for name, processor in chain
+        f"exporter {exporter}: the processor {name_of(processor)} holds rows back, and this exporter would miss them after "
+        "a crash. Put it into the pipeline: the processors at the top level of the config file"
+        for processor in processors
         if hasattr(processor, "flush")
     ]
     if errors:
         raise ConfigurationError("\n".join(errors), errors)
+
+
+def name_of(processor: Processor) -> str:
+    """What messages call a processor: the name of a built-in one, else that of its function or class."""
+    kind = type(processor)
+    if kind.__module__.startswith("milepost."):
+        return kind.__name__.lower()
+    return str(getattr(processor, "__name__", kind.__name__))

@@ -24,7 +24,8 @@ class Redact:
     patterns:     list of regular expressions; what they find in text is replaced, also inside lists and mappings. The
                   fields of a media value that lead to its file (`_type`, `path`, `sha256`) are left alone.
     replacement:  text that stands in its place, taken literally.
-    `_step`, `_timestamp` and `_runtime` are never replaced. Only logged rows and parts are looked at, not the config.
+    `_step`, `_timestamp` and `_runtime` are never replaced. Only what is logged is looked at, not the config.
+    Stands behind `flatten`, best right behind it: then no other processor sees the secret.
     Raises ConfigurationError when neither keys nor patterns is given, one is no list of strings, or a pattern does not
     compile.
     """

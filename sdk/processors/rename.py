@@ -25,13 +25,14 @@ class Rename:
     replacement:  what stands in its place; `\\1` and `\\g<name>` are the groups of `pattern`.
     Keys that start with "_" keep their names, unless `keys` names them; `_step`, `_timestamp` and `_runtime` always do.
     A pattern that would leave a key without a name leaves it as it is. When two keys of a row end with one name, the
-    later one in the row wins, and the logger `milepost` warns once for that name. Standing behind `summarize`, the
-    summary keeps the old names.
+    later one in the row wins, and the logger `milepost` warns once for that name.
+    Stands behind `merge`, which tells dicts from dotted names by the names as logged. Behind `summarize`, the summary
+    keeps the old names.
     Raises ConfigurationError when neither keys nor pattern is given, pattern comes without replacement or the other way
     round, the pattern does not compile, or a name is empty or reserved.
     """
 
-    must_follow: ClassVar[str] = "flatten"
+    must_follow: ClassVar[str] = "merge"
 
     def __init__(
         self, keys: Mapping[str, str] | None = None, pattern: str | None = None, replacement: str | None = None
