@@ -41,12 +41,13 @@ capture:
   system_metrics: {{interval: 5000}}
 ```
 
-`milepost config check FILE` shows every mistake with its line, or the settings in force with secrets masked. Nothing starts
-before the whole configuration is right: unknown keys, keys written twice and values of the wrong type are errors.
+`milepost config check FILE` shows every mistake with its line, or the settings in force with secrets masked. Nothing
+starts before the whole configuration is right: unknown keys, keys written twice and values of the wrong type are
+errors.
 
-The format follows OpenTelemetry's declarative configuration: snake_case keys, one-key mappings for components, `null` (or nothing
-after the colon) for defaults, durations in whole milliseconds, sizes in whole bytes, name/value lists for attributes.
-It is read as YAML 1.2: only `true` and `false` are booleans, `on` and `yes` are texts.
+The format follows OpenTelemetry's declarative configuration: snake_case keys, one-key mappings for components, `null`
+(or nothing after the colon) for defaults, durations in whole milliseconds, sizes in whole bytes, name/value lists for
+attributes. It is read as YAML 1.2: only `true` and `false` are booleans, `on` and `yes` are texts.
 
 ## Where the file is found
 
@@ -59,20 +60,21 @@ The first of these is used, alone:
 4. `~/.config/milepost/milepost.yaml`
 5. `/etc/milepost/milepost.yaml`
 
-A file found by search (3 to 5) is refused when it belongs to another user than you or root, or when its group or others can write
-it: such a file could send your data elsewhere. The error names the command that makes it acceptable. A file has at most 1 MiB.
+A file found by search (3 to 5) is refused when it belongs to another user than you or root, or when its group or
+others can write it: such a file could send your data elsewhere. The error names the command that makes it acceptable.
+A file has at most 1 MiB.
 
 ## Which setting wins
 
-Arguments of `init()`, then its `settings=`, then `MILEPOST_*` variables, then the config file, then `OTEL_*` variables, then the
-default. `settings=` is a mapping that can say whatever the file can:
+Arguments of `init()`, then its `settings=`, then `MILEPOST_*` variables, then the config file, then `OTEL_*`
+variables, then the default. `settings=` is a mapping that can say whatever the file can:
 
 ```python
 milepost.init(project="digits", settings={{"steps": "unordered", "journal": {{"keep": "undelivered"}}}})
 ```
 
-Groups are merged key by key; a list, such as `exporters`, is taken whole from the highest place that has one; resource attributes are
-merged by name. Paths in a file start at that file's directory.
+Groups are merged key by key; a list, such as `exporters`, is taken whole from the highest place that has one;
+resource attributes are merged by name. Paths in a file start at that file's directory.
 
 ## Variables in the file
 
@@ -83,9 +85,10 @@ merged by name. Paths in a file start at that file's directory.
 | `${{NAME:?message}}` | an error with the message when it is not set or empty |
 | `$$` | one `$` |
 
-References are replaced in values, not in keys, and only once. An unquoted value that is one reference gets the type of what it holds
-(`interval: ${{MS}}` is a number); in quotes, or with text around it, it stays a text. Inside `{{...}}` and `[...]` YAML wants quotes
-around it. What came from a variable is never printed: messages show `${{NAME}}`, and `***` stands for secrets.
+References are replaced in values, not in keys, and only once. An unquoted value that is one reference gets the type
+of what it holds (`interval: ${{MS}}` is a number); in quotes, or with text around it, it stays a text. Inside
+`{{...}}` and `[...]` YAML wants quotes around it. What came from a variable is never printed: messages show
+`${{NAME}}`, and `***` stands for secrets.
 
 ## Keys at the top
 
@@ -96,14 +99,15 @@ around it. What came from a variable is never printed: messages show `${{NAME}}`
 {groups}
 ## Processors
 
-Each entry of `processors` is a mapping of one name to its options. `merge` is needed once; an order that cannot work is an error. A name
-that is not listed here is looked up as an entry point of the group `milepost_processor`, and its options are passed on as they are.
+Each entry of `processors` is a mapping of one name to its options. `merge` is needed once; an order that cannot work
+is an error. A name that is not listed here is looked up as an entry point of the group `milepost_processor`, and its
+options are passed on as they are.
 
 {processors}
 ## Exporters
 
-As processors, with the entry point group `milepost_exporter`. Every exporter also has the key `processors`: what its events pass first
-(`filter`, `rename`, `sample`, `redact`, or your own).
+As processors, with the entry point group `milepost_exporter`. Every exporter also has the key `processors`: what its
+events pass first (`filter`, `rename`, `sample`, `redact`, or your own).
 
 {exporters}
 ## Environment variables
@@ -115,8 +119,8 @@ A variable that begins with `MILEPOST_` and means nothing brings a warning, unle
 
 ## In an editor
 
-The schema is in the package, as `milepost/sdk/configuration/milepost.schema.json`. With the YAML language server (VS Code, Neovim,
-JetBrains), the first line of a file can name it:
+The schema is in the package, as `milepost/sdk/configuration/milepost.schema.json`. With the YAML language server (VS
+Code, Neovim, JetBrains), the first line of a file can name it:
 
 ```yaml
 # yaml-language-server: $schema=./path/to/milepost.schema.json

@@ -1,0 +1,79 @@
+"""What a configuration comes to: `effective()` as the file would say it, and `check()` for `milepost config check FILE`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from milepost.sdk.configuration.declarations import Component, Layout, Settings
+from milepost.sdk.configuration.loading import load
+from milepost.sdk.configuration.node import MASK, Secret, is_secret_name, without_password
+from milepost.sdk.errors import ConfigurationError
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a config file, and what it comes to here and now.
+
+    errors:    one text per mistake; none when the file can be used.
+    warnings:  texts about what works but was hardly meant.
+    effective: the settings in force with secrets masked; empty when there are errors.
+    """
+
+    path: Path
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    effective: dict[str, Any] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether `init()` would take the file."""
+        return not self.errors
+
+
+def check(path: str | Path, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> CheckReport:
+    """Read `path` as `init(config_file=path)` would, environment included; never raises for what is in the file."""
+    try:
+        settings = load(config_file=path, environ=environ, cwd=cwd)
+    except ConfigurationError as error:
+        return CheckReport(path=Path(path), errors=tuple(error.errors))
+    return CheckReport(path=Path(path), warnings=settings.warnings, effective=effective(settings))
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """The settings as a config file would say them, defaults included, secrets as "***"; plain values for JSON or YAML."""
+    found = {name: _plain(getattr(settings, name), name) for name in Layout.__struct_fields__}
+    found["resource"] = {
+        "attributes": [
+            {"name": name, "value": _plain(value, name)} for name, value in settings.resource.attributes.items()
+        ]
+    }
+    return found
+
+
+def _plain(value: Any, name: str) -> Any:
+    """`value` of the key `name` in plain types."""
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, Component):
+        return _component(value)
+    if isinstance(value, msgspec.Struct):
+        return {key: _plain(getattr(value, key), key) for key in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, str):
+        return MASK if is_secret_name(name) else without_password(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value) if isinstance(value, Path) else f"<{type(value).__name__}>"
+
+
+def _component(component: Component) -> dict[str, Any]:
+    if component.object is not None:
+        return {component.name: f"<{type(component.object).__name__}>"}
+    options = {key: _plain(value, key) for key, value in component.options.items()}
+    if component.processors:
+        options["processors"] = [_component(processor) for processor in component.processors]
+    return {component.name: options or None}
