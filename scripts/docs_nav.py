@@ -8,7 +8,15 @@ from typing import Any
 
 SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
-    "Use": ["configuration.md", "processors.md", "reading-back.md", "command-line.md", "operations.md", "captured.md", "testing.md"],
+    "Use": [
+        "configuration.md",
+        "processors.md",
+        "reading-back.md",
+        "command-line.md",
+        "operations.md",
+        "captured.md",
+        "testing.md",
+    ],
     "Extend": ["writing-an-exporter.md", "writing-a-processor.md", "file-format.md"],
     "Look up": ["api.md", "contributing.md"],
 }
@@ -19,7 +27,9 @@ def pages_in_order(docs: Path) -> list[Any]:
     named = {page for pages in SECTIONS.values() for page in pages}
     decisions = sorted(path.relative_to(docs).as_posix() for path in docs.glob("decisions/*.md"))
     below = (path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
-    unnamed = [page for page in below if page not in {"index.md", *named, *decisions} and not page.startswith("changelog.d/")]
+    unnamed = [
+        page for page in below if page not in {"index.md", *named, *decisions} and not page.startswith("changelog.d/")
+    ]
     if unnamed:
         raise ValueError(f"{sorted(unnamed)}: name each page in a section of scripts/docs_nav.py")
     navigation: list[Any] = ["index.md"]

@@ -22,7 +22,9 @@ pytest.importorskip("no_such_library")
 """
 
 
-def run_pytest(repository: Path, files: dict[str, str], allowed: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(
+    repository: Path, files: dict[str, str], allowed: str, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Run pytest with tests/skips.py in the working directory, over the files given."""
     tests = Path.cwd() / "tests"
     tests.mkdir()
@@ -39,8 +41,12 @@ def run_pytest(repository: Path, files: dict[str, str], allowed: str, *options: 
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "with workers"])
-@pytest.mark.parametrize(("name", "text"), [("test_a.py", SKIPPING), ("test_b.py", SKIPPING_WHOLE)], ids=["test", "module"])
-def test_a_skip_that_is_not_listed_fails_the_run(repository: Path, name: str, text: str, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("test_a.py", SKIPPING), ("test_b.py", SKIPPING_WHOLE)], ids=["test", "module"]
+)
+def test_a_skip_that_is_not_listed_fails_the_run(
+    repository: Path, name: str, text: str, options: tuple[str, ...]
+) -> None:
     passing = "def test_passes():\n    pass\n"
 
     outcome = run_pytest(repository, {name: text, "test_passing.py": passing}, "", *options)
@@ -60,7 +66,9 @@ def test_a_listed_skip_passes_and_is_printed_with_its_reason(repository: Path, o
 
 
 def test_a_listed_test_that_skips_for_another_reason_is_not_allowed() -> None:
-    assert unexpected({("tests/a.py::test", "no strace")}, "tests/a.py::* | needs root*") == [("tests/a.py::test", "no strace")]
+    assert unexpected({("tests/a.py::test", "no strace")}, "tests/a.py::* | needs root*") == [
+        ("tests/a.py::test", "no strace")
+    ]
 
 
 def test_brackets_of_a_parametrised_test_stand_for_themselves() -> None:
