@@ -4,8 +4,8 @@
     summary.json      the summary, nested; kept fresh every few seconds, exact from the end of the run on
     config.yaml       the config, rewritten when it changes
 
-Each row stands there exactly once, also after a crash (see history.py); rows that a rewind superseded are taken out. A new
-attempt of the same run moves the files of the one before to attempts/N/. The journal stays the run's record.
+Each row stands there exactly once, also after a crash (see history.py); rows that a rewind superseded are taken out. A
+new attempt of the same run moves the files of the one before to attempts/N/. The journal stays the run's record.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ class FileExporter:
     """
 
     name = "file"
+    wants = frozenset(("row", "rewind", "config", "summary", "metric", "run.finish"))
 
     def __init__(self, format: Literal["jsonl"] = "jsonl", dir: str | os.PathLike[str] | None = None) -> None:
         if format != "jsonl":

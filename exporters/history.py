@@ -1,25 +1,21 @@
 """A history file that several process lives append to, each row exactly once.
 
 A crash leaves rows in the file that the delivery's cursor does not know of; they are delivered again. So the file has a
-ledger beside it, `.NAME.ledger`: which writer wrote from which byte on. With it a writer's own rows can be counted, cut back
-to the cursor when they end the file, and skipped on their second delivery when somebody else wrote behind them.
+ledger beside it, `.NAME.ledger`: which writer wrote from which byte on. With it a writer's own rows can be counted, cut
+back to the cursor when they end the file, and skipped on their second delivery when somebody else wrote behind them.
 
-The files are opened for each batch and the ledger is locked meanwhile: processes that share a run never interleave, a deleted
-file comes back, and no descriptor is inherited by a child.
+The files are opened for each batch and the ledger is locked meanwhile: processes that share a run never interleave, a
+deleted file comes back, and no descriptor is inherited by a child.
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Final
-
-try:
-    import fcntl
-except ImportError:  # Windows: one process per file is the user's care there
-    fcntl = None  # type: ignore[assignment]
 
 _REGIONS_LIMIT: Final = 64
 _BLOCK: Final = 1 << 20
@@ -27,7 +23,7 @@ _STEP: Final = b'{"_step":'
 
 
 class HistoryFile:
-    """One history file, seen by one writer. Methods raise OSError and leave the file as it was, or mend it on the next call.
+    """One history file, seen by one writer. Methods that raise OSError leave the file as it was, or mend it next time.
 
     rows: rows this writer has put into the file, superseded ones included.
     """
@@ -115,7 +111,7 @@ class HistoryFile:
             raise
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[tuple[IO[bytes], "_Ledger"]]:
+    def _locked(self) -> Generator[tuple[IO[bytes], "_Ledger"]]:
         with _open(self._ledger_path) as ledger, _lock(ledger), _open(self.path) as file:
             yield file, _Ledger(ledger)
 
@@ -164,7 +160,7 @@ class _Ledger:
         self._file.truncate(len(content))
 
     def _starts(self, size: int) -> list[tuple[str, int]]:
-        """What the ledger says, as far as it fits a file of `size` bytes, which may have been deleted or cut by hand."""
+        """What the ledger says, as far as it fits a file of `size` bytes; it may have been deleted or cut by hand."""
         self._file.seek(0)
         try:
             starts = [(str(writer), int(start)) for writer, start in json.loads(self._file.read())["regions"]]
@@ -174,12 +170,14 @@ class _Ledger:
 
 
 @contextlib.contextmanager
-def _lock(file: IO[bytes]) -> Iterator[None]:
+def _lock(file: IO[bytes]) -> Generator[None]:
     """Hold the file against other processes. Let go by name: a child forked meanwhile has the same descriptor."""
-    if fcntl is None:
+    if sys.platform == "win32":  # no such locks: two processes on one file are the user's care
         yield
         return
-    with contextlib.suppress(OSError):  # a file system without locks: as on Windows
+    import fcntl
+
+    with contextlib.suppress(OSError):  # nor on some network file systems
         fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
@@ -189,7 +187,7 @@ def _lock(file: IO[bytes]) -> Iterator[None]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """The file for reading and writing, made when it is not there. Unbuffered: what `write` returned for is the system's."""
+    """The file for reading and writing, made when it is not there. Unbuffered: what `write` took, the system has."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
 
 

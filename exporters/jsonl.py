@@ -1,7 +1,7 @@
 """Rows as lines of strict JSON: flat dotted names, NaN and the infinities as the texts "NaN", "Infinity", "-Infinity".
 
-msgspec writes a row of ten numbers in about a microsecond. What it cannot say exactly (a NaN becomes null, a lone surrogate
-is an error) is written a second time, leaf by leaf.
+msgspec writes a row of ten numbers in about a microsecond. What it cannot say exactly (a NaN becomes null, a lone
+surrogate is an error) is written a second time, leaf by leaf.
 """
 
 import json
@@ -67,7 +67,10 @@ def strict_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def jsonable(value: Any, *, nan_as_text: bool = True, depth: int = 0) -> Any:
-    """The value made of what JSON can say: NaN and infinities as text, lone surrogates as U+FFFD, the unknown as a placeholder."""
+    """The value in what JSON can say: NaN and infinities as text, lone surrogates as U+FFFD, others as a placeholder.
+
+    nan_as_text: False leaves NaN and the infinities as floats, for YAML, which can say them.
+    """
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):

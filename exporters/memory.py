@@ -21,7 +21,7 @@ class MemoryExporter:
     events:  all events taken, in order.
     batches: every call of export(), also those that were refused.
     runs:    what start() was told.
-    results: what export() shall answer, one result per call, before it answers SUCCESS for good. An exception is raised.
+    results: what export() answers, one result per call, before it answers SUCCESS for good; an exception is raised.
     """
 
     name = "memory"

@@ -32,7 +32,7 @@ class SummaryFile:
         self._due = 0.0
 
     def add_rows(self, rows: list[Event]) -> None:
-        """Note the rows' values. Where only the last one counts, only the last row of each set of names is looked at."""
+        """Note the rows' values. Where only last values count, only the last row of each set of names is looked at."""
         by_names: dict[tuple[str, ...], Event] = {tuple(event.values): event for event in rows}
         thrifty = not self._metrics and not any(None in event.values.values() for event in by_names.values())
         last = rows[-1]

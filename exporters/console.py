@@ -1,0 +1,149 @@
+"""console: quiet while the run goes on, one readable page when it ends; every N-th row on request.
+
+Only the primary writer prints, so the ranks of a job do not talk at once. Nothing is printed when MILEPOST_SILENT or
+WANDB_SILENT is true, and a stream that is closed or gone is no error.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, TextIO
+
+from milepost.exporters.console_rows import Format, formatter
+from milepost.exporters.console_summary import Ending, page
+from milepost.exporters.series import Series
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import ExportResult, Position, RunInfo
+from milepost.sdk.terminal import Screen, plain
+
+SERIES_LIMIT: Final = 500
+"""Metrics whose course is remembered: those logged first, and more than a page can show."""
+_NUMBERS: Final = frozenset((int, float))
+
+
+class ConsoleExporter:
+    """Prints rows and the page at the end of a run.
+
+    every:  print each N-th row, from the first on; None prints no rows.
+    format: of these rows: "table" (columns that fit the terminal), "plain" (step 12  loss 0.1) or "json" (an object each).
+    stream: where to print; by default sys.stdout as it is at that moment.
+    """
+
+    name = "console"
+    wants = frozenset(("row", "alert", "run.finish"))
+
+    def __init__(self, every: int | None = None, format: Format = "table", stream: TextIO | None = None) -> None:
+        if every is not None and (type(every) is not int or every < 1):
+            raise ConfigurationError(
+                f"console exporter: every is {every!r}; it can be a whole number >= 1, or null for no rows"
+            )
+        if format not in ("table", "plain", "json"):
+            raise ConfigurationError(f'console exporter: format is {format!r}; it can be "table", "plain" or "json"')
+        self._every = every
+        self._format: Format = format
+        self._stream = stream
+        self._begin(None)
+
+    def start(self, run: RunInfo, position: Position | None) -> None:
+        """Note which run it is. A new one starts with nothing remembered."""
+        self._begin(run)
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Print what is to be printed and remember the rest. Always SUCCESS: nobody wants a row printed later."""
+        if self._quiet or self._closed:
+            return ExportResult.SUCCESS
+        rows = [event for event in batch if event.kind == "row"]
+        if rows:
+            if self._every is not None:
+                self._print_rows(rows, self._every)
+            self._remember(rows)
+            self._rows += len(rows)
+        if len(rows) < len(batch):
+            for event in batch:
+                if event.kind == "alert":
+                    self._print_alert(event)
+                elif event.kind == "run.finish":
+                    self._print_page(event)
+        return ExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Print nothing more."""
+        self._closed = True
+
+    def _begin(self, run: RunInfo | None) -> None:
+        self._run = run
+        self._quiet = silenced() or (run is not None and not run.primary)
+        self._closed = False
+        self._rows = 0
+        self._series: dict[str, Series] = {}
+        self._text_of_rows: Callable[[Sequence[Event], Screen], str] = formatter(self._format)
+
+    def _print_rows(self, rows: Sequence[Event], every: int) -> None:
+        chosen = rows[-self._rows % every :: every]
+        if chosen:
+            screen = self._screen()
+            self._show(screen, self._text_of_rows(chosen, screen))
+
+    def _print_alert(self, event: Event) -> None:
+        screen = self._screen()
+        said = [plain(event.values[part]) for part in ("title", "text") if event.values.get(part)]
+        level = plain(event.values.get("level") or "INFO").upper()
+        self._show(screen, f"{screen.paint(f'milepost alert {level}', 'warn')}: {': '.join(said)}\n")
+
+    def _print_page(self, event: Event) -> None:
+        if self._run is None:
+            return
+        values, screen = event.values, self._screen()
+        ending = Ending(
+            run=self._run,
+            state=str(values.get("state", "finished")),
+            exit_code=int(values.get("exit_code") or 0),
+            runtime_s=event.runtime_s,
+            rows=self._rows,
+            summary=values.get("summary") or {},
+            series=self._series,
+            accounting=values.get("accounting") or {},
+        )
+        self._show(screen, page(ending, screen))
+
+    def _screen(self) -> Screen:
+        return Screen(self._stream or sys.stdout)
+
+    def _show(self, screen: Screen, text: str) -> None:
+        if not screen.show(text):
+            self._quiet = True
+
+    def _remember(self, rows: Sequence[Event]) -> None:
+        """Add the rows' numbers to the courses, column by column over rows of the same names: so the loops run in C."""
+        first = 0
+        names = tuple(rows[0].values)
+        for index, row in enumerate(rows):
+            if tuple(row.values) != names:
+                self._add_columns(names, rows[first:index])
+                first, names = index, tuple(row.values)
+        self._add_columns(names, rows[first:])
+
+    def _add_columns(self, names: tuple[str, ...], rows: Sequence[Event]) -> None:
+        for name, column in zip(names, zip(*(row.values.values() for row in rows), strict=True), strict=True):
+            kinds = set(map(type, column))
+            numbers = column if kinds <= _NUMBERS else [value for value in column if type(value) in _NUMBERS]
+            if numbers:
+                series = self._series.get(name)
+                if series is None:
+                    if len(self._series) >= SERIES_LIMIT:
+                        continue
+                    series = self._series[name] = Series()
+                series.extend(numbers)
+
+
+def silenced() -> bool:
+    """Whether the environment asks for no output."""
+    return any(
+        os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
+        for name in ("MILEPOST_SILENT", "WANDB_SILENT")
+    )
