@@ -15,6 +15,8 @@ from milepost.sdk.processors.keys import ROW_COLUMNS, PerKey, compiled, list_of_
 STORED_FILE_FIELDS: Final = frozenset({"_type", "path", "sha256"})
 """Fields of a media value that lead to its file. A pattern of hex digits must not cut that link."""
 
+TEXTLESS: Final = frozenset({float, int, bool, type(None)})
+
 
 class Redact:
     """Replace what must not be recorded.
@@ -54,7 +56,7 @@ class Redact:
         for key, value in event.values.items():
             if secret[key]:
                 changed[key] = self._replacement
-            elif isinstance(value, (str, list, tuple, dict)):
+            elif type(value) not in TEXTLESS:
                 cleaned = clean(value)
                 if cleaned is not value:
                     changed[key] = cleaned
