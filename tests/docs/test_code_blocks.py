@@ -1,6 +1,6 @@
 """The code in README.md and docs/ runs.
 
-The Python blocks of a page run in order as one program, in an empty directory. A block with a title is first written to the
+The Python blocks of a page run in order as one program, in an empty directory; `milepost` is imported for them. A block with a title is first written to the
 file of that name, so that a page can show a config file, or a module, and then use it. A YAML block with `file_format` is
 checked as a config file.
 """
@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Runs the blocks of argv[1] (JSON) as one module, so that a traceback names the page and its line.
 RUNNER = """
 import json, sys
+import milepost
 name, parts = json.loads(sys.argv[1])
 for line, code in parts:
     exec(compile("\\n" * (line - 1) + code, name, "exec"), globals())

@@ -1,6 +1,7 @@
 """What is built is what stands in the folders, and it works once installed."""
 
 import configparser
+import re
 import subprocess
 import sys
 import tarfile
@@ -148,5 +149,5 @@ def test_the_lock_pins_every_dependency_and_names_no_host_or_path(repository: Pa
 
 def normalised(requirement: str) -> str:
     """The name in a requirement, as package indexes compare names."""
-    name = requirement.split(">")[0].split("[")[0].split(";")[0].split("=")[0]
-    return name.strip().lower().replace("_", "-").replace(".", "-")
+    name = re.split(r"[\[><=;~! ]", requirement, maxsplit=1)[0]
+    return name.lower().replace("_", "-").replace(".", "-")
