@@ -1,8 +1,8 @@
 """The code in README.md and docs/ runs.
 
-The Python blocks of a page run in order as one program, in an empty directory; `milepost` is imported for them. A block with a title is first written to the
-file of that name, so that a page can show a config file, or a module, and then use it. A YAML block with `file_format` is
-checked as a config file.
+The Python blocks of a page run in order as one program, in an empty directory; `milepost` is imported for them. A block with
+a title is first written to the file of that name, so that a page can show a config file, or a module, and then use it. A YAML
+block with `file_format` is checked as a config file.
 """
 
 import json
