@@ -6,16 +6,23 @@ for diffs; at most 5 s a question.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from milepost.sdk.capture.redact import redact_text
 
-_TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0  # for one question
+_LONGEST_LINE = 1024 * 1024
 _MAX_DIFF_BYTES = 64 * 1024 * 1024  # counting stops here; "diff_bytes" then says at least this much
-_SETTINGS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=true", "--no-pager")
+# Left alone, `git diff` writes the index that it refreshed, under a lock that a git command of the user may meet.
+_SETTINGS = ("-c", "core.fsmonitor=false", "-c", "diff.autoRefreshIndex=false", "--no-pager")
+# Without the refresh a file that was only touched appears as a header with nothing below it. A line of content never
+# begins with "diff", so this finds headers only.
+_EMPTY_DIFF = re.compile(rb"^diff --git [^\n]*\n(?=diff --git |\Z)", re.MULTILINE)
 _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",  # never refreshes the index beside a git command of the user
     "GIT_TERMINAL_PROMPT": "0",
@@ -52,7 +59,7 @@ def describe(folder: str) -> dict[str, Any] | None:
         described["branch"] = _ask_or_none(folder, "symbolic-ref", "--short", "--quiet", "HEAD")
         described["remote"] = _remote(folder, described["branch"])
         base = described["commit"] or _ask(folder, "hash-object", "-t", "tree", os.devnull)
-        size = _run(folder, "diff", "--no-ext-diff", "--no-textconv", "--no-color", base, "--", count_only=True)[1]
+        size = _diff_bytes(folder, base)
         described["dirty"] = size > 0
         described["diff_bytes"] = size
     except FileNotFoundError:
@@ -73,28 +80,58 @@ def _remote(folder: str, branch: str | None) -> str | None:
     return None if url is None else redact_text(url)
 
 
+def _diff_bytes(folder: str, base: str) -> int:
+    """The size of `git diff BASE`, without the headers of files that were touched and not changed."""
+    size, rest = 0, b""
+    with _git(
+        folder, "diff", "--no-ext-diff", "--no-textconv", "--no-color", base, "--", stderr=subprocess.DEVNULL
+    ) as process:
+        for chunk in _chunks(process):
+            data = rest + chunk
+            # The last full line stays for the next round: what follows a header tells whether it is empty.
+            cut = data.rfind(b"\n", 0, max(0, data.rfind(b"\n"))) + 1 if len(data) < _LONGEST_LINE else len(data)
+            size += cut - sum(len(header[0]) for header in _EMPTY_DIFF.finditer(data) if header.end() <= cut)
+            rest = data[cut:]
+            if size >= _MAX_DIFF_BYTES:
+                _end(process)
+                return size
+    if process.returncode != 0:
+        raise _GitError(f"git diff ended with {process.returncode}")
+    return size + len(_EMPTY_DIFF.sub(b"", rest))
+
+
 def _ask_or_none(folder: str, *arguments: str) -> str | None:
-    """The answer, or None when git has none (exit code 1)."""
-    code, _, answer, _ = _run(folder, *arguments)
+    """The answer, or None when git has none."""
+    code, answer, _ = _run(folder, *arguments)
     return answer or None if code == 0 else None
 
 
 def _ask(folder: str, *arguments: str) -> str:
-    code, _, answer, message = _run(folder, *arguments)
+    code, answer, message = _run(folder, *arguments)
     if code != 0:
         raise _GitError(message.splitlines()[0][:300] if message else f"git {arguments[0]} ended with {code}")
     return answer
 
 
-def _run(folder: str, *arguments: str, count_only: bool = False) -> tuple[int, int, str, str]:
-    """Exit code, size of the output in bytes, output, messages. Raises _GitError after 5 s."""
+def _run(folder: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and messages of one git command."""
+    with _git(folder, *arguments) as process:
+        answer = b"".join(_chunks(process))
+        assert process.stderr is not None
+        message = process.stderr.read()
+    return process.returncode, answer.decode("utf-8", "replace").strip(), message.decode("utf-8", "replace").strip()
+
+
+@contextlib.contextmanager
+def _git(folder: str, *arguments: str, stderr: int = subprocess.PIPE) -> "Iterator[subprocess.Popen[bytes]]":
+    """A running git, ended when it takes longer than 5 s; then _GitError."""
     process = subprocess.Popen(
         ["git", *_SETTINGS, *arguments],
         cwd=folder,
         env={**os.environ, **_ENVIRONMENT},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if count_only else subprocess.PIPE,
+        stderr=stderr,  # read after the output: to be left out where git may warn about every file
         start_new_session=True,  # what git starts can be ended with it, and Ctrl-C stays with the program
     )
     expired = threading.Event()
@@ -103,29 +140,22 @@ def _run(folder: str, *arguments: str, count_only: bool = False) -> tuple[int, i
         expired.set()
         _end(process)
 
-    watchdog = threading.Timer(_TIMEOUT_S, expire)
+    watchdog = threading.Timer(TIMEOUT_S, expire)
     watchdog.daemon = True
     watchdog.start()
-    size, kept, message = 0, bytearray(), b""
-    assert process.stdout is not None
-    with process.stdout, process.stderr or contextlib.nullcontext():
-        try:
-            while chunk := os.read(process.stdout.fileno(), 65536):
-                size += len(chunk)
-                if not count_only:
-                    kept += chunk
-                if size >= _MAX_DIFF_BYTES:
-                    _end(process)
-                    break
-            message = process.stderr.read() if process.stderr is not None else b""
-            code = process.wait()
-        finally:
-            watchdog.cancel()
+    try:
+        with process:  # closes the pipes and waits
+            yield process
+    finally:
+        watchdog.cancel()
     if expired.is_set():
-        raise _GitError(f"git {arguments[0]} took longer than {_TIMEOUT_S:g} s")
-    if count_only and code != 0 and size < _MAX_DIFF_BYTES:
-        raise _GitError(f"git {arguments[0]} ended with {code}")
-    return (code, size, kept.decode("utf-8", "replace").strip(), message.decode("utf-8", "replace").strip())
+        raise _GitError(f"git {arguments[0]} took longer than {TIMEOUT_S:g} s")
+
+
+def _chunks(process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+    assert process.stdout is not None
+    while chunk := os.read(process.stdout.fileno(), 65536):
+        yield chunk
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

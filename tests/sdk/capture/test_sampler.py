@@ -1,0 +1,226 @@
+"""The sampler against psutil, real children and a real fork; of GPUs only the naming is tested, on a fake NVML."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from milepost.sdk.capture.sampler import METRICS, Sampler, split
+
+DOCS = Path(__file__).parents[3] / "docs" / "captured.md"
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def two_samples(sampler: Sampler) -> dict[str, float]:
+    sampler.sample()
+    time.sleep(0.3)
+    return sampler.sample()
+
+
+def test_a_sample_holds_plausible_numbers_of_this_process() -> None:
+    numbers = two_samples(Sampler(system=False, gpu=False))
+
+    this = psutil.Process()
+    assert numbers["process.memory.usage"] == pytest.approx(this.memory_info().rss, rel=0.5)
+    assert numbers["process.memory.virtual"] >= numbers["process.memory.usage"]
+    assert numbers["process.thread.count"] >= threading.active_count()
+    assert 0 <= numbers["process.cpu.utilization"] <= 1.5
+    assert not [key for key in numbers if key.startswith(("system.", "hw."))]
+
+
+def test_a_sample_holds_plausible_numbers_of_the_host() -> None:
+    numbers = two_samples(Sampler(process=False, gpu=False))
+
+    memory = psutil.virtual_memory()
+    assert 0 <= numbers["system.cpu.utilization"] <= 1
+    assert 0 < numbers["system.memory.utilization.used"] < 1
+    assert 0 < numbers["system.memory.usage.used"] < memory.total
+    assert numbers["system.network.io.receive"] >= 0
+    assert not [key for key in numbers if key.startswith(("process.", "milepost."))]
+
+
+def test_every_value_is_a_number_and_every_name_is_declared_and_documented() -> None:
+    numbers = two_samples(Sampler())
+
+    assert all(isinstance(value, int | float) for value in numbers.values())
+    assert {split(key)[0] for key in numbers} <= set(METRICS)
+    documented = DOCS.read_text()
+    for name in METRICS:
+        assert f"`{name}" in documented, f"docs/captured.md does not list {name}"
+
+
+def test_work_shows_as_utilization_of_the_usable_cpus() -> None:
+    sampler = Sampler(system=False, gpu=False)
+    sampler.sample()
+    began, spent = time.monotonic(), time.process_time()
+    while time.process_time() - spent < 0.3:
+        sum(range(1000))
+
+    numbers = sampler.sample()
+
+    share = (time.process_time() - spent) / (time.monotonic() - began) / len(os.sched_getaffinity(0))
+    assert numbers["process.cpu.utilization"] == pytest.approx(share, rel=0.5)
+
+
+def test_the_first_sample_leaves_out_rates_of_the_host_and_children() -> None:
+    numbers = Sampler().sample()
+
+    assert "system.cpu.utilization" not in numbers
+    assert "milepost.process.children.cpu.utilization" not in numbers
+
+
+def test_written_bytes_only_rise(tmp_path: Path) -> None:
+    sampler = Sampler(system=False, gpu=False)
+    before = sampler.sample()["process.disk.io.write"]
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"x" * 1_000_000)
+        file.flush()
+        os.fsync(file.fileno())
+
+    assert sampler.sample()["process.disk.io.write"] >= before
+
+
+def test_children_of_children_are_counted_with_their_memory_and_cpu() -> None:
+    sampler = Sampler(system=False, gpu=False)
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: sum(range(1000))'])"
+    before = sampler.sample()["milepost.process.children.count"]
+    child = subprocess.Popen([sys.executable, "-c", nested], start_new_session=True)
+    try:
+        assert wait_until(lambda: sampler.sample()["milepost.process.children.count"] >= before + 2)
+        sampler.sample()
+        time.sleep(0.5)
+        numbers = sampler.sample()
+    finally:
+        os.killpg(child.pid, 9)
+        child.wait()
+
+    assert numbers["milepost.process.children.memory.usage"] > 1_000_000
+    assert numbers["milepost.process.children.cpu.utilization"] > 0
+
+
+def test_a_forked_child_samples_itself() -> None:
+    sampler = Sampler(system=False, gpu=False)
+    ballast = bytearray(os.urandom(60_000_000))
+    sampler.sample()
+    reading, writing = os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        numbers = sampler.sample()
+        os.write(writing, f"{numbers['process.thread.count']} {sampler.sample()['process.disk.io.write']}".encode())
+        os._exit(0)
+    os.close(writing)
+    threads, written = os.read(reading, 1000).split()
+    os.close(reading)
+    os.waitpid(child, 0)
+
+    assert float(threads) == 1
+    assert float(written) <= psutil.Process().io_counters().write_bytes  # its own count, which began at the fork
+    assert ballast
+
+
+def test_a_part_that_fails_is_left_out_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError("hidden")
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+
+    numbers = Sampler(gpu=False).sample()
+
+    assert not [key for key in numbers if key.startswith("system.")]
+    assert numbers["process.memory.usage"] > 0
+
+
+def test_a_key_splits_into_the_name_and_attributes_of_opentelemetry() -> None:
+    assert split("process.disk.io.read") == ("process.disk.io", {"disk.io.direction": "read"})
+    assert split("process.memory.usage") == ("process.memory.usage", {})
+    assert split("hw.gpu.memory.usage.3") == ("hw.gpu.memory.usage", {"hw.id": "3"})
+    assert split("hw.temperature.gpu.0") == ("hw.temperature", {"hw.type": "gpu", "hw.id": "0"})
+    assert split("my.own.key") == ("my.own.key", {})
+
+
+class FakeNvmlError(Exception):
+    """What NVML raises, in the fake."""
+
+
+def fake_nvml(count: int, *, without_power: bool = False) -> SimpleNamespace:
+    def power(handle: int) -> int:
+        if without_power:
+            raise FakeNvmlError
+        return 250_500 + handle
+
+    return SimpleNamespace(
+        NVML_TEMPERATURE_GPU=0,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlSystemGetDriverVersion=lambda: b"550.1",
+        nvmlDeviceGetCount=lambda: count,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}abc",
+        nvmlDeviceGetName=lambda handle: b"H100",
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=50, memory=10),
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=2_000, total=8_000),
+        nvmlDeviceGetTemperature=lambda handle, sensor: 61,
+        nvmlDeviceGetPowerUsage=power,
+    )
+
+
+def gpu_sample(monkeypatch: pytest.MonkeyPatch, nvml: object, visible: str | None = None) -> dict[str, float]:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    sampler = Sampler(process=False, system=False)
+    numbers = sampler.sample()
+    sampler.close()
+    return numbers
+
+
+def test_gpus_are_named_as_opentelemetry_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naming and units only: the NVML below is a fake, and no GPU was measured."""
+    numbers = gpu_sample(monkeypatch, fake_nvml(1))
+
+    assert numbers == {
+        "hw.gpu.utilization.0": 0.5,
+        "hw.gpu.memory.usage.0": 2_000,
+        "hw.gpu.memory.utilization.0": 0.25,
+        "hw.temperature.gpu.0": 61,
+        "hw.power.gpu.0": 250.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"),
+    [(None, {"0", "1", "2"}), ("2,0", {"0", "2"}), ("GPU-1a", {"1"}), ("", set[str]()), ("-1", set[str]())],
+)
+def test_only_visible_gpus_are_sampled(monkeypatch: pytest.MonkeyPatch, visible: str | None, shown: set[str]) -> None:
+    """On the fake NVML."""
+    numbers = gpu_sample(monkeypatch, fake_nvml(3), visible)
+
+    assert {key.rpartition(".")[2] for key in numbers} == shown
+
+
+def test_what_a_gpu_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the fake NVML."""
+    numbers = gpu_sample(monkeypatch, fake_nvml(1, without_power=True))
+
+    assert "hw.power.gpu.0" not in numbers
+    assert "hw.gpu.utilization.0" in numbers
+
+
+def test_a_host_without_nvml_has_no_gpu_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu_sample(monkeypatch, None) == {}  # None in sys.modules makes the import fail
