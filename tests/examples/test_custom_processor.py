@@ -1,0 +1,56 @@
+"""examples/custom_processor, really installed: pip puts it into a folder of its own, milepost finds it by entry point."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example as pip installs it. Nothing is downloaded: the build back end is a development tool here."""
+    target = tmp_path_factory.mktemp("installed")
+    source = repository / "examples" / "custom_processor"
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--no-cache-dir"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", *offline]
+    done = subprocess.run([*pip, "--target", target, source], capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run_beside(installed: Path, *arguments: str | Path, **variables: str) -> str:
+    """Standard output of this Python, with the installed distribution on its path."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(installed), **variables},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_pip_installs_the_module_and_its_entry_point(installed: Path) -> None:
+    assert (installed / "milepost_smooth.py").is_file()
+    (entry_points,) = installed.glob("milepost_smooth-*.dist-info/entry_points.txt")
+    assert "[milepost_processor]\nsmooth = milepost_smooth:Smooth" in entry_points.read_text()
+
+
+def test_the_examples_own_tests_pass_once_it_is_installed(installed: Path, repository: Path, tmp_path: Path) -> None:
+    tests = tmp_path / "test_smooth.py"  # away from the sources, so that only the installed module can be found
+    tests.write_text((repository / "examples" / "custom_processor" / "test_smooth.py").read_text())
+    assert "5 passed" in run_beside(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
+
+
+def test_the_config_file_of_the_example_runs_it_by_name(installed: Path, repository: Path) -> None:
+    example = repository / "examples" / "custom_processor"
+    out = run_beside(installed, example / "train.py", MILEPOST_CONFIG_FILE=str(example / "milepost.yaml"))
+    assert out.splitlines()[-1].startswith("last loss 0.")
+    (history,) = Path("milepost-runs", "smooth-example").glob("*/history.jsonl")
+    rows = history.read_text().splitlines()
+    assert len(rows) == 200
+    assert all('"train/loss_smooth"' in row for row in rows)
