@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from milepost.sdk.capture.redact import redact_text
@@ -123,7 +123,7 @@ def _run(folder: str, *arguments: str) -> tuple[int, str, str]:
 
 
 @contextlib.contextmanager
-def _git(folder: str, *arguments: str, stderr: int = subprocess.PIPE) -> "Iterator[subprocess.Popen[bytes]]":
+def _git(folder: str, *arguments: str, stderr: int = subprocess.PIPE) -> "Generator[subprocess.Popen[bytes]]":
     """A running git, ended when it takes longer than 5 s; then _GitError."""
     process = subprocess.Popen(
         ["git", *_SETTINGS, *arguments],

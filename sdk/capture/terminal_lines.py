@@ -92,11 +92,12 @@ class TerminalLines:
     def _finish(self, lines: list[Line]) -> None:
         was_redrawn = self._redrawn
         line = self._take_line()
-        if was_redrawn and not line.text.strip():
-            return  # a progress bar that wiped itself
+        wiped = was_redrawn and not line.text.strip()  # a progress bar that left nothing
         if self._to_redraw > 0:
             self._to_redraw -= 1
-            self._held.append(line)
+            self._held += [] if wiped else [line]
+            return
+        if wiped:
             return
         if self._held:
             lines += self._held

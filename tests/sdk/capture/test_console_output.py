@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
 
 
 @contextlib.contextmanager
-def captured(emit: Callable[[str, str], None] | None = None, **options: Any) -> Iterator[Lines]:
+def captured(emit: Callable[[str, str], None] | None = None, **options: Any) -> Generator[Lines]:
     lines: Lines = []
     capture = ConsoleCapture(emit or (lambda stream, text: lines.append((stream, text))), **options)
     capture.install()
@@ -294,7 +294,11 @@ def test_a_thread_that_prints_under_a_lock_that_emit_wants_does_not_wait(
 
 def test_a_signal_handler_that_prints_does_not_deadlock(streams: Streams) -> None:
     out, _ = streams()
-    previous = signal.signal(signal.SIGALRM, lambda *_: print("tick"))
+
+    def tick(number: int, frame: object) -> None:
+        print("tick")
+
+    previous = signal.signal(signal.SIGALRM, tick)
     try:
         with captured(max_bytes=10**9) as lines:
             signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from milepost.sdk.capture.environment import gather
 from milepost.sdk.capture.sampler import METRICS, Sampler, split
 
 DOCS = Path(__file__).parents[3] / "docs" / "captured.md"
@@ -156,26 +157,46 @@ class FakeNvmlError(Exception):
     """What NVML raises, in the fake."""
 
 
-def fake_nvml(count: int, *, without_power: bool = False) -> SimpleNamespace:
-    def power(handle: int) -> int:
-        if without_power:
-            raise FakeNvmlError
-        return 250_500 + handle
+class FakeNvml:
+    """The questions that the sampler asks of pynvml, answered for GPUs that are not there."""
 
-    return SimpleNamespace(
-        NVML_TEMPERATURE_GPU=0,
-        nvmlInit=lambda: None,
-        nvmlShutdown=lambda: None,
-        nvmlSystemGetDriverVersion=lambda: b"550.1",
-        nvmlDeviceGetCount=lambda: count,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}abc",
-        nvmlDeviceGetName=lambda handle: b"H100",
-        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=50, memory=10),
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=2_000, total=8_000),
-        nvmlDeviceGetTemperature=lambda handle, sensor: 61,
-        nvmlDeviceGetPowerUsage=power,
-    )
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, count: int, *, has_power: bool = True) -> None:
+        self.count, self.has_power = count, has_power
+
+    def nvmlInit(self) -> None: ...  # noqa: N802 - NVML's names, below too
+
+    def nvmlShutdown(self) -> None: ...  # noqa: N802
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return self.count
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        return index
+
+    def nvmlSystemGetDriverVersion(self) -> bytes:  # noqa: N802
+        return b"550.1"
+
+    def nvmlDeviceGetName(self, handle: int) -> bytes:  # noqa: N802
+        return b"H100"
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return f"GPU-{handle}abc"
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=50, memory=10)
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(used=2_000, total=8_000)
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:  # noqa: N802
+        return 61
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:  # noqa: N802
+        if not self.has_power:
+            raise FakeNvmlError
+        return 250_500
 
 
 def gpu_sample(monkeypatch: pytest.MonkeyPatch, nvml: object, visible: str | None = None) -> dict[str, float]:
@@ -192,7 +213,7 @@ def gpu_sample(monkeypatch: pytest.MonkeyPatch, nvml: object, visible: str | Non
 
 def test_gpus_are_named_as_opentelemetry_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Naming and units only: the NVML below is a fake, and no GPU was measured."""
-    numbers = gpu_sample(monkeypatch, fake_nvml(1))
+    numbers = gpu_sample(monkeypatch, FakeNvml(1))
 
     assert numbers == {
         "hw.gpu.utilization.0": 0.5,
@@ -209,14 +230,14 @@ def test_gpus_are_named_as_opentelemetry_names_them(monkeypatch: pytest.MonkeyPa
 )
 def test_only_visible_gpus_are_sampled(monkeypatch: pytest.MonkeyPatch, visible: str | None, shown: set[str]) -> None:
     """On the fake NVML."""
-    numbers = gpu_sample(monkeypatch, fake_nvml(3), visible)
+    numbers = gpu_sample(monkeypatch, FakeNvml(3), visible)
 
     assert {key.rpartition(".")[2] for key in numbers} == shown
 
 
 def test_what_a_gpu_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the fake NVML."""
-    numbers = gpu_sample(monkeypatch, fake_nvml(1, without_power=True))
+    numbers = gpu_sample(monkeypatch, FakeNvml(1, has_power=False))
 
     assert "hw.power.gpu.0" not in numbers
     assert "hw.gpu.utilization.0" in numbers
@@ -224,3 +245,14 @@ def test_what_a_gpu_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_host_without_nvml_has_no_gpu_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_sample(monkeypatch, None) == {}  # None in sys.modules makes the import fail
+
+
+def test_the_environment_record_describes_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the fake NVML."""
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(1))
+
+    record = gather(["train.py"], git=False, packages=False)
+
+    assert record["gpus"] == [
+        {"index": 0, "name": "H100", "uuid": "GPU-0abc", "memory_bytes": 8_000, "driver": "550.1"}
+    ]
