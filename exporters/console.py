@@ -27,6 +27,7 @@ class ConsoleExporter:
 
     every:  print each N-th row, from the first on; None prints no rows.
     format: of these rows: "table" (columns that fit the terminal), "plain" (step 12  loss 0.1) or "json" (an object each).
+            With "json" alerts and the page go to sys.stderr.
     stream: where to print; by default sys.stdout as it is at that moment.
     """
 
@@ -90,7 +91,7 @@ class ConsoleExporter:
             self._show(screen, self._text_of_rows(chosen, screen))
 
     def _print_alert(self, event: Event) -> None:
-        screen = self._screen()
+        screen = self._screen_for_people()
         said = [plain(event.values[part]) for part in ("title", "text") if event.values.get(part)]
         level = plain(event.values.get("level") or "INFO").upper()
         self._show(screen, f"{screen.paint(f'milepost alert {level}', 'warn')}: {': '.join(said)}\n")
@@ -98,7 +99,7 @@ class ConsoleExporter:
     def _print_page(self, event: Event) -> None:
         if self._run is None:
             return
-        values, screen = event.values, self._screen()
+        values, screen = event.values, self._screen_for_people()
         ending = Ending(
             run=self._run,
             state=str(values.get("state", "finished")),
@@ -113,6 +114,10 @@ class ConsoleExporter:
 
     def _screen(self) -> Screen:
         return Screen(self._stream or sys.stdout)
+
+    def _screen_for_people(self) -> Screen:
+        """Where alerts and the page go: never between JSON lines, which a program reads."""
+        return Screen(sys.stderr) if self._format == "json" else self._screen()
 
     def _show(self, screen: Screen, text: str) -> None:
         if not screen.show(text):
