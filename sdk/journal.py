@@ -32,7 +32,7 @@ class Journal:
     """The segment files of one writer, open for appending.
 
     directory:   RUN_DIR/journal/WRITER, made if missing.
-    min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC.
+    min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC. None: 1 GiB or 5 % of the disk, the smaller.
     max_bytes:   cap on the journal's own size, or None.
     Raises OSError when the directory or the first segment cannot be made.
     """
@@ -55,7 +55,7 @@ class Journal:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory_fd = os.open(directory, _DIRECTORY)
         found = os.fstatvfs(self._directory_fd)
-        self._min_free = min(100 * 2**20, found.f_blocks * found.f_frsize // 50) if min_free is None else min_free
+        self._min_free = min(2**30, found.f_blocks * found.f_frsize // 20) if min_free is None else min_free
         self.index = -1
         self.offset = 0
         self.total = 0

@@ -119,7 +119,7 @@ class Ring:
         self.max_bytes = max(2 * block_bytes, min(max_bytes, free // 8))
         try:
             self.active = self._make(block_bytes)
-            fcntl.flock(self.active.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.active.fd, fcntl.LOCK_EX)
             self.lock_block = self.active
             self.spare: list[Block] = [self._make(block_bytes)]
         except OSError as error:

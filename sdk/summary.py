@@ -67,6 +67,7 @@ class Summary:
     def __init__(self, metrics: Metrics, base: Mapping[str, Any] | None = None) -> None:
         self._metrics = metrics
         self._entries: dict[str, tuple[int, Any]] = {path: (-1, value) for path, value in (base or {}).items()}
+        self._recent: dict[tuple[str, ...], tuple[int, Mapping[str, Any]]] = {}
         self._locked: dict[str, Any] = {}
         self._deleted: dict[str, int] = {}
         self._aggregates: dict[str, Aggregate] = {}
@@ -75,10 +76,13 @@ class Summary:
 
     def add_row(self, seq: int, values: Mapping[str, Any]) -> None:
         """Take a committed row in."""
-        entries = self._entries
-        for path, value in values.items():
-            if value is not None:
-                entries[path] = (seq, value)
+        if None in values.values():
+            self.absorb()
+            self._entries.update({path: (seq, value) for path, value in values.items() if value is not None})
+        else:
+            self._recent[tuple(values)] = (seq, values)
+            if len(self._recent) > 100:
+                self.absorb()
         if self._aggregates or self._metrics:
             for path, value in values.items():
                 aggregate = self.aggregate(path)
@@ -121,19 +125,60 @@ class Summary:
                 self._locked.pop(other, None)
                 self._aggregates.pop(other, None)
 
+    def absorb(self) -> None:
+        """Take over what the plans know, so that they can be dropped."""
+        self._take(self._entries)
+        self.plans.clear()
+        self._recent.clear()
+
+    def _take(self, entries: dict[str, tuple[int, Any]]) -> None:
+        """Bring entries up to date with the last row of each set of keys."""
+        rows: list[tuple[int, Iterable[tuple[str, Any]]]] = [(seq, values.items()) for seq, values in self._recent.values()]
+        rows += [(plan.last[0], zip(plan.keys, plan.last[4:], strict=True)) for plan in self.plans if plan.last is not None]
+        for seq, items in rows:
+            for path, value in items:
+                if value is not None and seq >= entries.get(path, (-2,))[0]:
+                    entries[path] = (seq, value)
+
+    def rebase(self, base: Mapping[str, Any]) -> None:
+        """Start from other values, keeping what was set by hand (a resumed run that went back)."""
+        self.plans.clear()
+        self._recent.clear()
+        self._aggregates.clear()
+        self._entries = {path: (-1, value) for path, value in base.items()}
+
+    def step_metrics(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The step metrics that a row lacks, with their last values, 0 before there was one (define_metric, step_sync)."""
+        missing: dict[str, Any] = {}
+        for path in values if self._metrics else ():
+            metric = self._metrics.find(path)
+            if metric is not None and metric.syncs_step and metric.step_metric is not None and metric.step_metric not in values:
+                missing[metric.step_metric] = self.latest(metric.step_metric, 0)
+        return missing
+
+    def latest(self, path: str, default: Any) -> Any:
+        """The last value logged under a name."""
+        self.absorb_recent()
+        found = self._entries.get(path, (-2, default))
+        for plan in self.plans:
+            if plan.last is not None and path in plan.keys and plan.last[0] >= found[0]:
+                found = (plan.last[0], plan.last[4 + plan.keys.index(path)])
+        return found[1]
+
+    def absorb_recent(self) -> None:
+        """Take over what recent rows say, leaving the plans alone."""
+        for seq, values in sorted(self._recent.values(), key=lambda row: row[0]):
+            self._entries.update({path: (seq, value) for path, value in values.items()})
+        self._recent.clear()
+
     def known(self) -> AbstractSet[str]:
         """Every name that a row has brought."""
-        return set(self._entries).union(*(plan.keys for plan in self.plans if plan.last is not None))
+        return set(self._entries).union(*self._recent, *(plan.keys for plan in self.plans if plan.last is not None))
 
     def collect(self) -> dict[str, Any]:
         """The summary as flat names and values; aggregates are mappings such as {"max": 3}."""
         entries = dict(self._entries)
-        for plan in self.plans:
-            if plan.last is not None:
-                seq = plan.last[0]
-                for path, value in zip(plan.keys, plan.last[4:], strict=True):
-                    if value is not None and seq >= entries.get(path, (-2,))[0]:
-                        entries[path] = (seq, value)
+        self._take(entries)
         out: dict[str, Any] = {}
         for path, (seq, value) in entries.items():
             if seq <= self._deleted.get(path, -2):

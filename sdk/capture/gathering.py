@@ -55,7 +55,7 @@ class Gathering:
             if wants_environment:
                 from milepost.sdk.capture.environment import gather
 
-                found = gather(git=self._capture.git, packages=self._capture.environment)
+                found = gather(environment=self._capture.environment, git=self._capture.git)
                 self._run.record("environment", found)
             if self._capture.system_metrics.enabled:
                 self._sample(self._capture.system_metrics.interval / 1000)

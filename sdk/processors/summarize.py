@@ -15,7 +15,10 @@ class Summarize:
         self.summary = summary if summary is not None else Summary(Metrics())
 
     def __call__(self, event: Event) -> Event:
-        """The same event, counted."""
+        """The same event, counted; a row also gets the step metrics it lacks (`define_metric` with step_sync)."""
         if event.kind == "row":
+            missing = self.summary.step_metrics(event.values)
+            if missing:
+                event = event.with_values({**event.values, **missing})
             self.summary.add_row(event.seq, event.values)
         return event

@@ -1,0 +1,77 @@
+"""Decode: frames back into events."""
+
+from typing import Any
+
+from milepost.sdk import frame
+from milepost.sdk.event import Event
+from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Frame
+
+
+class Decoder:
+    """Turns the frames of one writer into events; learns the schemas as they pass.
+
+    run: "project/run_id". writer: the writer's id.
+    """
+
+    def __init__(self, run: str, writer: str) -> None:
+        self.run = run
+        self.writer = writer
+        self.schemas: dict[int, tuple[str, ...]] = {}
+
+    def event(self, found: Frame, buffer: Any) -> Event | None:
+        """The event of a frame in a buffer; None for a schema, and for a row whose schema is unknown (damage)."""
+        payload = frame.decode_payload(memoryview(buffer)[found.start : found.end])
+        kind = found.kind
+        if kind == ROW:
+            return self._row(payload, found.schema, 4, "", "")
+        if kind == TRACED:
+            return self._row(payload, found.schema, 6, payload[4].hex(), payload[5].hex())
+        if kind == SCHEMA:
+            self.schemas[found.schema] = tuple(payload)
+            return None
+        if kind == EVENT:
+            seq, time_ns, runtime_us, step, name, values = payload
+            return self._event(name, values, step, time_ns, runtime_us, seq)
+        if kind == GAP:
+            first, last, time_ns, reason = payload
+            return self._event("gap", {"first": first, "last": last, "reason": reason}, None, time_ns, 0, first)
+        if kind == PART:
+            next_seq, number, time_ns, runtime_us, step, values = payload
+            return self._event("part", values, step, time_ns, runtime_us, next_seq, commit=False)
+        return None
+
+    def _row(self, payload: list[Any], schema: int, head: int, trace_id: str, span_id: str) -> Event | None:
+        if schema == INLINE:
+            values = payload[head]
+        else:
+            keys = self.schemas.get(schema)
+            if keys is None:
+                return None
+            values = dict(zip(keys, payload[head:], strict=True))
+        return Event(
+            kind="row",
+            values=values,
+            step=payload[3],
+            time_unix_nano=payload[1],
+            runtime_s=payload[2] / 1e6,
+            run=self.run,
+            writer=self.writer,
+            seq=payload[0],
+            trace_id=trace_id,
+            span_id=span_id,
+        )
+
+    def _event(
+        self, kind: str, values: dict[str, Any], step: int | None, time_ns: int, runtime_us: int, seq: int, commit: bool = True
+    ) -> Event:
+        return Event(
+            kind=kind,
+            values=values,
+            step=step,
+            commit=commit,
+            time_unix_nano=time_ns,
+            runtime_s=runtime_us / 1e6,
+            run=self.run,
+            writer=self.writer,
+            seq=seq,
+        )

@@ -1,0 +1,25 @@
+"""Ids and names for runs that were given none."""
+
+import secrets
+from typing import Final
+
+_LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that are mistaken for each other
+_FIRST: Final = (
+    "amber azure bold brave bright calm clear coral crisp early fair fast fresh gentle golden green keen kind light lively "
+    "lucky mellow misty noble quiet rapid silver smooth solid steady still sunny swift vivid warm wild wise young"
+).split()
+_SECOND: Final = (
+    "bay birch brook canyon cedar cliff cloud comet creek dawn delta dune ember falcon fern field fjord forest glade harbor "
+    "hill island lake lark maple meadow moon otter peak pine rain reef ridge river robin sea sky spring star stone summit "
+    "tide trail valley wave willow wind"
+).split()
+
+
+def run_id() -> str:
+    """A new run id: 8 letters and digits, enough for millions of runs of one project."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(8))
+
+
+def run_name() -> str:
+    """A name that people can say, such as "calm-river-37"."""
+    return f"{secrets.choice(_FIRST)}-{secrets.choice(_SECOND)}-{secrets.randbelow(99) + 1}"

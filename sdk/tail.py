@@ -1,0 +1,135 @@
+"""Tail: a writer's journal read forward from a cursor, while it grows."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from milepost.sdk import frame
+from milepost.sdk.decode import Decoder
+from milepost.sdk.event import Event
+from milepost.sdk.frame import SCHEMA, Damage
+from milepost.sdk.journal import segment_name
+
+CHUNK: Final = 64 * 1024
+"""Bytes read at once when nothing else is asked for."""
+
+
+class Tail:
+    """Reads events in order, each once. `index` and `offset` say how far; set them to go on from a stored cursor.
+
+    directory: RUN_DIR/journal/WRITER. Parts and schemas are passed over. Events that the journal holds twice (copied on
+    after a failed sync) come once.
+    """
+
+    def __init__(self, directory: Path, run: str, writer: str, index: int = 0, offset: int = 0, seq: int = -1) -> None:
+        self.directory = directory
+        self.index = index
+        self.offset = offset
+        self.seq = seq
+        """The number of the last event given out."""
+        self.damaged_bytes = 0
+        self._seed = frame.writer_seed(writer)
+        self._decoder = Decoder(run, writer)
+        self._fd = -1
+        self._opened = -1
+        if index or offset:
+            self._learn_schemas()
+
+    def read(self, size: int = CHUNK) -> list[Event]:
+        """The next events, about `size` bytes of them; empty when nothing is new yet."""
+        while True:
+            data = self._next_bytes(size)
+            if not data:
+                if not self._next_segment():
+                    return []
+                continue
+            events, taken = self._parse(data)
+            if taken == 0 and len(data) >= frame.HEADER_SIZE:
+                data = self._next_bytes(self._frame_size(data))
+                events, taken = self._parse(data)
+            if taken == 0:
+                if not self._next_segment():
+                    return []
+                continue
+            self.offset += taken
+            if events:
+                return events
+
+    def pending_bytes(self) -> int:
+        """Bytes of the journal that were not read yet."""
+        left = -self.offset
+        index = self.index
+        while True:
+            try:
+                left += os.stat(self.directory / segment_name(index)).st_size
+            except OSError:
+                return max(left, 0)
+            index += 1
+
+    def close(self) -> None:
+        """Close the open segment."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._opened = -1
+
+    def _next_bytes(self, size: int) -> bytes:
+        if self._opened != self.index:
+            self.close()
+            try:
+                self._fd = os.open(self.directory / segment_name(self.index), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            except OSError:
+                return b""
+            self._opened = self.index
+        if self.offset < frame.SEGMENT_HEADER_SIZE:
+            self.offset = frame.SEGMENT_HEADER_SIZE
+        return os.pread(self._fd, size, self.offset)
+
+    def _next_segment(self) -> bool:
+        """Go on to the next segment when there is one: this one is then complete."""
+        if not (self.directory / segment_name(self.index + 1)).exists():
+            return False
+        self.damaged_bytes += len(self._next_bytes(CHUNK))
+        self.index += 1
+        self.offset = 0
+        return True
+
+    def _parse(self, data: bytes) -> tuple[list[Event], int]:
+        """The events of the whole frames in data, and how many bytes they take. A damaged range at the end may still grow."""
+        events: list[Event] = []
+        taken = 0
+        for found in frame.scan(data, self._seed):
+            if isinstance(found, Damage):
+                if found.end == len(data):
+                    break
+                self.damaged_bytes += found.end - found.start
+                continue
+            taken = found.end
+            event = self._decoder.event(found, data)
+            if event is not None and event.kind != "part" and event.seq > self.seq:
+                self.seq = event.values["last"] if event.kind == "gap" else event.seq
+                events.append(event)
+        return events, taken
+
+    def _frame_size(self, data: bytes) -> int:
+        length: int = frame.HEADER.unpack_from(data)[3]
+        return max(CHUNK, min(frame.HEADER_SIZE + length, 2**31))
+
+    def _learn_schemas(self) -> None:
+        """Read the schemas announced before the cursor."""
+        for path in [self.directory / "keys.mpj", self.directory / segment_name(self.index)]:
+            try:
+                data = path.read_bytes()
+            except OSError:
+                continue
+            start = 0 if path.name == "keys.mpj" else frame.SEGMENT_HEADER_SIZE
+            for found in frame.scan(data, self._seed, start):
+                if not isinstance(found, Damage) and found.kind == SCHEMA:
+                    self._decoder.event(found, data)
+
+
+def every(tail: Tail) -> Iterator[Event]:
+    """All events up to the end of what is there now."""
+    while events := tail.read():
+        yield from events
