@@ -37,10 +37,13 @@ _JOB_VARIABLES = (
 _DISTRIBUTION = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)(?:-[^-]+)*\.(?:dist-info|egg-info)")
 
 
-def gather(argv: Sequence[str] | None = None, *, git: bool = True, packages: bool = True) -> dict[str, Any]:
+def gather(
+    argv: Sequence[str] | None = None, *, environment: bool = True, git: bool = True, packages: bool = True
+) -> dict[str, Any]:
     """What ran, as a JSON-able mapping; `docs/captured.md` explains every key.
 
     argv: program and arguments, as in `sys.argv`; by default the command line as the interpreter got it.
+    environment: False leaves out everything but git.
     git, packages: False leaves that part out.
     A part that does not apply is left out, one that failed is named in "errors": {part: reason}.
     """
@@ -57,9 +60,11 @@ def gather(argv: Sequence[str] | None = None, *, git: bool = True, packages: boo
         ("gpus", _PART_TIMEOUT_S, _gpus),
         ("job", _PART_TIMEOUT_S, lambda: _job(os.environ, secrets)),
     ]
+    if not environment:
+        parts = []
     if git:
         parts.append(("git", _GIT_TIMEOUT_S, lambda: describe_git(_source_directory(program))))
-    if packages:
+    if environment and packages:
         parts.append(("packages", _PART_TIMEOUT_S, lambda: installed_packages(sys.path)))
     gathered: dict[str, Any] = {}
     errors: dict[str, str] = {}

@@ -188,11 +188,12 @@ def test_the_home_folder_is_not_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "alice" not in record["command"]
 
 
-def test_each_switch_leaves_its_part_out() -> None:
+def test_each_switch_leaves_its_part_out(repository: Path) -> None:
     record = gather(["train.py"], git=False, packages=False)
 
     assert "git" not in record
     assert "packages" not in record
+    assert set(gather([str(repository / "train.py")], environment=False)) == {"git"}
 
 
 def test_an_installed_program_is_looked_up_by_its_working_directory(
