@@ -64,15 +64,25 @@ def resolve(kind: Kind, name: str) -> Callable[..., Any]:
     return _load(kind, candidates[0])
 
 
-def build(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Any:
+def build(kind: Kind, name: str, options: Mapping[str, Any] | None = None, where: str = "") -> Any:
     """The exporter or processor called `name`, made by its factory from the options of the config file.
 
     options:  keyword arguments of the factory; None, as an empty mapping, leaves every option at its default.
+    where:    the place in the config file, with which messages then begin.
     Raises ConfigurationError when the name cannot be resolved, an option is unknown or missing, or the factory refuses
     the values; errors of milepost that the factory raises itself pass unchanged.
     """
+    try:
+        return _build(kind, name, dict(options or {}))
+    except ConfigurationError as error:
+        if not where:
+            raise
+        texts = [f"{where}: {text}" for text in error.errors]
+        raise ConfigurationError("\n".join(texts), texts) from error
+
+
+def _build(kind: Kind, name: str, given: dict[str, Any]) -> Any:
     factory = resolve(kind, name)
-    given = dict(options or {})
     _check_options(kind, name, factory, given)
     try:
         built = factory(**given)

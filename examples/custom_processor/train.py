@@ -6,6 +6,6 @@ import milepost
 
 with milepost.init(project="smooth-example") as run:
     for step in range(200):
-        run.log({"train/loss": 1 / (1 + step / 20) + 0.1 * math.sin(step * step)})
+        run.log({"train/loss": 0.1 + 1 / (1 + step / 20) + 0.05 * math.sin(step * step)})
 
 print(f"last loss {run.summary['train/loss']:.3f}, smoothed {run.summary['train/loss_smooth']:.3f}")

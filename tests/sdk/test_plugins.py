@@ -1,5 +1,6 @@
 """Names in the config file become exporters and processors, and every mistake on the way says what to do."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from milepost.sdk import plugins
+from milepost.sdk.configuration.declarations import EXPORTERS, PROCESSORS
+from milepost.sdk.configuration.option import fields
 from milepost.sdk.errors import ConfigurationError, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.processors.filter import Filter
@@ -64,6 +67,23 @@ def test_an_unknown_option_names_the_nearest_one_and_all_others() -> None:
     assert caught.value.errors == [
         "processor 'filter' has no option 'inclde'; did you mean 'include'? It accepts: include, exclude"
     ]
+
+
+def test_a_message_begins_with_the_place_in_the_config_file() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        plugins.build("processor", "sample", {"every": 0}, where="milepost.yaml:7 processors[2].sample")
+    assert caught.value.errors == [
+        "milepost.yaml:7 processors[2].sample: sample: every must be a whole number of rows >= 1, not 0"
+    ]
+
+
+def test_the_config_file_declares_the_options_and_the_order_of_every_built_in() -> None:
+    for name, section in {**PROCESSORS, **EXPORTERS}.items():
+        factory = plugins.resolve("processor" if name in PROCESSORS else "exporter", name)
+        assert set(fields(section)) <= set(inspect.signature(factory).parameters), name
+        assert getattr(factory, "must_follow", section.must_follow) == section.must_follow, name
+    assert set(PROCESSORS) == set(plugins.BUILT_IN_PROCESSORS)
+    assert set(EXPORTERS) == set(plugins.BUILT_IN_EXPORTERS)
 
 
 def test_a_missing_option_is_named() -> None:
