@@ -70,6 +70,8 @@ Arguments of `init()`, then its `settings=`, then `MILEPOST_*` variables, then t
 variables, then the default. `settings=` is a mapping that can say whatever the file can:
 
 ```python
+import milepost
+
 milepost.init(project="digits", settings={{"steps": "unordered", "journal": {{"keep": "undelivered"}}}})
 ```
 

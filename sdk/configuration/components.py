@@ -25,54 +25,48 @@ class Components:
 
     def __init__(self, mistakes: Mistakes) -> None:
         self._mistakes = mistakes
+        self._registered: dict[str, set[str]] = {}
         self.reader = Reader(mistakes, self.read)
 
     def read(self, node: Node, path: str, kind: Kind) -> tuple[Component, ...]:
         """The components of a list, in order; a pipeline is checked for `merge`, exporters for their names."""
-        found = self._list(node, path, kind)
-        if found is None:
-            return ()
-        names = [component.name for component in found]
-        if kind == "processor" and not _in_exporter(path) and names.count("merge") != 1:
-            add = '; add "- merge:"' if "merge" not in names else ""
-            problem = f'must have "merge" once, not {names.count("merge")} times: it makes rows of calls{add}'
-            self._mistakes.add(node, path, problem)
-            return tuple(found)
-        if kind == "processor":
-            self._check_order(found, in_exporter=_in_exporter(path))
-        else:
-            self._check_names(node, path, found)
-        return tuple(found)
-
-    def _check_order(self, found: list[Component], in_exporter: bool) -> None:
-        """A processor that reads flat keys or whole rows stands behind what makes them; an exporter gets both ready."""
-        seen: set[str] = set()
-        for component in found:
-            declared = PROCESSORS.get(component.name) if component.object is None else None
-            before = declared.must_follow if declared is not None else None
-            if before is not None and before not in seen and not in_exporter:
-                self._mistakes.texts.append(f'{_place(component)}: must stand behind "{before}"; move it down')
-            seen.add(component.name)
-
-    def _check_names(self, node: Node, path: str, found: list[Component]) -> None:
-        first: dict[str, int] = {}
-        for i, component in enumerate(found):
-            if component.object is None and component.name in first:
-                at = f"{path}[{first[component.name]}]"
-                self._mistakes.add(
-                    node.data[i], f"{path}[{i}].{component.name}", f"is named by {at} already; name each once"
-                )
-            first.setdefault(component.name, i)
-
-    def _list(self, node: Node, path: str, kind: Kind) -> list[Component] | None:
         if node.source != "file" and not isinstance(node.data, list | dict):  # init(exporters="console")
             node = Node(data=[node], place=node.place, source=node.source)
         if not isinstance(node.data, list):
             hint = '; begin each entry with "- "' if isinstance(node.data, dict) else ""
             self._mistakes.add(node, path, f"must be a list of {kind}s, not {shown(node)}{hint}")
-            return None
+            return ()
         read = [self._one(item, f"{path}[{i}]", kind) for i, item in enumerate(node.data)]
-        return [component for component in read if component is not None]
+        found = [component for component in read if component is not None]
+        names = [_role(component) for component in found]
+        if len(found) < len(node.data):
+            return tuple(found)  # a wrong entry may be the one that the rest misses
+        if kind == "processor" and not _in_exporter(path) and names.count("merge") != 1:
+            add = '; add "- merge:"' if "merge" not in names else ""
+            problem = f'must have "merge" once, not {names.count("merge")} times: it makes rows of calls{add}'
+            self._mistakes.add(node, path, problem)
+        elif kind == "processor" and not _in_exporter(path):
+            self._check_order(found)
+        elif kind == "exporter":
+            self._check_names(found)
+        return tuple(found)
+
+    def _check_order(self, found: list[Component]) -> None:
+        """A processor that reads flat keys or whole rows stands behind what makes them."""
+        seen: set[str] = set()
+        for component in found:
+            declared = PROCESSORS.get(component.name) if component.object is None else None
+            before = declared.must_follow if declared is not None else None
+            if before is not None and before not in seen:
+                self._mistakes.say(f'{_place(component)}: must stand behind "{before}"; move it down')
+            seen.add(_role(component))
+
+    def _check_names(self, found: list[Component]) -> None:
+        first: dict[str, Component] = {}
+        for component in found:
+            before = first.setdefault(component.name, component)
+            if before is not component and component.object is None:
+                self._mistakes.say(f"{_place(component)}: is named by {_path(before)} already; name each once")
 
     def _one(self, node: Node, path: str, kind: Kind) -> Component | None:
         data = node.data
@@ -131,7 +125,9 @@ class Components:
             return f'"{name}" {PIPELINE_ONLY[name]}; move it to the processors at the top of the file'
         if name in built_in:
             return None
-        others = _entry_points(f"milepost_{kind}")
+        others = self._registered.get(kind)
+        if others is None:
+            others = self._registered[kind] = _entry_points(f"milepost_{kind}")
         if name in others:
             return None
         valid = [*(n for n in built_in if not (in_exporter and n in PIPELINE_ONLY)), *sorted(others)]
@@ -140,9 +136,18 @@ class Components:
         return f'unknown {kind} "{clip(name)}"{suggest(name, valid)}'
 
 
+def _role(component: Component) -> str:
+    """The name as a pipeline knows it: `Merge()` given to `init()` is the merge."""
+    return component.name if component.object is None else component.name.lower()
+
+
 def _place(component: Component) -> str:
     """Where it was written, as messages begin."""
     return ": ".join(component.where.rsplit(" ", 1))
+
+
+def _path(component: Component) -> str:
+    return component.where.rsplit(" ", 1)[-1]
 
 
 def _in_exporter(path: str) -> bool:

@@ -67,7 +67,7 @@ class Rename(Section, frozen=True):
 
     needs_one: ClassVar[tuple[str, ...]] = ("keys", "pattern")
     together: ClassVar[tuple[str, ...]] = ("pattern", "replacement")
-    must_follow: ClassVar[str | None] = "flatten"
+    must_follow: ClassVar[str | None] = "merge"
 
     keys: Annotated[dict[str, str] | None, Option("Old name to new name; the pattern is not tried on these.")] = None
     pattern: Annotated[
@@ -333,6 +333,7 @@ class Settings(Layout, frozen=True, kw_only=True):
 
     file:     the config file in force, None when there is none.
     warnings: texts to show once; nothing here prints.
+    hidden:   keys and attributes whose value came from a variable named like a secret; `effective()` masks them.
     `dir` is absolute. `resource.attributes` holds all attributes, `service.name` among them.
     """
 
@@ -344,3 +345,4 @@ class Settings(Layout, frozen=True, kw_only=True):
     ] = None
     file: Path | None = None
     warnings: tuple[str, ...] = ()
+    hidden: frozenset[str] = frozenset()

@@ -15,7 +15,7 @@ from milepost.sdk.configuration.declarations import Layout, Settings
 from milepost.sdk.configuration.environment import milepost_nodes, otel_attributes, parse_attributes, unknown_variables
 from milepost.sdk.configuration.node import Node, node_of
 from milepost.sdk.configuration.option import fields
-from milepost.sdk.configuration.validation import Mistakes, join, to_section
+from milepost.sdk.configuration.validation import Mistakes, TooManyMistakes, join, to_section
 from milepost.sdk.errors import ConfigurationError
 
 
@@ -51,12 +51,15 @@ class _Loading:
 
     def run(self, config_file: Any, settings: Any, arguments: Mapping[str, Any] | None) -> Settings:
         file = search.find_file(config_file, self._environ, self._cwd)
-        levels = [
-            self._file(*file) if file is not None else {},
-            self._environment(),
-            self._mapping(settings, "settings", "settings"),
-            self._mapping({k: v for k, v in (arguments or {}).items() if v is not None}, "init()", "argument"),
-        ]
+        levels: list[dict[str, Any]] = []
+        try:
+            levels.append(self._file(*file) if file is not None else {})
+            levels.append(self._environment())
+            levels.append(self._mapping(settings, "settings", "settings"))
+            given_arguments = {name: value for name, value in (arguments or {}).items() if value is not None}
+            levels.append(self._mapping(given_arguments, "init()", "argument"))
+        except TooManyMistakes:
+            self._mistakes.texts.append("and more; correct these first")
         if self._mistakes.texts:
             raise configuration_error(self._mistakes.texts)
         given: dict[str, Any] = {}
@@ -87,7 +90,7 @@ class _Loading:
                 f"{name}: file_format {version} is newer than 1.0, which this version of milepost reads"
             )
         if "dir" in found:
-            found["dir"] = path.parent / found["dir"].expanduser()
+            found["dir"] = path.parent / search.expanded(found["dir"])
         return found
 
     def _look_at_references(self, document: Node) -> None:
@@ -116,13 +119,16 @@ class _Loading:
         try:
             node = node_of(given, place, source)
         except RecursionError:
-            self._mistakes.texts.append(f"{place}: nested without end")
+            self._mistakes.texts.append(f"{place}: nested more than 64 deep, or without end")
             return {}
         return self._reader.section(node, Layout)
 
     def _settings(self, given: dict[str, Any], file: Path | None) -> Settings:
-        cwd = self._cwd or Path(os.curdir)
-        given["dir"] = Path(os.path.abspath(cwd / Path(given.get("dir", fields(Layout)["dir"].default)).expanduser()))
+        directory = search.expanded(given.get("dir", fields(Layout)["dir"].default))
+        try:
+            given["dir"] = Path(os.path.abspath((self._cwd or Path()) / directory))
+        except OSError:
+            raise configuration_error(["dir: the working directory was removed; give an absolute path"]) from None
         capture = given.get("capture", {})
         if capture.get("enabled") is False:
             off = {"enabled": False}
@@ -135,6 +141,7 @@ class _Loading:
             **extra,
             file=Path(os.path.abspath(file)) if file is not None else None,
             warnings=tuple(self._warnings),
+            hidden=frozenset(self._mistakes.hidden),
         )
 
     def _attributes(self, given: dict[str, Any]) -> dict[str, Any]:

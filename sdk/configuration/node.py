@@ -4,10 +4,11 @@ The config file, `settings=`, the arguments of `init()` and environment variable
 serves them and each mistake can say where it stands. Secrets stop here: a value that came from `${NAME}` is shown as such.
 """
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import msgspec
 
@@ -16,9 +17,10 @@ _HIDDEN_NAMES = (
     r"(?i)token|secret|passw|pwd|credential|authorization|cookie|signature|dsn"
     r"|(api|access|private|account|auth)[-_.]?key"
 )
-_HIDDEN_VARIABLES = r"(?i)token|secret|passw|pwd|pass$|credential|auth|cookie|dsn|key"
+_HIDDEN_VARIABLES = r"(?i)token|secret|passw|pwd|pass$|credential|auth(?!or)|cookie|dsn|key"
 _USER_IN_URL = r"(?<=://)[^/\s@]+(?=@)"
 _SHOWN_LIMIT = 60
+_DEPTH_LIMIT = 64
 
 MASK = "***"
 
@@ -55,14 +57,21 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     unset: tuple[str, ...] = ()
 
 
-def node_of(value: Any, place: str, source: Literal["settings", "argument"]) -> Node:
-    """The node of a plain Python value; what is no mapping, list or scalar stays as it is. Cycles raise RecursionError."""
+def node_of(value: Any, place: str, source: Literal["settings", "argument"], depth: int = 0) -> Node:
+    """The node of a plain Python value; what is no mapping, list or scalar stays as it is.
+
+    Raises RecursionError for what is nested more than 64 deep, as what holds itself is.
+    """
+    if depth > _DEPTH_LIMIT:
+        raise RecursionError
     if isinstance(value, Mapping):
-        return Node(data={str(k): node_of(v, place, source) for k, v in value.items()}, place=place, source=source)
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes | bytearray):
-        return Node(data=[node_of(v, place, source) for v in value], place=place, source=source)
-    if isinstance(value, Path):
-        value = str(value)
+        value = {str(key): node_of(item, place, source, depth + 1) for key, item in value.items()}
+    elif isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes | bytearray):
+        value = [node_of(item, place, source, depth + 1) for item in value]
+    elif isinstance(value, str | Path):  # an enum of texts is the text
+        value = str.__str__(value) if isinstance(value, str) else str(value)
+    elif isinstance(value, SupportsIndex) and not isinstance(value, bool):  # numpy's whole numbers too
+        value = operator.index(value)
     return Node(data=value, place=place, source=source)
 
 

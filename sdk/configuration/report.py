@@ -9,6 +9,7 @@ import msgspec
 from milepost.sdk.configuration.declarations import Component, Layout, Settings
 from milepost.sdk.configuration.loading import load
 from milepost.sdk.configuration.node import MASK, Secret, is_secret_name, without_password
+from milepost.sdk.configuration.search import unsafe
 from milepost.sdk.errors import ConfigurationError
 
 
@@ -37,17 +38,21 @@ def check(path: str | Path, *, environ: Mapping[str, str] | None = None, cwd: Pa
         settings = load(config_file=path, environ=environ, cwd=cwd)
     except ConfigurationError as error:
         return CheckReport(path=Path(path), errors=tuple(error.errors))
-    return CheckReport(path=Path(path), warnings=settings.warnings, effective=effective(settings))
+    warnings = list(settings.warnings)
+    if settings.file is not None and (refusal := unsafe(settings.file, settings.file.stat())) is not None:
+        warnings.append(refusal.replace(": found, but", ": would be refused when found by search:", 1))
+    return CheckReport(path=Path(path), warnings=tuple(warnings), effective=effective(settings))
 
 
 def effective(settings: Settings) -> dict[str, Any]:
     """The settings as a config file would say them, defaults included, secrets as "***"; plain values for JSON or YAML."""
-    found = {name: _plain(getattr(settings, name), name) for name in Layout.__struct_fields__}
-    found["resource"] = {
-        "attributes": [
-            {"name": name, "value": _plain(value, name)} for name, value in settings.resource.attributes.items()
-        ]
-    }
+
+    def masked(name: str, value: Any) -> Any:
+        return MASK if name in settings.hidden and value is not None else _plain(value, name)
+
+    attributes = settings.resource.attributes
+    found = {name: masked(name, getattr(settings, name)) for name in Layout.__struct_fields__}
+    found["resource"] = {"attributes": [{"name": name, "value": masked(name, attributes[name])} for name in attributes]}
     return found
 
 

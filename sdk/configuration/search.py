@@ -28,7 +28,7 @@ def find_file(named: str | Path | None, environ: Mapping[str, str], cwd: Path | 
     if named is not None:
         if str(named) == os.devnull:
             return None
-        path = (cwd or Path()) / Path(named).expanduser()
+        path = (cwd or Path()) / expanded(Path(named))
         if not path.exists():
             raise ConfigurationError(
                 f"{by}: {path} does not exist; correct the path, or leave it out to search for one"
@@ -47,15 +47,16 @@ def read_file(path: Path, named: bool, limit: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    about = os.fstat(descriptor)
+    refusal = None if named else unsafe(path, about)
+    if not stat.S_ISREG(about.st_mode):
+        refusal = f"{path}: not a regular file"
+    elif about.st_size > limit:
+        refusal = f"{path}:1: larger than {limit // 1024} KiB, the most a config file may have"
+    if refusal is not None:
+        os.close(descriptor)
+        raise ConfigurationError(refusal)
     with open(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise ConfigurationError(f"{path}: not a regular file")
-        refusal = None if named else unsafe(path, about)
-        if refusal is not None:
-            raise ConfigurationError(refusal)
-        if about.st_size > limit:
-            raise ConfigurationError(f"{path}:1: larger than {limit // 1024} KiB, the most a config file may have")
         return file.read(limit + 1)
 
 
@@ -78,6 +79,14 @@ def unsafe(path: Path, about: os.stat_result) -> str | None:
             f"{path}: found, but users other than its owner can write it; to trust it: chmod go-w '{path}', {otherwise}"
         )
     return None
+
+
+def expanded(path: Path) -> Path:
+    """The path with a leading ~ replaced, where there is a home to replace it by."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _candidates(environ: Mapping[str, str], cwd: Path | None) -> Iterator[Path]:

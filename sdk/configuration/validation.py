@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from milepost.sdk.configuration.node import Node, Secret, is_secret, is_secret_name, plain, shown
+from milepost.sdk.configuration.node import Node, Secret, is_secret, is_secret_name, shown
 from milepost.sdk.configuration.option import Field, Option, Section, file_fields
 
 _SCALARS: dict[type, str] = {
@@ -24,15 +24,31 @@ _SCALARS: dict[type, str] = {
 _MISSING = object()  # what reading gives when the key is left at its default, or was wrong
 
 
+class TooManyMistakes(Exception):
+    """Enough to show; a file of nonsense would take seconds to go through."""
+
+
 class Mistakes:
-    """The mistakes found so far, each a line of text."""
+    """The mistakes found so far, each a line of text.
+
+    hidden: keys and attributes whose value came from a variable that is named like a secret.
+    """
+
+    limit = 100
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.hidden: set[str] = set()
 
     def add(self, node: Node, path: str, problem: str, place: str | None = None) -> None:
         """One mistake. `place` stands in for the node's, such as the place of a key."""
-        self.texts.append(": ".join(part for part in (place or node.place, path, problem) if part))
+        self.say(": ".join(part for part in (place or node.place, path, problem) if part))
+
+    def say(self, text: str) -> None:
+        """One mistake, in full. Raises TooManyMistakes at the limit."""
+        self.texts.append(text)
+        if len(self.texts) >= self.limit:
+            raise TooManyMistakes
 
 
 ComponentReader = Callable[[Node, str, Literal["processor", "exporter"]], Any]
@@ -111,8 +127,12 @@ class Reader:
                 problem = f"{shown(node, name)} does not hold a valid value"
             self._mistakes.add(node, path, problem)
             return _MISSING
-        if isinstance(value, str) and (is_secret_name(name) or is_secret(node)):
+        if isinstance(value, str) and is_secret_name(name):
             return Secret(value)
+        if is_secret(node):
+            if isinstance(value, str) and path.startswith(("processors", "exporters")):
+                return Secret(value)
+            self._mistakes.hidden.add(name)
         return value
 
     def _scalar(self, node: Node, kind: type, option: Option, path: str, name: str) -> Any:
@@ -144,7 +164,7 @@ class Reader:
         value = node.text if node.text is not None else node.data
         if isinstance(value, str) and value in choices:
             return value
-        if name == "resume" and isinstance(node.data, bool):  # as wandb's init has it
+        if name == "resume" and isinstance(node.data, bool) and node.source != "file":  # as wandb's init has it
             return "auto" if node.data else _MISSING
         near = suggest(value, choices, list_all=False) if isinstance(value, str) and node.shown is None else ""
         wanted = f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"
@@ -180,12 +200,14 @@ class Reader:
             return _MISSING
         found: dict[str, Any] = {}
         for name, item, at in pairs:
-            value = plain(item, secret=is_secret_name(name))
+            value = [below.data for below in item.data] if isinstance(item.data, list) else item.data
+            if is_secret(item):
+                self._mistakes.hidden.add(name)
             if not _is_attribute(value):
                 wanted = "a text, a number, true or false, or a list of one of these"
                 self._mistakes.add(item, at, f"must be {wanted}, not {shown(item, name)}{_unset(item)}")
             elif name in found:
-                self._mistakes.add(item, at, f'"{clip(name)}" is named twice; keep one')
+                self._mistakes.add(item, at, "this name is there twice; keep one")
             else:
                 found[name] = value
         return found
@@ -204,6 +226,9 @@ class Reader:
         name = node.data["name"]
         if not isinstance(name.data, str) or not name.data:
             self._mistakes.add(name, f"{path}.name", f"must be a text, not {shown(name)}{_unset(name)}")
+            return None
+        if is_secret(name):
+            self._mistakes.add(name, f"{path}.name", f"must not come from a secret, {shown(name)}: names are shown")
             return None
         return name.data, node.data["value"], f"{path}.value"
 
