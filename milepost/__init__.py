@@ -137,9 +137,7 @@ def init(
     return started  # type: ignore[no-any-return]  # a disabled run answers to the same calls
 
 
-def log(
-    data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
-) -> None:
+def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None) -> None:
     """Log a dict of names and values as (part of) one row of the current run's history.
 
     data:    names to numbers, text, booleans, None, dates, lists, arrays, tensors, media, or nested dicts of these.
@@ -194,7 +192,12 @@ def save(glob_str: "str | Path", base_path: "str | Path | None" = None, policy: 
 
 
 def watch(
-    models: Any, criterion: Any = None, log: str | None = "gradients", log_freq: int = 1000, idx: int | None = None, log_graph: bool = False
+    models: Any,
+    criterion: Any = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
 ) -> None:
     """Log histograms of a PyTorch model's gradients and parameters. See `milepost.sdk.migration.watch`."""
     from milepost.sdk import migration
@@ -226,25 +229,27 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Names that change with the current run, and names that are loaded when first used."""
-    if name == "run":
-        return _current.run
-    if name in ("config", "summary"):
-        return _Before(name) if _current.run is None else getattr(_current.run, name)
-    if name in _LAZY:
-        from importlib import import_module
+if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt one is an error
 
-        found = getattr(import_module(_LAZY[name]), name)
-        globals()[name] = found
-        return found
-    later = ("Audio", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "plot", "plots")
-    if name in later:
-        raise AttributeError(
-            f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. Numbers, text, lists and arrays "
-            "can be logged as they are"
-        )
-    raise AttributeError(f"module 'milepost' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Names that change with the current run, and names that are loaded when first used."""
+        if name == "run":
+            return _current.run
+        if name in ("config", "summary"):
+            return _Before(name) if _current.run is None else getattr(_current.run, name)
+        if name in _LAZY:
+            from importlib import import_module
+
+            found = getattr(import_module(_LAZY[name]), name)
+            globals()[name] = found
+            return found
+        later = ("Audio", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "plot", "plots")
+        if name in later:
+            raise AttributeError(
+                f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. "
+                "Numbers, text, lists and arrays can be logged as they are"
+            )
+        raise AttributeError(f"module 'milepost' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -8,16 +8,8 @@ from typing import Any
 
 SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
-    "Use": [
-        "configuration.md",
-        "processors.md",
-        "reading-back.md",
-        "command-line.md",
-        "operations.md",
-        "captured.md",
-        "testing.md",
-    ],
-    "Extend": ["writing-an-exporter.md", "writing-a-processor.md", "file-format.md"],
+    "Use": ["configuration.md", "operations.md", "captured.md"],
+    "Extend": ["writing-an-exporter.md", "writing-a-processor.md"],
     "Look up": ["api.md", "contributing.md"],
 }
 

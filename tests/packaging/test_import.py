@@ -17,7 +17,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_import_takes_no_third_party_module_but_msgspec() -> None:
-    assert modules_after("import milepost") == {"milepost", "msgspec"}
+    assert modules_after("import milepost") <= {"milepost", "msgspec"}
 
 
 def test_import_starts_no_thread_and_writes_nothing() -> None:
