@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -64,9 +64,9 @@ class SummaryFile:
 
     def write_when_due(self) -> None:
         """Write when the file is behind and was not written for a while; the larger it is the longer that is."""
-        if self._behind and (started := time.monotonic()) >= self._due:
+        if self._behind and (started := monotonic()) >= self._due:
             self.write()
-            finished = time.monotonic()
+            finished = monotonic()
             self._due = finished + max(INTERVAL_S, 50 * (finished - started))
 
     def write(self) -> bool:

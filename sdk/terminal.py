@@ -19,6 +19,7 @@ _CODES: Final[dict[Style, str]] = {"bold": "1", "dim": "2", "good": "32", "bad":
 _UNICODE_BARS: Final = "▁▂▃▄▅▆▇█"
 _ASCII_BARS: Final = "_.-~=+*#"
 _DECIMALS_UPTO: Final = 1e7
+_SAME: Final = 1e-12  # means of equal numbers differ by rounding
 
 
 class Screen:
@@ -129,7 +130,7 @@ def sparkline(values: Sequence[float], cells: int, bars: str = _UNICODE_BARS) ->
         return ""
     low, high = min(finite), max(finite)
     span = high / 2 - low / 2  # halves: the difference of two large numbers may be infinite
-    if span <= 0:
+    if span <= _SAME * max(abs(low), abs(high)):
         return "".join(bars[0] if math.isfinite(point) else " " for point in points)
     top = len(bars) - 1
     levels = [(point / 2 - low / 2) / span if math.isfinite(point) else None for point in points]

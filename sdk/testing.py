@@ -61,7 +61,7 @@ def make_event(
     """An event with example values, or those given, and a time that follows from its seq."""
     return Event(
         kind=kind,
-        values=copy.deepcopy(dict(EVENT_VALUES[kind] if values is None else values)),
+        values=copy.deepcopy(EVENT_VALUES[kind]) if values is None else dict(values),
         step=step if step is not None or kind not in ("row", "part") else seq,
         time_unix_nano=_BEGIN_UNIX_NANO + seq * 1_000_000,
         runtime_s=seq / 1000,
