@@ -341,7 +341,7 @@ class Settings(Layout, frozen=True, kw_only=True):
         str | None, Option("The address of a milepost server.", environment="MILEPOST_URL", in_file=False)
     ] = None
     api_key: Annotated[
-        str | None, Option("The key for that server.", environment="MILEPOST_API_KEY", in_file=False)
+        str | None, Option("The key for that server.", environment="MILEPOST_API_KEY", secret=True, in_file=False)
     ] = None
     file: Path | None = None
     warnings: tuple[str, ...] = ()

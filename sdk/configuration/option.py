@@ -21,6 +21,7 @@ class Option(msgspec.Struct, frozen=True):
     environment: the MILEPOST_ variable that sets the key.
     pairs:       written as a list of {name, value} mappings, as OpenTelemetry writes attributes.
     components:  a list of one-key mappings, each naming a component of this kind.
+    secret:      never shown.
     in_file:     False for what a config file cannot say (secrets and the like that only the environment holds).
     """
 
@@ -30,6 +31,7 @@ class Option(msgspec.Struct, frozen=True):
     environment: str | None = None
     pairs: bool = False
     components: Literal["processor", "exporter"] | None = None
+    secret: bool = False
     in_file: bool = True
 
 
@@ -59,11 +61,13 @@ class Field(NamedTuple):
 @functools.cache
 def fields(section: type[Section]) -> dict[str, Field]:
     """The keys that `section` declares, by name, in order."""
-    defaults = section()
     found: dict[str, Field] = {}
+    for base in section.__bases__:
+        if issubclass(base, Section):
+            found.update(fields(base))
+    defaults = section()
     # not typing.get_type_hints and msgspec.structs.fields: they cost a millisecond, and every init() is here
-    bases = [base for base in reversed(section.__mro__) if issubclass(base, Section)]
-    for name, annotation in ((n, a) for base in bases for n, a in base.__annotations__.items()):
+    for name, annotation in section.__annotations__.items():
         kind, *notes = typing.get_args(annotation) or (annotation,)
         option = next((note for note in notes if isinstance(note, Option)), None)
         if option is not None:

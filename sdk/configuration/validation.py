@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from milepost.sdk.configuration.node import Node, Secret, is_secret, is_secret_name, shown
+from milepost.sdk.configuration.node import Node, Secret, is_secret, shown
 from milepost.sdk.configuration.option import Field, Option, Section, file_fields
 
 _SCALARS: dict[type, str] = {
@@ -127,11 +127,10 @@ class Reader:
                 problem = f"{shown(node, name)} does not hold a valid value"
             self._mistakes.add(node, path, problem)
             return _MISSING
-        if isinstance(value, str) and is_secret_name(name):
+        from_secret = is_secret(node)
+        if isinstance(value, str) and (option.secret or (from_secret and path.startswith(("processors", "exporters")))):
             return Secret(value)
-        if is_secret(node):
-            if isinstance(value, str) and path.startswith(("processors", "exporters")):
-                return Secret(value)
+        if from_secret:
             self._mistakes.hidden.add(name)
         return value
 
