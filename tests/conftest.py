@@ -33,14 +33,16 @@ def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     working_directory.mkdir()
     monkeypatch.chdir(working_directory)
     yield working_directory
-    _finish_leftover_run()
+    _finish_leftover_runs()
 
 
-def _finish_leftover_run() -> None:
+def _finish_leftover_runs() -> None:
     """End what a failed test left behind, so that it cannot fail the next one too."""
-    milepost = sys.modules.get("milepost")
-    if milepost is not None and getattr(milepost, "run", None) is not None:
-        milepost.finish()
+    lifecycle = sys.modules.get("milepost.sdk.lifecycle")  # a test that has not started a run does not load it
+    if lifecycle is not None:
+        for run in reversed(lifecycle.running()):
+            run.finish()
+        lifecycle.current.run = None
 
 
 @pytest.fixture(scope="session")
