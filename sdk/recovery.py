@@ -111,7 +111,9 @@ def _append(writer: str, journal: Path, rings: list[Path]) -> None:
                 if number > written:
                     numbered[number] = whole
     pieces = [*schemas.values(), *(numbered[number] for number in sorted(numbered))]
-    leftover = WriterReader(journal).survey.leftover
+    reader = WriterReader(journal)
+    reader.alive = False  # the lock that it sees on the ring is the one held here; a living writer's parts are not over
+    leftover = reader.survey.leftover
     if leftover is not None:
         payload = frame.encode_payload(
             [leftover.seq, leftover.time_unix_nano, int(leftover.runtime_s * 1e6), leftover.step, leftover.values]
