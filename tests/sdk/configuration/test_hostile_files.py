@@ -1,7 +1,8 @@
 """A config file cannot run code, and cannot take more than a moment or some megabytes, whatever it holds."""
 
+import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from milepost.sdk.configuration import check
+from milepost.sdk.configuration import check, effective, load
+from milepost.sdk.configuration.declarations import Layout
+from milepost.sdk.configuration.option import file_fields
+from milepost.sdk.errors import ConfigurationError
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "python object": (
@@ -111,7 +117,6 @@ def test_no_hostile_file_takes_100_megabytes() -> None:
     assert outcome.returncode == 0, outcome.stderr
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     assert int(outcome.stdout) * unit_bytes < 100 * 1024 * 1024
-    assert resource.RUSAGE_SELF == 0
 
 
 @pytest.mark.parametrize("what", ["directory", "fifo"])
@@ -120,3 +125,46 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(what: str) -> Non
     path.mkdir() if what == "directory" else os.mkfifo(path)
 
     assert check(path, environ={}).errors == ("named.yaml: not a regular file",)
+
+
+YAML_PIECES = st.sampled_from(
+    ["file_format", '"1.0"', ": ", ":", "\n", "\n  ", "\n  - ", "- ", "[", "]", "{", "}", ", ", "&a ", "*a", "!!str ", "!x ",
+     "'", '"', "|\n", ">\n", "? ", "# c", "---\n", "${A}", "${B:?no}", "${", "$$", "exporters", "processors", "console", "file",
+     "merge", "filter", "include", "resource", "attributes", "name", "value", "journal", "keep", "all", "null", "true", "1", "x"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.binary(max_size=60), st.lists(YAML_PIECES, max_size=40).map(lambda pieces: "".join(pieces).encode()))
+)
+def test_any_file_is_taken_or_refused_with_a_place_and_never_crashes(data: bytes) -> None:
+    Path("milepost.yaml").write_bytes(data)
+
+    for error in check("milepost.yaml", environ={"A": "1"}).errors:
+        assert re.match(r"milepost\.yaml:[0-9]+: ", error)
+
+
+SECTIONS = st.sampled_from([*file_fields(Layout), "unknown"])
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["console", "merge", "file"]),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(SECTIONS | st.text(max_size=5), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(SECTIONS, VALUES, max_size=4))
+def test_any_settings_are_taken_or_refused_and_never_crash(given_settings: dict[str, object]) -> None:
+    errors: list[str] = []
+    try:
+        json.dumps(effective(load(settings=given_settings, environ={})))
+    except ConfigurationError as error:
+        errors = error.errors
+
+    assert all(text.startswith("settings: ") for text in errors[:100])
