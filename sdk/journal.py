@@ -60,7 +60,11 @@ class Journal:
         self.offset = 0
         self.total = 0
         """Bytes written over all segments."""
-        self._synced = 0
+        self._whole = 0
+        """Up to here the open segment holds whole frames: only there may the next segment begin."""
+        self._synced = self._durable = 0
+        """Bytes that the last sync covered, and how many of them are whole frames."""
+        self._first_frame = 0
         self._keys_written = 0
         self._free_checked_at = -(2**30)
         self._fd = -1
@@ -70,12 +74,14 @@ class Journal:
             os.close(self._directory_fd)
             raise
 
-    def write(self, data: "bytes | memoryview[int]") -> int:
+    def write(self, data: "bytes | memoryview[int]", *, ends_frame: bool = True) -> int:
         """Append; the number of bytes taken (all of them unless the disk stopped in between).
 
+        ends_frame: whether a frame ends with data; where one is cut, the rest follows in the same segment.
         Raises OSError (ENOSPC also at the limits of its own) when nothing could be taken.
         """
-        if self.offset >= self._segment_bytes:
+        if self.offset >= self._segment_bytes and self._whole == self.offset:
+            self.sync()
             self._rotate()
         self._check_room(len(data))
         done = 0
@@ -84,14 +90,19 @@ class Journal:
             try:
                 count = os.write(self._fd, view[done:])
             except OSError as error:
-                if error.errno == errno.EFBIG and self.offset > frame.SEGMENT_HEADER_SIZE:
-                    self._segment_bytes = min(self._segment_bytes, max(self.offset, 4096))
+                if error.errno == errno.EFBIG and self._whole > self._first_frame:
+                    # Files may not grow further here (RLIMIT_FSIZE): smaller segments, this frame once more in the next.
+                    self._segment_bytes = min(self._segment_bytes, self._whole)
+                    self._copy_on(self._whole)
+                    continue
                 if done:
                     break
                 raise
             done += count
             self.offset += count
             self.total += count
+        if ends_frame and done == len(view):
+            self._whole = self.offset
         return done
 
     def sync(self) -> None:
@@ -102,13 +113,13 @@ class Journal:
         """
         if self.offset == self._synced:
             return
-        upto = self.offset
+        whole, upto = self._whole, self.offset
         try:
             os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
         except OSError:
-            self._copy_on(self._synced)
+            self._copy_on(self._durable)
             raise
-        self._synced = upto
+        self._synced, self._durable = upto, whole
 
     def write_keys(self, schemas: list[bytes]) -> None:
         """Put the second copy of schema frames that are new since the last call beside the segments."""
@@ -156,14 +167,17 @@ class Journal:
                 raise OSError(errno.ENOSPC, f"less than min_free={self._min_free} bytes are left on the disk")
             self._free_checked_at = self.total
 
-    def _rotate(self) -> None:
-        """Open the next segment and start it with its header and all schemas in use."""
+    def _rotate(self, tail: bytes = b"", whole: int = 0) -> None:
+        """Open the next segment and start it with its header, all schemas in use, and bytes of the one before.
+
+        whole: how many bytes of tail are whole frames. When not all of it fits, the segment before stays in use.
+        """
         index = self.index + 1
         fd = os.open(segment_name(index), _APPEND | os.O_EXCL, 0o644, dir_fd=self._directory_fd)
         start = frame.segment_header(self._writer, index) + b"".join(self._schemas())
         try:
-            count = os.write(fd, start)
-            if count < len(start):
+            count = os.write(fd, start + tail)
+            if count < len(start) + len(tail):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             os.close(fd)
@@ -172,42 +186,38 @@ class Journal:
             raise
         older, self._fd = self._fd, fd
         if older >= 0:
-            with contextlib.suppress(OSError):  # the drain reports a failing disk when it syncs the segment that is open
-                os.fdatasync(older) if hasattr(os, "fdatasync") else os.fsync(older)
             os.close(older)
         with contextlib.suppress(OSError):  # some file systems cannot sync a directory
             os.fsync(self._directory_fd)
-        self.index, self.offset, self._synced = index, count, 0
+        self.index, self.offset, self._first_frame, self._whole = index, count, len(start), len(start) + whole
+        self._synced = self._durable = 0
         self.total += count
 
     def _copy_on(self, since: int) -> None:
-        """Go on in a new segment that starts with the bytes of this one from `since` on."""
-        name = segment_name(self.index)
+        """Go on in a new segment that starts with the bytes of this one from `since` on, the end of a whole frame."""
+        since = max(since, frame.SEGMENT_HEADER_SIZE)
+        whole = self._whole - since
         tail = b""
         with contextlib.suppress(OSError):
-            fd = os.open(name, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=self._directory_fd)
+            fd = os.open(segment_name(self.index), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=self._directory_fd)
             try:
                 tail = os.pread(fd, self.offset - since, since)
             finally:
                 os.close(fd)
-        self._rotate()
-        if tail:
-            self.write(tail[frame.SEGMENT_HEADER_SIZE :] if since == 0 else tail)
+        self._rotate(tail, whole)
 
     def _restore(self) -> None:
         """Make the deleted directory again and save the open segment, still readable through /proc, into it."""
-        saved = b""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        saved, whole = b"", self._whole
         with contextlib.suppress(OSError):
             with open(f"/proc/self/fd/{self._fd}", "rb") as file:
                 saved = file.read()
-        self.close()
-        self._fd = -1
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._directory_fd = os.open(self.directory, _DIRECTORY)
+        fresh = os.open(self.directory, _DIRECTORY)
+        os.close(self._directory_fd)
+        self._directory_fd = fresh
         self._keys_written = 0
-        self._rotate()
-        if len(saved) > frame.SEGMENT_HEADER_SIZE:
-            self.write(saved[frame.SEGMENT_HEADER_SIZE :])
+        self._rotate(saved[frame.SEGMENT_HEADER_SIZE :], whole - frame.SEGMENT_HEADER_SIZE)
 
 
 def is_regular(path: Path) -> bool:

@@ -119,7 +119,9 @@ class Ring:
         self.max_bytes = max(2 * block_bytes, min(max_bytes, free // 8))
         try:
             self.active = self._make(block_bytes)
-            fcntl.flock(self.active.fd, fcntl.LOCK_EX)
+            # Opened once more: mmap keeps a copy of a block's descriptor, which would carry the lock into forked children.
+            self._lock = os.open(self.active.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             self.lock_block = self.active
             self.spare: list[Block] = [self._make(block_bytes)]
         except OSError as error:
@@ -167,11 +169,14 @@ class Ring:
             if block is not self.lock_block:
                 block.close()
         self.lock_block.close()
+        os.close(self._lock)
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's descriptors (one of them is the parent's lock), touch nothing."""
         for block in (*self.full, self.active, *self.spare):
             block.forget()
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
 
     def _make(self, size: int) -> Block:
         size = -(-size // 4096) * 4096

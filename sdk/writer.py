@@ -92,6 +92,7 @@ class Writer:
         self._warned: set[str] = set()
         self._checked_at = 0.0
         self._lock_fd = -1
+        self._forgotten = False
         self.wake: Any = None
         """Called when a block is full; set by the drain thread."""
         self.journal: Journal | None = None
@@ -265,6 +266,8 @@ class Writer:
     def drain(self, *, sync: bool = False) -> bool:
         """Move what the ring holds into the journal; True when all of it is there. Called by the drain thread and by flush."""
         with self._drain_lock:
+            if self._forgotten:
+                return True
             if self.journal is None:
                 self._open_journal()
                 if self.journal is None:
@@ -301,8 +304,8 @@ class Writer:
         """Blocks in the order they were filled; the active one last."""
         if self.ring is None:
             return True
-        active = self.ring.active  # read before `full`: a block that turns full in between is then in both, and drained in order
-        for block in [*self.ring.full, active]:
+        active = self.ring.active  # read before `full`: a block that turns full in between is then in both
+        for block in dict.fromkeys([*self.ring.full, active]):
             if not self._drain_block(block):
                 return False
             if block in self.ring.full and block.drained == block.pos:
@@ -318,7 +321,7 @@ class Writer:
             while block.drained < upto:
                 end = min(upto, block.drained + _DRAIN_SLICE)
                 with view[block.drained : end] as piece:
-                    done = self.journal.write(piece)
+                    done = self.journal.write(piece, ends_frame=end == upto)
                 block.drained += done
                 if block.drained < end:
                     return False
@@ -405,7 +408,8 @@ class Writer:
         return done
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's files without touching them."""
+        """In a forked child: let go of the parent's files without touching them; draining is the parent's from now on."""
+        self._forgotten = True
         self._drain_lock = threading.Lock()
         if self.ring is not None:
             self.ring.forget()
