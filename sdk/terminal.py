@@ -25,16 +25,16 @@ _SAME: Final = 1e-12  # means of equal numbers differ by rounding
 class Screen:
     """A text stream as it is now: how wide, which characters, whether it shows colours.
 
-    width:   cells per line; 80 when the stream is no terminal and COLUMNS is not set.
+    width:   cells per line, at least 40; 80 when the stream is no terminal and COLUMNS is not set.
     height:  lines, None when the stream is no terminal.
     unicode: whether it can encode more than ASCII.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self.is_terminal = _is_terminal(stream)
-        size = _terminal_size(stream) if self.is_terminal else None
-        self.width = max(20, size.columns if size else shutil.get_terminal_size((80, 24)).columns)
+        size = _terminal_size(stream) if stream is not None and self.is_terminal else None
+        self.width = max(40, size.columns if size else shutil.get_terminal_size((80, 24)).columns)
         self.height = size.lines if size else None
         self.unicode = _can_encode(stream, _UNICODE_BARS + "…·●─")
         self._dots = "…" if self.unicode else "..."
@@ -64,7 +64,9 @@ class Screen:
         return sparkline(values, cells, _UNICODE_BARS if self.unicode else _ASCII_BARS)
 
     def show(self, text: str) -> bool:
-        """Write whole lines. False when the stream is closed or gone; never raises."""
+        """Write whole lines. False when there is no stream, or it is closed or gone; never raises."""
+        if self._stream is None:
+            return False
         try:
             _write(self._stream, text)
         except (OSError, ValueError):
@@ -180,9 +182,9 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except (AttributeError, ValueError, OSError):
         return False  # closed, or only something with a write()
 
@@ -195,7 +197,7 @@ def _terminal_size(stream: TextIO) -> os.terminal_size | None:
     return size if size.columns > 0 else None
 
 
-def _can_encode(stream: TextIO, text: str) -> bool:
+def _can_encode(stream: TextIO | None, text: str) -> bool:
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeError, LookupError):
