@@ -18,6 +18,8 @@ from milepost.sdk.configuration.validation import clip, suggest
 OTHER_VARIABLES = {
     "MILEPOST_CONFIG_FILE": "The config file; /dev/null for none.",
     "MILEPOST_ADMIN_KEY": "Read by `milepost server` only.",
+    "MILEPOST_SHM": "Where shared memory is mounted; `/dev/shm` when empty.",
+    "MILEPOST_SILENT": "`true`: init() prints nothing.",
 }
 _NOT_IN_THIS_VERSION = ("MILEPOST_URL", "MILEPOST_API_KEY")
 
