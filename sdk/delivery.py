@@ -178,6 +178,36 @@ class Delivery:
         self._store()
         return not self.pending()
 
+    def run_to_end(self, patience_s: float, moved: Callable[[int], None] | None = None) -> bool:
+        """Deliver everything that is there on this thread, from start() to shutdown(); whether nothing readable is left.
+
+        patience_s: how long an exporter may go without taking anything. moved: called now and then with the rows settled.
+        """
+        since, rows = time.monotonic(), self.cursor.rows
+        self._begin()
+        try:
+            while not self.disabled:
+                deadline = time.monotonic() + 1.0
+                if self.drain(deadline) or (self._batch is None and time.monotonic() < deadline):
+                    break
+                if self.cursor.rows != rows:
+                    if moved is not None:
+                        moved(self.cursor.rows - rows)
+                    since, rows = time.monotonic(), self.cursor.rows
+                elif time.monotonic() - since >= patience_s:
+                    break
+        finally:
+            if moved is not None:
+                moved(self.cursor.rows - rows)
+            self._deadline = time.monotonic() + patience_s
+            self._end()
+        return self._batch is None and not self.disabled
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is anything to do: something to deliver, or something that the exporter itself held back."""
+        return self.pending() or bool(self.cursor.position.get("behind"))
+
     def step(self, size: int, budget_s: float) -> bool:
         """Work for about `budget_s` on pieces of `size` bytes; whether there was anything to do."""
         started = time.monotonic()

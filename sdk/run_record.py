@@ -58,6 +58,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
             "mode": self.mode,
             "config": config,
             "rank": self.rank,
+            "primary": self.primary,
             "attempt": self.attempt,
             "parent": writer.parent,
             "resumed": self.resumed,

@@ -56,7 +56,7 @@ def start(
         lifecycle.began(disabled)
         return disabled
     rank = detect(os.environ)
-    routes = [_route(component) for component in chosen.exporters]
+    routes = [route_of(component) for component in chosen.exporters]
     _unique_names(routes)
     processors = chosen.processors
     default_pipeline_of(processors, Summary(Metrics()))  # a wrong pipeline is an error before anything is made
@@ -149,7 +149,8 @@ def default_routes() -> list[Route]:
     return [Route("file", build("exporter", "file"))]
 
 
-def _route(component: Component) -> Route:
+def route_of(component: Component) -> Route:
+    """The exporter of a component and what stands before it, made from their options."""
     exporter = component.object if component.object is not None else build("exporter", component.name, component.options)
     if not isinstance(exporter, Exporter) and not hasattr(exporter, "export"):
         exporter = CallableExporter(exporter)

@@ -1,0 +1,124 @@
+"""Accounting: where every row of a writer is, per exporter, counted from the journal and from the exporter's cursor apart.
+
+    logged = delivered + pending + filtered + rejected + dropped
+
+`logged` and `pending` are counted in the journal, the others are what the cursor says; so the sum is a check, not a
+definition. Rows that are damaged today may have been delivered before: where numbers are missing, the difference may be as
+large as they are many.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from milepost.sdk import frame
+from milepost.sdk.delivery import Cursor, load_cursor
+from milepost.sdk.reading.writer import ROWS, WriterReader
+
+LIVE_ONLY: Final = frozenset(("console", "memory"))
+"""Exporters that speak to the program itself: once it is gone, nobody wants their rows."""
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """The rows of one writer as one exporter sees them.
+
+    logged:     rows in the journal, the shared memory and the open row; and those that were dropped before they got there.
+    pending:    those behind the cursor, still to be delivered.      lag_s: how old the oldest of them is; None without any.
+    rejected, dropped: by reason.      missing: numbers that stand in no file of the writer.      cursor: where it is stored.
+    """
+
+    writer: str
+    exporter: str
+    alive: bool
+    logged: int
+    delivered: int
+    pending: int
+    filtered: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
+    missing: int = 0
+    last_error: str = ""
+    lag_s: float | None = None
+    cursor: dict[str, int] = {}
+
+    @property
+    def difference(self) -> int:
+        """Rows logged that the other figures do not account for; below zero when they account for too many."""
+        settled = self.delivered + self.filtered + sum(self.rejected.values()) + sum(self.dropped.values())
+        return self.logged - settled - self.pending
+
+    @property
+    def holds(self) -> bool:
+        """Whether the identity holds, as far as what is left of the journal can tell."""
+        return abs(self.difference) <= self.missing
+
+    @property
+    def live_only(self) -> bool:
+        """Whether its pending rows are of no use to anybody: those of a console whose program is gone."""
+        return self.exporter in LIVE_ONLY and not self.alive
+
+
+def accounts(writer: WriterReader, missing: int = 0) -> list[Account]:
+    """One account per exporter that has a cursor, by name. missing: what `check()` found missing of the writer."""
+    return [account(writer, load_cursor(path, name), missing) for name, path in cursors(writer.dir)]
+
+
+def account(writer: WriterReader, cursor: Cursor, missing: int = 0) -> Account:
+    """The account of one exporter, whose cursor may not be stored yet."""
+    logged, pending, lag_s = _counts(writer, cursor.seq)
+    return Account(
+        writer=writer.id,
+        exporter=cursor.exporter,
+        alive=writer.alive,
+        logged=logged,
+        delivered=cursor.delivered,
+        pending=pending,
+        filtered=cursor.filtered,
+        rejected=dict(cursor.rejected),
+        dropped=dict(cursor.dropped),
+        missing=missing,
+        last_error=cursor.last_error,
+        lag_s=lag_s,
+        cursor={"segment": cursor.segment, "offset": cursor.offset, "seq": cursor.seq},
+    )
+
+
+def cursors(writer_dir: Path) -> Iterator[tuple[str, Path]]:
+    """Exporter and file of every stored cursor, by name."""
+    for path in sorted(writer_dir.glob("cursor-*.json")):
+        yield path.name[len("cursor-") : -len(".json")], path
+
+
+def logged_rows(writer: WriterReader) -> int:
+    """Rows of one writer, the open one and the dropped ones included."""
+    return _counts(writer, -1)[0]
+
+
+def _counts(writer: WriterReader, after: int) -> tuple[int, int, float | None]:
+    """Rows in all, rows numbered above `after`, and the age of the oldest of these in seconds."""
+    logged = pending = 0
+    oldest: int | None = None
+    for block in writer.blocks():
+        rows = block.where(*ROWS)
+        behind = np.flatnonzero(rows & (block.seq > after))
+        logged += int(rows.sum())
+        pending += len(behind)
+        if len(behind) and oldest is None:
+            first = writer.payload(block, int(behind[0]))
+            oldest = int(first[1]) if first is not None else None
+        for i in np.flatnonzero(block.where(frame.GAP)).tolist():
+            gap: Any = writer.payload(block, i)
+            if gap is not None:
+                width = int(gap[1]) - int(gap[0]) + 1
+                logged += width
+                pending += width if int(gap[0]) > after else 0
+    leftover = writer.survey.leftover
+    if leftover is not None:
+        logged += 1
+        pending += 1
+        oldest = oldest or leftover.time_unix_nano
+    return logged, pending, None if oldest is None else max(time.time() - oldest / 1e9, 0.0)
