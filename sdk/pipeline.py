@@ -5,17 +5,18 @@
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.event import Event
+from milepost.sdk.processor import Processor, check_order
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
 
 logger = logging.getLogger("milepost")
-
-Processor = Callable[[Event], Event | None]
 
 MAX_FAILURES = 10
 """A processor that fails this often in a row is left out from then on."""
@@ -36,9 +37,7 @@ class Pipeline:
                 f"processors: {len(merges)} of them are merge, and there must be one: it puts the calls of one step together"
             )
         self.merge = merges[0]
-        names = [type(processor).__name__ for processor in self.processors]
-        if "Aggregate" in names and names.index("Aggregate") < names.index("Merge"):
-            raise ConfigurationError("processors: aggregate must stand after merge, since it counts whole rows; move it below merge")
+        check_order(self.processors)
         self._failures: dict[int, int] = {}
 
     @property
@@ -53,12 +52,17 @@ class Pipeline:
         return self._from(0, event)
 
     def parts(self) -> Iterator[Event]:
-        """What processors hold right now."""
-        for processor in self.processors:
-            held = getattr(processor, "held", None)
-            part = held() if held is not None else None
-            if part is not None:
-                yield part
+        """What processors hold right now, as what stands behind them makes of it; the last value of a key counts.
+
+        The last processor comes first: what an earlier one holds passes the later ones, and is the newer truth.
+        """
+        for at in reversed(range(len(self.processors))):
+            held = getattr(self.processors[at], "held", None)
+            event = held() if held is not None else None
+            if event is not None:
+                part = self._from(at + 1, msgspec.structs.replace(event, kind="part"))
+                if part is not None:
+                    yield part
 
     def flush(self) -> Iterator[Event]:
         """Give out what processors hold, each through those that stand after it."""
@@ -69,6 +73,13 @@ class Pipeline:
                 event = self._from(at + 1, event)
                 if event is not None:
                     yield event
+
+    def discard(self) -> None:
+        """Forget what processors hold: in a forked child it is the parent's."""
+        for processor in self.processors:
+            flush = getattr(processor, "flush", None)
+            if flush is not None:
+                flush()
 
     def _from(self, start: int, event: Event) -> Event | None:
         for at in range(start, len(self.processors)):

@@ -232,7 +232,7 @@ class Run:
                 self._plan(data)
         elif self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
-        else:
+        if not self._standard:  # also beside a row: the row that closes a window may open the next one
             for held in self._pipeline.parts():
                 self._writer.part(self._flat(held.values), held.step or 0, now, runtime)
 
@@ -711,6 +711,8 @@ class Run:
             if self._finished or self._forked_from is not None:
                 return
             self._close_row()
+            for event in self._pipeline.flush():
+                self._commit(event)
             self._record.state = "preempted"
             self._emit("run.finish", {"state": "preempted", "exit_code": 143, "summary": self._read_summary()})
         deadline = time.monotonic() + FAILED_TIMEOUT_S
@@ -753,7 +755,7 @@ class Run:
         if self._forked_from is None:
             self._forked_from = self._writer.id
         self.closers.clear()
-        self._pipeline.merge.flush()
+        self._pipeline.discard()
         self._open = False
         self._writer.forget()
 
