@@ -1,0 +1,132 @@
+"""What a run said about itself, put together again from its events: config, summary, metric definitions, name, tags, notes.
+
+The summary goes through the same `Summary` that the live run uses, so that both agree. Where no aggregate is asked for, only the
+last row of each set of keys is decoded.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from milepost.sdk.errors import Error
+from milepost.sdk.event import Event
+from milepost.sdk.metrics import Metric, Metrics, parse
+from milepost.sdk.reading.history import Selection
+from milepost.sdk.reading.writer import ROWS, WriterReader
+from milepost.sdk.summary import Summary, nest
+
+
+def config(events: Iterable[Event]) -> dict[str, Any]:
+    """The config: that of the start, and every change since; nested plain values."""
+    values: dict[str, Any] = {}
+    for event in events:
+        if event.kind == "run.start":
+            values.update(_mapping(event.values.get("config")))
+        elif event.kind == "config":
+            values.update(_mapping(event.values.get("set")))
+            for name in event.values.get("deleted") or ():
+                values.pop(name, None)
+    return values
+
+
+def facts(events: Iterable[Event]) -> dict[str, Any]:
+    """Name, tags, notes and the other words of the start, with what was changed later."""
+    found: dict[str, Any] = {}
+    for event in events:
+        if event.kind == "run.start":
+            found.update(
+                {key: value for key, value in event.values.items() if key not in ("config", "settings", "environment")}
+            )
+        elif event.kind == "meta":
+            found.update(event.values)
+    return found
+
+
+def summary(selection: Selection) -> dict[str, Any]:
+    """The summary as the live object had it, nested. selection: the writers that speak for the run."""
+    last = selection.writers[-1].survey if selection.writers else None
+    for event in reversed(last.events if last is not None else []):
+        if event.kind == "run.finish" and last is not None and event.seq > last.last_row and not last.leftover:
+            flat = event.values.get("summary")
+            if isinstance(flat, dict):
+                return nest(flat)
+    metrics = Metrics()
+    live = Summary(metrics)
+    row: Event | None = None
+    for number, event in enumerate(_told(selection)):
+        if event.kind == "row":
+            row = event
+            live.add_row(number, event.values)
+        elif event.kind == "summary":
+            for path, value in _mapping(event.values.get("set")).items():
+                live.set(path, value)
+            for path in event.values.get("delete") or ():
+                live.delete(path, number)
+        else:
+            define(metrics, event)
+    flat = live.collect()
+    if row is not None:
+        flat |= {"_step": row.step, "_runtime": row.runtime_s}
+        flat.setdefault("_timestamp", row.time_unix_nano / 1e9)
+    return nest(flat)
+
+
+def define(metrics: Metrics, event: Event) -> Metric | None:
+    """Add the definition of a "metric" event; None when it is of no use."""
+    said = event.values
+    wanted = said.get("summary")
+    try:
+        metric = parse(
+            said.get("name"),
+            said.get("step_metric"),
+            said.get("step_sync"),
+            said.get("hidden"),
+            ",".join(wanted) if isinstance(wanted, list) else wanted,
+            said.get("goal"),
+        )
+    except Error:
+        return None  # of a newer milepost: the others hold
+    return metrics.define(metric, overwrite=bool(said.get("overwrite")))
+
+
+def _told(selection: Selection) -> Iterator[Event]:
+    """The events that make a summary, in order; metric definitions first, since they hold for earlier rows too."""
+    definitions = [event for writer in selection.writers for event in writer.survey.events if event.kind == "metric"]
+    yield from definitions
+    aggregated = any(set(event.values.get("summary") or ()) - {"none", "copy"} for event in definitions)
+    for writer in selection.writers:
+        if aggregated or selection.cuts(writer):
+            yield from (event for event in writer.events("row", "summary") if selection.stands(writer, event))
+            continue
+        kept = [*_last_rows(writer), *(event for event in writer.survey.events if event.kind == "summary")]
+        if writer.survey.leftover is not None:
+            kept.append(writer.survey.leftover)
+        yield from sorted(kept, key=lambda event: event.seq)
+
+
+def _last_rows(writer: WriterReader) -> list[Event]:
+    """The rows that hold the last value, other than None, of each name: those of the last segment first, then backwards."""
+    rows: dict[int, Event] = {}
+    for block in writer.blocks():
+        at = np.flatnonzero(block.where(*ROWS))
+        schemas = block.schema[at]
+        for schema in np.unique(schemas).tolist():
+            missing: set[str] | None = None
+            for i in at[schemas == schema][::-1].tolist():
+                event = writer.event(block, i)
+                if event is None:
+                    continue
+                held = {key for key, value in event.values.items() if value is not None}
+                if missing is None:
+                    missing = set(event.values)
+                if schema == 0 or held & missing:
+                    rows[event.seq] = event
+                missing -= held
+                if not missing and schema != 0:
+                    break
+    return list(rows.values())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
