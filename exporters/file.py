@@ -10,7 +10,7 @@ new attempt of the same run moves the files of the one before to attempts/N/. Th
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,8 +65,8 @@ class FileExporter:
         return ExportResult.SUCCESS
 
     def position(self) -> dict[str, Any]:
-        """How many rows this writer has put into the file: what a restart cuts back to."""
-        return {"rows": self._files.history.rows} if self._files else dict(self._position or {})
+        """How many rows this writer has put into the file: what a restart cuts back to; and whether the summary is behind."""
+        return self._files.position() if self._files else dict(self._position or {})
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write the summary when it is behind; rows are never held back."""
@@ -95,9 +95,12 @@ class _RunFiles:
         name = _history_name(run)
         directory = _make_room(directory, name, run)
         self.history = HistoryFile(directory / name, run.writer, run.attempt)
-        self.history.recover(int((position or {}).get("rows", 0)))
+        rows = int((position or {}).get("rows", 0))
+        self.history.recover(rows)
         self._summary = SummaryFile(directory / "summary.json") if run.primary else None
         self._config = ConfigFile(directory / "config.yaml", run.config) if run.primary else None
+        if self._summary and rows:
+            self._summary.catch_up(_told_before(run, rows, whole=bool((position or {}).get("behind"))))
 
     def write(self, batch: Sequence[Event]) -> None:
         """Write what the events say, in their order."""
@@ -127,9 +130,29 @@ class _RunFiles:
         elif self._summary:
             self._summary.take(event)
 
+    def position(self) -> dict[str, Any]:
+        """What a restart needs to know."""
+        behind = {"behind": True} if self._summary and self._summary.behind else {}
+        return {"rows": self.history.rows, **behind}
+
     def refresh_summary(self) -> bool:
         """Write the summary when it is behind; False when that is not possible now."""
         return self._summary is None or self._summary.write()
+
+
+def _told_before(run: RunInfo, rows: int, *, whole: bool) -> Iterator[Event]:
+    """What a killed process had delivered of its first `rows` rows, from the journal: all of it, or nothing where the
+    summary file holds it all the same (it was fresh, and no aggregate goes on from it)."""
+    from milepost.sdk.reader import WriterReader  # numpy with it, so only after a crash
+
+    journal = WriterReader(run.dir / "journal" / run.writer, f"{run.project}/{run.id}")
+    if not whole and next(journal.events("metric"), None) is None:
+        return
+    for event in journal.events("row", "summary", "metric"):
+        rows -= event.kind == "row"
+        yield event
+        if rows <= 0:
+            return
 
 
 def _history_name(run: RunInfo) -> str:

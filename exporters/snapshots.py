@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -35,11 +35,9 @@ class SummaryFile:
         """Note the rows' values. Where only last values count, only the last row of each set of names is looked at."""
         by_names: dict[tuple[str, ...], Event] = {tuple(event.values): event for event in rows}
         thrifty = not self._metrics and not any(None in event.values.values() for event in by_names.values())
-        last = rows[-1]
-        for event in by_names.values() if thrifty else rows:
+        for event in [*by_names.values(), rows[-1]] if thrifty else rows:
             self._rows += 1
             self._summary.add_row(self._rows, row(event))
-        self._summary.add_row(self._rows, row(last))
         self._behind = True
 
     def take(self, event: Event) -> None:
@@ -61,6 +59,19 @@ class SummaryFile:
             self._final = {**clocks, **values.get("summary", so_far)}
             self._behind = True
             self._write()
+
+    def catch_up(self, events: Iterable[Event]) -> None:
+        """Note what an earlier process had noted. Nothing is written for that alone."""
+        for event in events:
+            if event.kind == "row":
+                self.add_rows([event])
+            else:
+                self.take(event)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the file lacks something that was noted."""
+        return self._behind
 
     def write_when_due(self) -> None:
         """Write when the file is behind and was not written for a while; the larger it is the longer that is."""

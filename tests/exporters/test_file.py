@@ -298,7 +298,7 @@ def test_a_full_disk_is_tried_again_and_leaves_whole_lines(tmp_path: Path) -> No
     assert steps(run) == [0, 1, 2, 3, 4]
     deliver(exporter, *make_rows(5, first=5))
     assert steps(run) == list(range(10))
-    assert exporter.position() == {"rows": 10}
+    assert exporter.position()["rows"] == 10
 
 
 def test_a_batch_that_fails_in_its_middle_is_taken_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,6 +406,15 @@ def test_a_resumed_run_goes_on_from_the_stored_summary(tmp_path: Path) -> None:
     deliver(started(make_run(tmp_path, writer=NEW, resumed=True)), make_event(values={"both": 2}, seq=1))
     told = summary(run)
     assert (told["only"], told["both"]) == ({"before": 1}, 2)
+
+
+def test_a_mean_counts_each_row_once_while_the_run_goes_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    exporter = started(run)
+    deliver(exporter, make_event("metric", values={"name": "loss", "summary": ["mean"]}))
+    deliver(exporter, *(make_event(values={"loss": float(i)}, step=i) for i in range(5)))
+    exporter.force_flush()
+    assert summary(run)["loss"] == {"mean": 2.0}
 
 
 # config.yaml
