@@ -70,7 +70,12 @@ class Selection:
                 highest = max(highest or 0, row["_step"])
         return highest
 
-    def scan(self, wish: Wish, wrap: Wrap) -> Iterator[list[Row]]:
+    def scan(self, wish: Wish, wrap: Wrap) -> Iterator[Row]:
+        """Every row, in order, one at a time."""
+        for page in self.pages(wish, wrap):
+            yield from page
+
+    def pages(self, wish: Wish, wrap: Wrap) -> Iterator[list[Row]]:
         """Every row, in order, some at a time. Memory: a segment of each writer that is read at the time."""
         if self.unordered:
             yield from _by_step(self._streams(wish, wrap))

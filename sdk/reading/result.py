@@ -45,7 +45,7 @@ class HistoryScan:
     def __iter__(self) -> Iterator[Row]:
         selection = self._select()
         nothing = True
-        for page in selection.scan(self._wish, self._wrap):
+        for page in selection.pages(self._wish, self._wrap):
             nothing = nothing and not page
             yield from page
         if nothing and self._wish.keys:
