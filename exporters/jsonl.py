@@ -1,25 +1,12 @@
-"""Rows as lines of strict JSON: flat dotted names, NaN and the infinities as the texts "NaN", "Infinity", "-Infinity".
+"""Rows as lines of strict JSON: flat dotted names, NaN and the infinities as the texts "NaN", "Infinity", "-Infinity"."""
 
-msgspec writes a row of ten numbers in about a microsecond. What it cannot say exactly (a NaN becomes null, a lone
-surrogate is an error) is written a second time, leaf by leaf.
-"""
-
-import json
-import math
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
-
 from milepost.sdk.event import Event
-from milepost.sdk.values import placeholder
+from milepost.sdk.strict_json import json_lines
 
-_ENCODER: Final = msgspec.json.Encoder()
 _SLICE: Final = 512  # values encoded in one go, about 50 us during which no other thread runs
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_DEPTH_LIMIT: Final = 200
-_INT_BITS_LIMIT: Final = 14_000  # Python refuses to print integers of more than 4,300 digits
 
 
 def row(event: Event) -> dict[str, Any]:
@@ -41,64 +28,6 @@ def lines(events: Iterable[Event]) -> bytearray:
         records.append(row(event))
         weight += len(event.values)
         if weight >= _SLICE:
-            text += _encode(records)
+            text += json_lines(records)
             records, weight = [], 0
-    return text + _encode(records)
-
-
-def _encode(records: list[dict[str, Any]]) -> bytes:
-    try:
-        text = _ENCODER.encode_lines(records)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        pass  # one of them holds what JSON cannot say
-    else:
-        if b"null" not in text:
-            return text  # no None, nor a NaN or infinity that lost its name
-    if len(records) > 1:
-        return b"".join(_encode([record]) for record in records)
-    return strict_json(records[0]) + b"\n"
-
-
-def strict_json(value: Any, indent: int | None = None) -> bytes:
-    """The value as JSON that every parser accepts, in UTF-8. Takes any value and never raises."""
-    separators = (",", ": ") if indent else (",", ":")
-    text = json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
-    return text.encode()
-
-
-def jsonable(value: Any, *, nan_as_text: bool = True, depth: int = 0) -> Any:
-    """The value in what JSON can say: NaN and infinities as text, lone surrogates as U+FFFD, others as a placeholder.
-
-    nan_as_text: False leaves NaN and the infinities as floats, for YAML, which can say them.
-    """
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, int):
-        return (
-            int(value)
-            if value.bit_length() <= _INT_BITS_LIMIT
-            else placeholder(value, "integer of more than 4,000 digits")
-        )
-    if isinstance(value, float):
-        return _float(value) if nan_as_text else float(value)
-    if depth >= _DEPTH_LIMIT:
-        return placeholder(value, f"nested deeper than {_DEPTH_LIMIT} levels")
-    if isinstance(value, dict):
-        return {_text(key): jsonable(item, nan_as_text=nan_as_text, depth=depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item, nan_as_text=nan_as_text, depth=depth + 1) for item in value]
-    return placeholder(value, "not a value that JSON knows")
-
-
-def _float(value: float) -> float | str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return float(value)
-
-
-def _text(key: Any) -> str:
-    return _SURROGATE.sub("\ufffd", key if isinstance(key, str) else str(key))
+    return text + json_lines(records)

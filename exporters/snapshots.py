@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.exporters.jsonl import jsonable, row, strict_json
+from milepost.exporters.jsonl import row
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.metrics import AGGREGATES, Metrics, parse
+from milepost.sdk.strict_json import jsonable, strict_json
 from milepost.sdk.summary import Summary, nest
 
 INTERVAL_S: Final = 5.0
