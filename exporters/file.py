@@ -9,10 +9,13 @@ new attempt of the same run moves the files of the one before to attempts/N/. Th
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from milepost.exporters.history import HistoryFile, attempt_of, ledger_path
 from milepost.exporters.jsonl import lines
@@ -20,6 +23,8 @@ from milepost.exporters.snapshots import ConfigFile, SummaryFile
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
+
+logger = logging.getLogger("milepost")
 
 
 class FileExporter:
@@ -96,9 +101,13 @@ class _RunFiles:
         directory = _make_room(directory, name, run)
         self.history = HistoryFile(directory / name, run.writer, run.attempt)
         rows = int((position or {}).get("rows", 0))
-        self.history.recover(rows)
-        self._summary = SummaryFile(directory / "summary.json") if run.primary else None
-        self._config = ConfigFile(directory / "config.yaml", run.config) if run.primary else None
+        if missing := self.history.recover(rows):
+            logger.warning(
+                "milepost: %s lacks %d rows that were written to it; the journal has them", directory / name, missing
+            )
+        speaks = run.primary and not _has_successor(run)
+        self._summary = SummaryFile(directory / "summary.json") if speaks else None
+        self._config = ConfigFile(directory / "config.yaml", run.config) if speaks else None
         if self._summary and rows:
             self._summary.catch_up(_told_before(run, rows, whole=bool((position or {}).get("behind"))))
 
@@ -153,6 +162,24 @@ def _told_before(run: RunInfo, rows: int, *, whole: bool) -> Iterator[Event]:
         yield event
         if rows <= 0:
             return
+
+
+def _has_successor(run: RunInfo) -> bool:
+    """Whether another process has gone on with this attempt since: then its summary and config hold, not those of late rows."""
+    journal = run.dir / "journal"
+    ours = _card(journal / run.writer)
+    return any(
+        (card.get("rank"), card.get("attempt"), card.get("parent")) == (ours.get("rank"), ours.get("attempt"), None)
+        and card.get("started_unix_nano", 0) > ours.get("started_unix_nano", 0)
+        for card in map(_card, journal.glob("*"))
+    )
+
+
+def _card(writer: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode((writer / "writer.json").read_bytes(), type=dict[str, Any])
+    except (OSError, ValueError):
+        return {}  # no such writer, or nothing that can be read of it
 
 
 def _history_name(run: RunInfo) -> str:

@@ -37,20 +37,27 @@ class HistoryFile:
         self._unsure = False
         self._ledger_path = ledger_path(path)
 
-    def recover(self, rows: int) -> None:
-        """Take the writer's rows after the first `rows` out of the file, or out of what is delivered next."""
+    def recover(self, rows: int) -> int:
+        """Take the writer's rows after the first `rows` out of the file, or out of what is delivered next.
+
+        Returns how many of the first `rows` are missing: lost with the machine, or taken out by hand.
+        """
         with self._locked() as (file, ledger):
             _cut_partial_line(file)
             regions = ledger.regions(file)
             counts = [_count_lines(file, start, end) for writer, start, end in regions if writer == self._writer]
             surplus = sum(counts) - rows
+            missing = 0
+            if regions[-1][0] == self._writer:
+                missing = max(0, -surplus)  # with another writer behind, a rewind may have taken them out
             if surplus > 0 and regions[-1][0] == self._writer:
                 kept = max(0, counts[-1] - surplus)
                 file.truncate(_offset_of_line(file, regions[-1][1], kept))
                 surplus -= counts[-1] - kept
             if not counts:
                 ledger.claim(file, self._writer, self._attempt)
-        self.rows, self._skip, self._unsure = rows, max(0, surplus), False
+        self.rows, self._skip, self._unsure = rows - missing, max(0, surplus), False
+        return missing
 
     def append(self, lines: bytes | bytearray, rows: int) -> None:
         """Add whole lines, `rows` of them."""

@@ -185,6 +185,41 @@ def test_rows_of_a_dead_writer_that_come_after_its_successor_has_begun_are_writt
     assert sorted(steps(dead)) == [*range(8), 100, 101, 102]
 
 
+def test_late_rows_of_a_dead_writer_leave_the_summary_and_config_of_its_successor(tmp_path: Path) -> None:
+    dead = make_run(tmp_path, writer=OLD, config={"lr": 0.1})
+    alive = make_run(tmp_path, writer=NEW, resumed=True, config={"lr": 0.2})
+    for started_unix_nano, run in enumerate((dead, alive)):
+        journal = run.dir / "journal" / run.writer
+        journal.mkdir(parents=True)
+        card = {"rank": None, "attempt": 1, "parent": None, "started_unix_nano": started_unix_nano}
+        (journal / "writer.json").write_text(json.dumps(card), encoding="utf-8")
+    deliver(started(alive), *make_rows(3, first=100), make_event("run.finish", {"summary": {"loss": 7}}))
+
+    late = started(dead)
+    deliver(late, *make_rows(2, first=98))
+    late.shutdown()
+
+    assert summary(dead)["loss"] == 7
+    assert "lr: 0.2" in (dead.dir / "config.yaml").read_text(encoding="utf-8")
+    assert sorted(steps(dead)) == [98, 99, 100, 101, 102]
+
+
+def test_rows_that_went_down_with_the_machine_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = make_run(tmp_path)
+    exporter = started(run)
+    deliver(exporter, *make_rows(10))
+    path = run.dir / "history.jsonl"
+    os.truncate(path, path.stat().st_size // 2)
+
+    restarted = started(run, exporter.position())
+    assert "lacks 5 rows that were written to it; the journal has them" in caplog.text
+    deliver(restarted, *make_rows(2, first=10))
+    position = restarted.position()
+    deliver(restarted, *make_rows(3, first=12))
+    deliver(started(run, position), *make_rows(3, first=12))
+    assert steps(run) == [*range(5), *range(10, 15)]
+
+
 def test_a_lost_ledger_costs_no_row(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     exporter = started(run)
