@@ -65,6 +65,8 @@ class Api:
                 f"no runs directory at {self.dir.absolute()}: give the one that milepost.init(dir=...) used, as in "
                 'milepost.Api("path/to/milepost-runs"), or set MILEPOST_DIR'
             )
+        if os.access(self.dir, os.W_OK):
+            _put_rings_away(self.dir)
 
     def projects(self) -> list[str]:
         """The projects that hold runs, by name."""
@@ -124,6 +126,15 @@ class Api:
 
     def __repr__(self) -> str:
         return f"<Api of {self.dir}>"
+
+
+def _put_rings_away(directory: Path) -> None:
+    """Free the shared memory of programs that died, where that is possible; reading does not depend on it."""
+    try:
+        from milepost.sdk.recovery import recover
+    except ImportError:  # no shared memory on this system, so no rings
+        return
+    recover(directory)
 
 
 def _folders(path: Path) -> list[Path]:

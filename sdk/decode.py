@@ -20,14 +20,16 @@ class Decoder:
 
     def event(self, found: Frame, buffer: Any) -> Event | None:
         """The event of a frame in a buffer; None for a schema, and for a row whose schema is unknown (damage)."""
-        payload = frame.decode_payload(memoryview(buffer)[found.start : found.end])
-        kind = found.kind
+        return self.told(found.kind, found.schema, frame.decode_payload(memoryview(buffer)[found.start : found.end]))
+
+    def told(self, kind: int, schema: int, payload: list[Any]) -> Event | None:
+        """As `event`, from a payload that is decoded already."""
         if kind == ROW:
-            return self._row(payload, found.schema, 4, "", "")
+            return self._row(payload, schema, 4, "", "")
         if kind == TRACED:
-            return self._row(payload, found.schema, 6, payload[4].hex(), payload[5].hex())
+            return self._row(payload, schema, 6, payload[4].hex(), payload[5].hex())
         if kind == SCHEMA:
-            self.schemas[found.schema] = tuple(payload)
+            self.schemas[schema] = tuple(payload)
             return None
         if kind == EVENT:
             seq, time_ns, runtime_us, step, name, values = payload
@@ -62,7 +64,14 @@ class Decoder:
         )
 
     def _event(
-        self, kind: str, values: dict[str, Any], step: int | None, time_ns: int, runtime_us: int, seq: int, commit: bool = True
+        self,
+        kind: str,
+        values: dict[str, Any],
+        step: int | None,
+        time_ns: int,
+        runtime_us: int,
+        seq: int,
+        commit: bool = True,
     ) -> Event:
         return Event(
             kind=kind,

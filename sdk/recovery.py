@@ -17,7 +17,6 @@ from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Damage, NewerFormat
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.files import read_file
-from milepost.sdk.reading.writer import WriterReader
 from milepost.sdk.ring import HEADER_SIZE, read_header, shared_memory
 
 logger = logging.getLogger("milepost")
@@ -94,6 +93,8 @@ def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
 
 def _append(writer: str, journal: Path, rings: list[Path]) -> None:
     """Write what only the rings hold into a new segment, ending with the row that was left open."""
+    from milepost.sdk.reading.writer import WriterReader  # brings numpy, which an init with nothing to recover can do without
+
     seed = frame.writer_seed(writer)
     written = _last_written(journal, seed)
     numbered: dict[int, bytes] = {}

@@ -213,7 +213,7 @@ class Rows:
                 if dict in map(type, values):
                     values = [wrap(value) if type(value) is dict else value for value in values]
                 row.update(zip(keys, values, strict=True))
-            except (*DECODE_ERRORS, LookupError):
+            except DECODE_ERRORS:
                 return None
             add(row)
         return rows

@@ -45,7 +45,7 @@ class File:
 
 
 def run_files(run_dir: Path) -> list[File]:
-    """Every regular file below a run's directory but the journal's, by name; links are not followed."""
+    """Every regular file below a run's directory but the journal's and hidden ones, by name; links are not followed."""
     found: list[File] = []
     folders = [""]
     while folders:
@@ -56,6 +56,8 @@ def run_files(run_dir: Path) -> list[File]:
             continue
         for entry in entries:
             name = f"{folder}{entry.name}"
+            if not folder and entry.name.startswith("."):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 if name not in _INTERNAL:
                     folders.append(f"{name}/")

@@ -40,8 +40,10 @@ from milepost.sdk.reading.parts import merge_parts
 ROWS: Final = (frame.ROW, frame.TRACED)
 STREAMS: Final = frozenset(("console", "system"))
 """Kinds of events that come by the thousand."""
+_KEYS: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 NUMBERED: Final = (frame.ROW, frame.TRACED, frame.EVENT, frame.GAP)
-DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, TypeError, RecursionError)
+DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, TypeError, RecursionError, LookupError, AttributeError)
+"""What a payload with a right sum and a wrong shape can raise: nobody but a forger writes one."""
 
 
 @dataclass(slots=True)
@@ -216,9 +218,10 @@ class WriterReader:
                 continue
             payload = buffer[int(frames.at[i]) + frame.HEADER_SIZE : int(frames.end[i])]
             if crc32(payload, frame.frame_seed(self.seed, frame.SCHEMA, schema)) == int(frames.crc[i]):
-                keys = frame.decode_payload(payload)
-                if isinstance(keys, list):
-                    self._keys[schema] = tuple(map(str, keys))
+                try:
+                    self._keys[schema] = _KEYS.decode(payload)
+                except DECODE_ERRORS:
+                    continue
 
     def keys(self, schema: int) -> tuple[str, ...] | None:
         """The keys of a schema, or None when every copy of them is lost."""
@@ -379,7 +382,7 @@ class WriterReader:
         return None
 
     def payload(self, block: Block, i: int) -> list[Any] | None:
-        """The decoded payload of a block's frame i, a list of four or more, or None (and a problem is noted)."""
+        """The decoded payload of a block's frame i, of the shape `frame` describes, or None (and a problem is noted)."""
         payload = self.sound(block, i)
         if payload is None:
             return None
@@ -387,10 +390,11 @@ class WriterReader:
             decoded = frame.decode_payload(payload)
         except DECODE_ERRORS:
             decoded = None
-        if not isinstance(decoded, list) or len(decoded) < 4:
+        if not _well_formed(int(block.kind[i]), decoded):
             self.lost(block, i, "a frame that cannot be decoded")
             return None
-        return decoded
+        told: list[Any] = decoded
+        return told
 
     def lost(self, block: Block, i: int, text: str) -> None:
         """Report that frame i of a block cannot be read."""
@@ -418,20 +422,18 @@ class WriterReader:
 
     def event(self, block: Block, i: int) -> Event | None:
         """The event of a block's frame i; None when it is damaged or its keys are lost (which is reported)."""
-        if self.sound(block, i) is None:
+        payload = self.payload(block, i)
+        if payload is None:
             return None
-        schema = int(block.schema[i])
-        if block.kind[i] in ROWS and schema != frame.INLINE:
+        kind, schema = int(block.kind[i]), int(block.schema[i])
+        if kind in ROWS and schema != frame.INLINE:
             self.keys(schema)
-        found = frame.Frame(int(block.kind[i]), schema, int(block.at[i]) + frame.HEADER_SIZE, int(block.end[i]))
         try:
-            event = self._decoder.event(found, block.data())
-        except (*DECODE_ERRORS, LookupError, AttributeError):
+            event = self._decoder.told(kind, schema, payload)
+        except DECODE_ERRORS:
             event = None
         if event is None:
-            self.lost(
-                block, i, "a row whose keys are lost" if block.kind[i] in ROWS else "a frame that cannot be decoded"
-            )
+            self.lost(block, i, "a row whose keys are lost")
         return event
 
     @cached_property
@@ -450,7 +452,7 @@ class WriterReader:
                 kind = int(block.kind[i])
                 if kind == frame.PART:
                     part = self.payload(block, i)
-                    if part is not None and len(part) == 6:
+                    if part is not None:
                         parts.append(part)
                     continue
                 event = self.event(block, i)
@@ -508,6 +510,28 @@ class WriterReader:
         for i in np.flatnonzero(block.seq >= 0).tolist():
             gap = self.payload(block, i) if gaps[i] else None
             yield int(block.seq[i]), gap[1] - gap[0] + 1 if gap else 1
+
+
+def _well_formed(kind: int, payload: Any) -> bool:
+    """Whether a decoded payload is what a frame of this kind holds."""
+    if not isinstance(payload, list) or len(payload) < 4:
+        return False
+    if kind == frame.GAP:
+        return _are_ints(payload[:3]) and payload[0] <= payload[1]
+    if kind == frame.PART:
+        return len(payload) == 6 and _are_ints(payload[:5]) and isinstance(payload[5], dict)
+    if kind == frame.EVENT:
+        return (
+            len(payload) == 6
+            and _are_ints(payload[:3])
+            and isinstance(payload[4], str)
+            and isinstance(payload[5], dict)
+        )
+    return _are_ints(payload[:4])
+
+
+def _are_ints(values: list[Any]) -> bool:
+    return all(type(value) is int for value in values)
 
 
 def _bounds(block: Block) -> tuple[int, int]:
