@@ -93,7 +93,8 @@ def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
 
 def _append(writer: str, journal: Path, rings: list[Path]) -> None:
     """Write what only the rings hold into a new segment, ending with the row that was left open."""
-    from milepost.sdk.reading.writer import WriterReader  # brings numpy, which an init with nothing to recover can do without
+    # Imported here because it brings numpy, which an init with nothing to recover can do without.
+    from milepost.sdk.reading.writer import WriterReader
 
     seed = frame.writer_seed(writer)
     written = _last_written(journal, seed)

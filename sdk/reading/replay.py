@@ -4,7 +4,7 @@ The summary goes through the same `Summary` that the live run uses, so that both
 last row of each set of keys is decoded.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,9 @@ def facts(events: Iterable[Event]) -> dict[str, Any]:
     return found
 
 
-def summary(selection: Selection) -> dict[str, Any]:
-    """The summary as the live object had it, nested. selection: the writers that speak for the run."""
+def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
+    """The summary as the live object had it, nested. writers: those that speak for the run, in order of start."""
+    selection = Selection(writers, writers, merged=False)
     last = selection.writers[-1].survey if selection.writers else None
     for event in reversed(last.events if last is not None else []):
         if event.kind == "run.finish" and last is not None and event.seq > last.last_row and not last.leftover:

@@ -152,7 +152,7 @@ class Run:
 
         As the program saw it in `run.summary`, also for a run that is going on or was killed.
         """
-        return replay.summary(self._speaking())
+        return replay.summary(self._speaking().writers)
 
     @property
     def config(self) -> dict[str, Any]:
