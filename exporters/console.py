@@ -7,7 +7,8 @@ WANDB_SILENT is true, and a stream that is closed or gone is no error.
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, TextIO
+from itertools import groupby
+from typing import Any, Final, TextIO
 
 from milepost.exporters.console_rows import Format, formatter
 from milepost.exporters.console_summary import Ending, page
@@ -19,7 +20,6 @@ from milepost.sdk.terminal import Screen, plain
 
 SERIES_LIMIT: Final = 500
 """Metrics whose course is remembered: those logged first, and more than a page can show."""
-_NUMBERS: Final = frozenset((int, float))
 
 
 class ConsoleExporter:
@@ -125,25 +125,33 @@ class ConsoleExporter:
 
     def _remember(self, rows: Sequence[Event]) -> None:
         """Add the rows' numbers to the courses, column by column over rows of the same names: so the loops run in C."""
-        first = 0
-        names = tuple(rows[0].values)
-        for index, row in enumerate(rows):
-            if tuple(row.values) != names:
-                self._add_columns(names, rows[first:index])
-                first, names = index, tuple(row.values)
-        self._add_columns(names, rows[first:])
+        for names, alike in groupby(rows, key=_names):
+            columns = zip(*(row.values.values() for row in alike), strict=True)
+            for name, column in zip(names, columns, strict=True):
+                self._add(name, column)
 
-    def _add_columns(self, names: tuple[str, ...], rows: Sequence[Event]) -> None:
-        for name, column in zip(names, zip(*(row.values.values() for row in rows), strict=True), strict=True):
-            kinds = set(map(type, column))
-            numbers = column if kinds <= _NUMBERS else [value for value in column if type(value) in _NUMBERS]
-            if numbers:
-                series = self._series.get(name)
-                if series is None:
-                    if len(self._series) >= SERIES_LIMIT:
-                        continue
-                    series = self._series[name] = Series()
-                series.extend(numbers)
+    def _add(self, name: str, column: tuple[Any, ...]) -> None:
+        numbers: Sequence[float] = column
+        if not (type(column[0]) is type(column[-1]) is float and _all_numbers(column)):
+            numbers = [value for value in column if type(value) is float or type(value) is int]
+        series = self._series.get(name)
+        if series is None and numbers and len(self._series) < SERIES_LIMIT:
+            series = self._series[name] = Series()
+        if series is not None and numbers:
+            series.extend(numbers)
+
+
+def _names(row: Event) -> tuple[str, ...]:
+    return tuple(row.values)
+
+
+def _all_numbers(column: tuple[Any, ...]) -> bool:
+    """Whether the values can be added up: cheaper than a look at each type, and a boolean among floats does no harm."""
+    try:
+        sum(column)
+    except (TypeError, OverflowError):  # the latter of an integer beyond what a float holds
+        return False
+    return True
 
 
 def silenced() -> bool:
