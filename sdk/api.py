@@ -101,9 +101,10 @@ class Api:
         if not path.strip("/"):
             raise RunNotFoundError(f'Api.run() takes "project/run_id", an id or a name, got {path!r}')
         parts = path.strip("/").split("/")
-        if len(parts) == 2 and not {"", ".", ".."} & set(parts) and _is_run(self.dir / parts[0] / parts[1]):
+        plain = not {"", ".", ".."} & set(parts) and "\x00" not in path
+        if len(parts) == 2 and plain and _is_run(self.dir / parts[0] / parts[1]):
             return self.dir / parts[0] / parts[1]
-        runs = list(self._all())
+        runs = list(self._all()) if plain else []
         project, wanted = (parts[-2], parts[-1]) if len(parts) > 1 else (None, parts[0])
         there = [run for run in runs if project is None or project in (run.project, run.dir.parent.name)]
         for word in ("id", "name"):
