@@ -69,6 +69,8 @@ class Writer:
         self.seed = writer_seed(self.id)
         self.seq = 0
         """The number of the next event."""
+        self.clock_offset = time.time_ns() - time.monotonic_ns()
+        """Wall clock less monotonic clock: a row reads one clock, not two. Corrected by the drain when the wall clock was set."""
         self.rows = 0
         """Rows logged, dropped ones included."""
         self.dropped: dict[str, int] = {}
@@ -166,10 +168,10 @@ class Writer:
 
     def numbered(self, data: bytes, *, is_row: bool) -> int:
         """Append a frame that holds the next number, or count it as dropped."""
-        if self._gap is not None:
-            self._write_gap()
         seq = self.seq
-        if self._gap is None and self.append(data):
+        # A gap is written together with what follows it: alone it would fit where no row does, a gap for every row.
+        if self.append(data if self._gap is None else self._gap_frame(self._gap) + data):
+            self._gap = None
             self.seq = seq + 1
         else:
             reason = self._gap[2] if self._gap is not None else self.full_reason()
@@ -252,14 +254,11 @@ class Writer:
             self._backlog_bytes += len(data) - done
         return True
 
-    def _write_gap(self) -> None:
-        """Write down the rows that were dropped, now that there may be room."""
-        assert self._gap is not None
-        first, last, reason = self._gap
+    def _gap_frame(self, gap: tuple[int, int, str]) -> bytes:
+        """The frame that tells readers which numbers were dropped, and why."""
+        first, last, reason = gap
         payload = frame.encode_payload([first, last, time.time_ns(), reason])
-        if self.append(frame.frame(GAP, payload, frame_seed(self.seed, GAP))):
-            self._gap = None
-            self._warned.discard("dropped")
+        return frame.frame(GAP, payload, frame_seed(self.seed, GAP))
 
     # -- draining --------------------------------------------------------------------------------------------------------
 
@@ -284,7 +283,7 @@ class Writer:
                 return False
             if done and self.broken is not None:
                 self.broken = None
-                self._warned.discard("journal")
+                self._warned -= {"journal", "dropped"}
                 logger.warning("milepost: %s can be written again; logging goes on", self.directory)
             return done
 
