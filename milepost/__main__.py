@@ -1,0 +1,5 @@
+"""`python -m milepost` is the `milepost` command."""
+
+from milepost.sdk.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""`milepost ls`: one line per run."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from milepost.sdk.cli import out
+from milepost.sdk.cli.card import Card, card, leaves
+from milepost.sdk.cli.out import Cell, Column
+from milepost.sdk.cli.runs import find_runs, json_option
+from milepost.sdk.errors import RunNotFoundError
+from milepost.sdk.terminal import plain
+
+_VALUES = 2
+_COLUMNS = (
+    Column("run"),
+    Column("name", give=True, drop=2),
+    Column("state"),
+    Column("started (UTC)"),
+    Column("took", right=True, drop=1),
+    Column("rows", right=True),
+    Column("step", right=True, drop=3),
+    Column("values", give=True),
+)
+
+
+@click.command()
+@click.argument("directory", required=False, metavar="[DIR]")
+@click.option("--project", "-p", help="Only the runs of this project.")
+@click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Show these summary values; may be repeated.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="Only the newest so many.")
+@json_option
+def command(
+    directory: str | None, project: str | None, keys: tuple[str, ...], limit: int | None, as_json: bool
+) -> None:
+    """List the runs of DIR, newest first.
+
+    DIR is a runs directory or the folder of one project; by default, the directory that milepost.init() would use. The
+    last column holds two values of each run's summary (aggregates of define_metric first, then what was
+    logged first), or the values that --keys names.
+    """
+    where, runs = find_runs(directory)
+    chosen = [run for run in runs if project in (None, run.project, run.dir.parent.name)]
+    if runs and not chosen:
+        known = ", ".join(sorted({run.project for run in runs}))
+        raise RunNotFoundError(f"no project {project!r} in {where}; it has: {known}")
+    cards: list[Card] = []
+    with out.progress("reading runs", len(chosen[:limit])) as advance:
+        for run in chosen[:limit]:
+            cards.append(card(run))
+            advance(1)
+    if as_json:
+        out.say_json([each.as_json() for each in cards])
+    elif cards:
+        out.say(out.table(_COLUMNS, [_line(each, keys) for each in cards]))
+    else:
+        out.note(f"no runs in {where}")
+
+
+def _line(of: Card, keys: Sequence[str]) -> list[Cell | str]:
+    run = of.run
+    values = [f"{key} {plain(value)}" for key, value in _values(of, keys)]
+    return [
+        Cell(run.path, "bold"),
+        run.name,
+        Cell(of.state, out.STATES.get(of.state)),
+        out.utc(run.created_unix_nano),
+        out.took(of.duration_s),
+        f"{of.rows:,}",
+        "-" if of.last_step is None else str(of.last_step),
+        "  ".join(values),
+    ]
+
+
+def _values(of: Card, keys: Sequence[str]) -> list[tuple[str, Any]]:
+    found = list(leaves(of.summary))
+    if keys:
+        return [(key, value) for key, value in found if any(fnmatch.fnmatchcase(key, glob) for glob in keys)]
+    known = dict(found)
+    asked_for = [key for key, value in found if isinstance(value, Mapping) and "_type" not in value]
+    numbers = [key for key in of.selection.keys() if isinstance(known.get(key), float) or type(known.get(key)) is int]
+    return [(key, known[key]) for key in [*asked_for, *numbers][:_VALUES]]

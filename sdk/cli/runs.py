@@ -1,0 +1,69 @@
+"""Which runs a command is about: its arguments turned into directories and runs."""
+
+from pathlib import Path
+
+import click
+
+from milepost.sdk.api import Api, Run
+from milepost.sdk.cli.out import note
+from milepost.sdk.errors import ConfigurationError, RunNotFoundError
+
+
+def runs_dir(given: str | None) -> Path:
+    """The runs directory: the one given, else that of MILEPOST_DIR, of the config file in force, or ./milepost-runs."""
+    if given is not None:
+        return Path(given).expanduser()
+    from milepost.sdk.configuration import load
+
+    try:
+        return load().dir
+    except ConfigurationError as error:
+        note(f"milepost: the settings in force are wrong, see milepost config check: {error.errors[0]}")
+        return Api().dir
+
+
+def find_run(run: str | None, directory: str | None, attempt: int | None = None) -> Run:
+    """The run that is meant: a path, "project/id", an id or a name; None for the newest. Raises RunNotFoundError."""
+    if run is not None and directory is None and is_run_dir(Path(run)):
+        path = Path(run).absolute()
+        return Api(path.parent.parent).run(f"{path.parent.name}/{path.name}", attempt)
+    api = Api(runs_dir(directory))
+    if run is not None:
+        return api.run(run, attempt)
+    runs = api.runs()
+    if not runs:
+        raise RunNotFoundError(f"there are no runs in {api.dir}")
+    return runs[0] if attempt is None else api.run(runs[0].path, attempt)
+
+
+def find_runs(target: str | None) -> tuple[Path, list[Run]]:
+    """The directory and the runs that are meant: a runs directory, a project's folder, or one run; newest first."""
+    if target is not None and not Path(target).is_dir():
+        try:
+            run = find_run(target, None)
+        except RunNotFoundError as error:
+            raise RunNotFoundError(f"{target} is no directory, and as a run: {error}") from None
+        return run.dir, [run]
+    directory = runs_dir(target)
+    if is_run_dir(directory):
+        return directory, [find_run(str(directory), None)]
+    if target is not None and any(is_run_dir(path) for path in _folders(directory)):
+        directory = directory.absolute()
+        return directory, list(Api(directory.parent).runs(directory.name))
+    return directory, list(Api(directory).runs())
+
+
+def is_run_dir(path: Path) -> bool:
+    """Whether a directory is that of a run."""
+    return (path / "journal").is_dir() or (path / "run.json").is_file()
+
+
+def _folders(path: Path) -> list[Path]:
+    return [entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink()]
+
+
+dir_option = click.option(
+    "--dir", "directory", metavar="DIR", help="The runs directory; by default the one that milepost.init() would use."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a machine.")
+attempt_option = click.option("--attempt", type=int, help="Which start of that run id; by default the last.")
