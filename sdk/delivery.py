@@ -26,7 +26,7 @@ logger = logging.getLogger("milepost")
 IDLE_S: Final = 0.1
 SLICE_S: Final = 0.0003
 """How long a thread of the program works before it lets the training loop have the interpreter again."""
-REST_S: Final = 0.001
+REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 SLICE_BYTES: Final = 8 * 1024

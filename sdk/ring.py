@@ -63,8 +63,8 @@ class Block:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.posix_fallocate(self.fd, 0, size)
-            flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-            self.buffer = mmap.mmap(self.fd, size, flags=flags)
+            self.buffer = mmap.mmap(self.fd, size)
+            self.buffer[:] = bytes(size)  # touch every page now, so that no first store in log() pays for one
             encoded = msgspec.msgpack.encode(header)
             self.buffer[: len(_MAGIC)] = _MAGIC
             self.buffer[8:12] = len(encoded).to_bytes(4, "little")
@@ -118,11 +118,8 @@ class Ring:
         self.block_bytes = block_bytes
         self.max_bytes = max(2 * block_bytes, min(max_bytes, free // 8))
         try:
-            self.active = self._make(block_bytes)
-            # Opened once more: mmap keeps a copy of a block's descriptor, which would carry the lock into forked children.
-            self._lock = os.open(self.active.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self.lock_block = self.active
+            self.active = self.lock_block = self._make(block_bytes)
+            self._lock = _locked(self.active.path)
             self.spare: list[Block] = [self._make(block_bytes)]
         except OSError as error:
             raise RingUnavailable(f"{self._directory}: {error.strerror or error}") from None
@@ -145,11 +142,13 @@ class Ring:
             block = self.spare.pop()
         else:
             size = max(self.block_bytes, needed + HEADER_SIZE)
-            if self.bytes + size > self.max_bytes or size > self._free() // 2:
-                return False
             try:
+                if self.bytes + size > self.max_bytes or size > self._free() // 2:
+                    return False
                 block = self._make(size)
-            except OSError:
+                if not self.lock_block.path.exists():
+                    self._move_lock(block)
+            except (OSError, RingUnavailable):
                 return False
         self.full.append(self.active)
         self.active = block
@@ -178,15 +177,31 @@ class Ring:
         with contextlib.suppress(OSError):
             os.close(self._lock)
 
+    def _move_lock(self, block: Block) -> None:
+        """The files were removed behind our back (systemd does so when a user logs out): another one tells that we live."""
+        older, self._lock = self._lock, _locked(block.path)
+        self.lock_block = block
+        os.close(older)
+
     def _make(self, size: int) -> Block:
+        make_directory()
         size = -(-size // 4096) * 4096
         path = self._directory / f"{self._writer}-{self._made}.ring"
         self._made += 1
         return Block(path, size, self._header)
 
     def _free(self) -> int:
-        found = os.statvfs(self._directory)
+        found = os.statvfs(self._directory.parent)
         return found.f_bavail * found.f_frsize
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock of a ring file. Opened for it alone: mmap keeps a copy of a block's own descriptor,
+    which would carry the lock into forked children.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def read_header(data: bytes | mmap.mmap) -> dict[str, Any] | None:

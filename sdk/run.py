@@ -17,12 +17,13 @@ from typing import Any, Final
 from zlib import crc32
 
 from milepost.sdk import values as conversion
+from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.delivery import Delivery, Route
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_PLANS, Gather, Plan, plannable, too_wide
-from milepost.sdk.frame import HEADER, HEADER_SIZE, INLINE, MAGIC, ROW, VERSION, encode_payload, frame_seed
+from milepost.sdk.fastpath import MAX_PACKED, MAX_PLANS, ROW_START, Fast, Gather, Plan, packers, plannable
+from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, encode_payload, frame_seed
 from milepost.sdk.metrics import Metric, Metrics, parse
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.processors.flatten import flatten_into
@@ -35,10 +36,9 @@ from milepost.sdk.writer import Writer
 
 logger = logging.getLogger("milepost")
 
-_pack = HEADER.pack
 _modules = sys.modules
-_NO_PLANS: Final[dict[tuple[Any, ...], Plan]] = {}
-_SLICE: Final = 4096
+_HAS_GIL: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Without it the fast path, which relies on it in place of a lock, is not taken."""
 
 FINISH_TIMEOUT_S: Final = 30.0
 FAILED_TIMEOUT_S: Final = 5.0
@@ -77,8 +77,8 @@ class Run:
         self._pipeline = pipeline(self._summary)
         self._standard = self._pipeline.is_standard
         self._gather = Gather()
-        self._live_plans: dict[tuple[Any, ...], Plan] = {}
-        self._plans: Mapping[tuple[Any, ...], Plan] = _NO_PLANS
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._fast: Fast | None = None
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
         self._step = record.start_step
         self._open = False
@@ -115,50 +115,57 @@ class Run:
         Raises DataError for data, a step or a commit that cannot be logged (nothing of the call is stored), and Error after
         `finish()`. Never waits for a disk, a network or an exporter.
         """
-        if step is None and commit is None and type(data) is dict:
-            with self._lock:
-                plan = self._plans.get(tuple(data))
-                if plan is not None and not self._busy:
-                    types = tuple(map(type, data.values()))
-                    if (types == plan.types or types in plan.others) and "opentelemetry.trace" not in _modules:
-                        self._busy = True
-                        try:
-                            stored = self._store(plan, data)
-                        finally:
-                            self._busy = False
-                        if self._deferred:
-                            self._settle()
-                        if stored:
+        # There is no lock on this way: the row is made, and then stored only if nobody stored another one meanwhile. From that
+        # check to the call that stores, no other call is made, so neither another thread nor a signal handler can come in
+        # between (CPython switches between them at calls and jumps back).
+        fast = self._fast
+        if fast is not None and step is None and commit is None and type(data) is dict:
+            keys = tuple(data)
+            plan: Plan | None = fast.plan
+            if keys != plan.keys:
+                plan = fast.plans.get(keys)
+            if plan is not None and "opentelemetry.trace" not in _modules:
+                writer = self._writer
+                seq = writer.seq
+                now = monotonic_ns()
+                row: list[Any] | None
+                if plan.markers:
+                    row = [seq, writer.clock_offset + now, (now - self._began) // 1000, self._step, *data.values()]
+                else:
+                    row = plan.build(data.values(), seq, writer.clock_offset + now, (now - self._began) // 1000, self._step)
+                try:
+                    payload = encode_payload(row)
+                except (TypeError, ValueError, OverflowError):
+                    row = None
+                # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as its
+                # numbers make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes on,
+                # and so on: all values are floats if each ninth byte says so. Asking each for its type takes three times as long.
+                if seq >= fast.seq_limit or now >= fast.time_limit:
+                    fast.measure(seq, self._step, now, self._began)
+                block = writer.block
+                if row is not None and block is not None:
+                    size = len(payload)
+                    start = block.pos
+                    end = start + HEADER_SIZE + size
+                    if (
+                        end <= block.size
+                        and size <= MAX_PACKED
+                        and (not plan.markers or payload[fast.head + plan.wide :: 9] == plan.markers)
+                    ):
+                        crc = crc32(payload, plan.seed)
+                        pack_into = packers[size]
+                        if self._fast is fast and writer.seq == seq and block.pos == start:
+                            block.pos = end
+                            writer.seq = seq + 1
+                            writer.rows += 1
+                            self._step += 1
+                            plan.last = row
+                            fast.plan = plan
+                            pack_into(block.buffer, start, ROW_START, size, crc, plan.schema, payload)
+                            if plan.watched:
+                                plan.watch(row)
                             return
         self._log(data, step, commit)
-
-    def _store(self, plan: Plan, data: dict[str, Any]) -> bool:
-        """Put a planned row into the ring; False when it needs the long way."""
-        writer = self._writer
-        row = [writer.seq, time_ns(), (monotonic_ns() - self._began) // 1000, self._step, *data.values()]
-        if plan.ints and too_wide(row, plan.ints):
-            return False
-        try:
-            payload = encode_payload(row)
-        except (UnicodeEncodeError, OverflowError, ValueError):
-            return False
-        size = len(payload)
-        block = writer.block
-        if block is None or size > _SLICE:
-            return False
-        end = block.pos + HEADER_SIZE + size
-        if end > block.size:
-            return False
-        block.buffer[block.pos : end] = _pack(MAGIC, ROW, VERSION, size, crc32(payload, plan.seed), plan.schema) + payload
-        # From here on no call is made, so no signal handler can come in between.
-        block.pos = end
-        writer.seq += 1
-        writer.rows += 1
-        self._step += 1
-        plan.last = row
-        for at, aggregate in plan.watched:
-            aggregate.add(row[at])
-        return True
 
     def _log(self, data: Any, step: Any, commit: Any) -> None:
         """The long way, for whatever is not a planned row."""
@@ -171,6 +178,7 @@ class Run:
                 self._deferred.append((snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace))
                 return
             self._busy = True
+            self._fast = None
             try:
                 self._call(data, step, commit, now, runtime, trace)
             finally:
@@ -185,9 +193,9 @@ class Run:
                     self._call(*self._deferred.popleft())
                 except Error as error:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
-            fast = self._standard and not self._open and not self._finished and self._writer.block is not None
-            self._plans = self._live_plans if fast and not self._writer.has_gap else _NO_PLANS
+            fast = self._standard and not self._open and not self._finished and _HAS_GIL
             self._busy = False
+            self._fast = Fast(self._plans) if fast and self._writer.block is not None and not self._writer.has_gap else None
             if not self._deferred:
                 return
 
@@ -197,12 +205,20 @@ class Run:
         if self._forked_from is not None:
             self._become_writer()
         try:
-            step, closes = arguments(step, commit)
+            given, closes = arguments(step, commit)
+        except DataError as error:
+            if self._mode() == "raise":
+                raise
+            self._warn(f"argument:{type(step)}:{type(commit)}", f"{error} The call's values are stored all the same.".replace(
+                "Nothing of this call was stored. ", ""))
+            given, closes = usable(step, commit)
+        step = given
+        try:
             flat, nested, plain = self._read(data)
         except DataError as error:
-            if self._on_invalid == "raise" or (self._on_invalid == "raise_first" and self._writer.rows < 100):
+            if self._mode() == "raise":
                 raise
-            self._warn(f"invalid:{error}"[:80], f"{error} (on_invalid is placeholder, so this is a warning)")
+            self._warn(f"data:{type(data)}", str(error))
             return
         if step is not None and step != self._step and not self._move_to(step, flat):
             return
@@ -338,12 +354,11 @@ class Run:
         """Remember what follows from these keys, so that the next such row is quick."""
         keys = tuple(data)
         types = tuple(map(type, data.values()))
-        known = self._live_plans.get(keys)
+        known = self._plans.get(keys)
         if known is not None:
-            if types != known.types:
-                known.allow(types)
+            known.allow(types)
             return
-        if len(self._live_plans) >= MAX_PLANS or self._metrics_sync(keys):
+        if len(self._plans) >= MAX_PLANS or self._metrics_sync(keys):
             return
         schema = self._writer.schema(keys)
         if schema == INLINE:
@@ -352,7 +367,7 @@ class Run:
             (at, aggregate) for at, key in enumerate(keys, start=4) if (aggregate := self._summary.aggregate(key)) is not None
         ]
         plan = Plan(keys, types, schema, frame_seed(self._writer.seed, ROW, schema), watched)
-        self._live_plans[keys] = plan
+        self._plans[keys] = plan
         self._summary.plans.append(plan)
 
     def _metrics_sync(self, keys: tuple[str, ...]) -> bool:
@@ -365,7 +380,7 @@ class Run:
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
         self._summary.absorb()
-        self._live_plans.clear()
+        self._plans.clear()
 
     # -- everything else that is said of a run -------------------------------------------------------------------------------
 
@@ -452,6 +467,10 @@ class Run:
     def config(self) -> RunConfig:
         """The run's hyperparameters; assigning to it is `config.update`."""
         return self._config
+
+    @config.setter
+    def config(self, value: Mapping[str, Any]) -> None:
+        self._config.update(value)
 
     def _config_changed(self, values: dict[str, Any]) -> None:
         with self._lock:
@@ -621,14 +640,6 @@ class Run:
         """None: no page of a server belongs to this run."""
         return
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name not in ("name", "tags", "notes", "closers", "config"):
-            raise UsageError(f"run.{name} cannot be set; what can be set is name, tags, notes, config and summary values")
-        if name == "config":
-            self._config.update(value)
-            return
-        object.__setattr__(self, name, value)
-
     def __repr__(self) -> str:
         return f"<milepost run {self.path} ({self.state}, step {self._step})>"
 
@@ -673,7 +684,7 @@ class Run:
             self._exit_code = exit_code
             self._emit("run.finish", {"state": state, "exit_code": exit_code, "summary": self._read_summary()})
             self._finished = True
-            self._plans = _NO_PLANS
+            self._fast = None
         if timeout is None:
             timeout = self._timeouts_s[0] if state == "finished" else self._timeouts_s[1]
         deadline = time.monotonic() + timeout
@@ -749,9 +760,9 @@ class Run:
         self._lock = threading.RLock()
         self._busy = False
         self._deferred.clear()
-        self._plans = _NO_PLANS
+        self._fast = None
         self._deliveries = []
-        self._live_plans.clear()
+        self._plans.clear()
         if self._forked_from is None:
             self._forked_from = self._writer.id
         self.closers.clear()
@@ -799,32 +810,6 @@ class Run:
     def _check_running(self, what: str) -> None:
         if self._finished:
             raise UsageError(f"run.{what} after finish(): run {self.path} is {self.state}; start another with milepost.init()")
-
-
-def arguments(step: Any, commit: Any) -> tuple[int | None, bool]:
-    """The step and whether the call closes its row. Raises DataError for other types than the documented ones."""
-    if commit is not None and commit not in (True, False, 0, 1) or isinstance(commit, float):
-        raise DataError(f"log() commit must be True or False, got {commit!r} of type {type(commit).__name__}")
-    if step is None:
-        return None, True if commit is None else bool(commit)
-    if type(step) is not int:
-        step = _whole(step)
-    if step > conversion.INT_MAX:
-        raise DataError(f"log() step {step} does not fit 64 bits; the largest step is {conversion.INT_MAX}")
-    return step, False if commit is None else bool(commit)
-
-
-def _whole(step: Any) -> int:
-    """A step of another type: numpy ints and 0-d int arrays are fine, floats, text and booleans are not."""
-    if not isinstance(step, (bool, str, float)) and hasattr(step, "__index__"):
-        try:
-            return int(step.__index__())
-        except TypeError:
-            pass
-    raise DataError(
-        f"log() step must be a whole number (int), got {step!r} of type {conversion.type_name(type(step))}; use step=int(...). "
-        "Nothing of this call was stored."
-    )
 
 
 def current_trace() -> Trace | None:

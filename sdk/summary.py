@@ -41,7 +41,8 @@ class Aggregate:
         if self.first is None:
             self.first = value
         self.last = value
-        if type(value) is not float and type(value) is not int:
+        kind = value.__class__  # not type(value): a call would let another thread in, and there is no lock
+        if kind is not float and kind is not int:
             return
         self.count += 1
         self.total += value
