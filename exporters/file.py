@@ -18,7 +18,6 @@ from typing import Any, Literal
 import msgspec
 
 from milepost.exporters.history import HistoryFile, attempt_of, ledger_path
-from milepost.exporters.jsonl import lines
 from milepost.exporters.snapshots import ConfigFile, SummaryFile
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
@@ -127,7 +126,7 @@ class _RunFiles:
 
     def _write_rows(self, rows: list[Event]) -> None:
         if rows:
-            self.history.append(lines(rows), len(rows))
+            self.history.append(rows)
             if self._summary:
                 self._summary.add_rows(rows)
 

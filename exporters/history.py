@@ -3,6 +3,7 @@
 A crash leaves rows in the file that the delivery's cursor does not know of; they are delivered again. So the file has a
 ledger beside it, `.NAME.ledger`: which writer wrote from which byte on. With it a writer's own rows can be counted, cut
 back to the cursor when they end the file, and skipped on their second delivery when somebody else wrote behind them.
+It also notes who went back to which step, so that superseded rows stay out even when they are delivered late.
 
 The files are opened for each batch and the ledger is locked meanwhile: processes that share a run never interleave, a
 deleted file comes back, and no descriptor is inherited by a child.
@@ -12,10 +13,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Final
+
+from milepost.exporters.jsonl import lines
+from milepost.sdk.event import Event
 
 _REGIONS_LIMIT: Final = 64
 _BLOCK: Final = 1 << 20
@@ -44,7 +48,7 @@ class HistoryFile:
         """
         with self._locked() as (file, ledger):
             _cut_partial_line(file)
-            regions = ledger.regions(file)
+            regions = ledger.regions(_size(file))
             counts = [_count_lines(file, start, end) for writer, start, end in regions if writer == self._writer]
             surplus = sum(counts) - rows
             missing = 0
@@ -55,25 +59,30 @@ class HistoryFile:
                 file.truncate(_offset_of_line(file, regions[-1][1], kept))
                 surplus -= counts[-1] - kept
             if not counts:
-                ledger.claim(file, self._writer, self._attempt)
+                ledger.claim(_size(file), self._writer, self._attempt)
         self.rows, self._skip, self._unsure = rows - missing, max(0, surplus), False
         return missing
 
-    def append(self, lines: bytes | bytearray, rows: int) -> None:
-        """Add whole lines, `rows` of them."""
+    def append(self, rows: Sequence[Event]) -> None:
+        """Add the rows, one line each. Those that a later writer's rewind has superseded are left out."""
         if self._unsure:
             self.recover(self.rows)
-        skipped = min(self._skip, rows)
-        start = 0
-        for _ in range(skipped):
-            start = lines.index(b"\n", start) + 1
-        if start < len(lines):
-            with self._locked() as (file, ledger):
+        text = lines(rows)
+        with self._locked() as (file, ledger):
+            limit = ledger.limit(self._writer)
+            if limit is not None:
+                rows = [row for row in rows if row.step is None or row.step < limit]
+                text = lines(rows)
+            skipped = min(self._skip, len(rows))
+            start = 0
+            for _ in range(skipped):
+                start = text.index(b"\n", start) + 1
+            if start < len(text):
                 _cut_partial_line(file)
-                ledger.claim(file, self._writer, self._attempt)
-                self._write(file, memoryview(lines)[start:])
+                ledger.claim(_size(file), self._writer, self._attempt)
+                self._write(file, memoryview(text)[start:])
         self._skip -= skipped
-        self.rows += rows
+        self.rows += len(rows)
 
     def cut_last(self, rows: int) -> None:
         """Take this writer's last rows out again, because their batch will be delivered a second time."""
@@ -88,23 +97,21 @@ class HistoryFile:
             self.recover(self.rows)
         with self._locked() as (file, ledger):
             _cut_partial_line(file)
-            regions = ledger.regions(file)
+            superseded = set(ledger.writers()) - set(ledger.successors(self._writer)) - {self._writer}
             temporary = self.path.with_name(f".{self.path.name}.rewound")
             starts: list[tuple[str, int]] = []
-            earlier = True
             try:
                 with temporary.open("wb") as target:
-                    for writer, start, end in regions:
-                        earlier = earlier and writer != self._writer
+                    for writer, start, end in ledger.regions(_size(file)):
                         starts.append((writer, target.tell()))
-                        lines = _lines(file, start, end)
-                        target.writelines(line for line in lines if not earlier or _step_of(line) < step)
+                        kept = _lines(file, start, end)
+                        target.writelines(line for line in kept if writer not in superseded or _step_of(line) < step)
                 os.replace(temporary, self.path)
             except OSError:
                 with contextlib.suppress(OSError):  # the first error is the one to tell
                     temporary.unlink(missing_ok=True)
                 raise
-            ledger.write(starts, self._attempt)
+            ledger.rewound(starts, self._writer, step, self._attempt)
 
     def _write(self, file: IO[bytes], lines: memoryview) -> None:
         end = file.seek(0, os.SEEK_END)
@@ -137,43 +144,68 @@ def attempt_of(path: Path) -> int | None:
 
 
 class _Ledger:
-    """Who wrote from which byte on. Rewritten in place: one small write, which a killed process does not tear."""
+    """Who wrote from which byte on, and who has gone back to which step.
+
+    Rewritten in place: one small write, which a killed process does not tear. Read when made, under the lock.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._starts: list[tuple[str, int]] = []
+        self._rewinds: list[tuple[str, int]] = []
+        try:
+            told = json.loads(file.read())
+            self._starts = [(str(writer), int(start)) for writer, start in told["regions"]]
+            self._rewinds = [(str(writer), int(step)) for writer, step in told.get("rewinds", ())]
+        except (ValueError, TypeError, KeyError):
+            pass  # a new ledger, or one that something else wrote over
 
-    def regions(self, file: IO[bytes]) -> list[tuple[str, int, int]]:
-        """(writer, start, end) in the order of the file, covering all of it; the writer is "" where it is not known."""
-        size = _size(file)
-        starts = self._starts(size)
+    def regions(self, size: int) -> list[tuple[str, int, int]]:
+        """(writer, start, end) in the order of a file of `size` bytes, covering it; the writer is "" where nobody knows."""
+        starts = self._within(size)
         if not starts or starts[0][1] > 0:
             starts.insert(0, ("", 0))
         return [(writer, start, end) for (writer, start), (_, end) in pairwise([*starts, ("", size)])]
 
-    def claim(self, file: IO[bytes], writer: str, attempt: int) -> None:
-        """Note that the writer writes from the end of the file on."""
-        size = _size(file)
-        starts = self._starts(size)
-        if not starts or starts[-1][0] != writer:
-            self.write([*starts, (writer, size)], attempt)
+    def writers(self) -> list[str]:
+        """The writers in the order in which they began; "", who came before them all, first."""
+        return list(dict.fromkeys(["", *(writer for writer, _ in self._starts)]))
 
-    def write(self, starts: list[tuple[str, int]], attempt: int) -> None:
-        """Put the ledger on disk. Of many writers the oldest are forgotten: their rows are delivered long since."""
-        if len(starts) > _REGIONS_LIMIT:
-            starts = [("", 0), *starts[-_REGIONS_LIMIT // 2 :]]
-        content = json.dumps({"format": 1, "attempt": attempt, "regions": starts}).encode()
+    def successors(self, writer: str) -> list[str]:
+        """The writers that began after this one."""
+        known = self.writers()
+        return known[known.index(writer) + 1 :] if writer in known else []
+
+    def limit(self, writer: str) -> int | None:
+        """The step from which on the rows of a writer are superseded, None when there is none."""
+        after = set(self.successors(writer))
+        return min((step for rewinder, step in self._rewinds if rewinder in after), default=None)
+
+    def claim(self, size: int, writer: str, attempt: int) -> None:
+        """Note that the writer writes from the end of the file on."""
+        self._starts = self._within(size)
+        if not self._starts or self._starts[-1][0] != writer:
+            self._starts.append((writer, size))
+            self._write(attempt)
+
+    def rewound(self, starts: list[tuple[str, int]], writer: str, step: int, attempt: int) -> None:
+        """Note that the writer went back to a step, and where the regions start since."""
+        self._starts = starts
+        self._rewinds = [*self._rewinds[-_REGIONS_LIMIT // 2 :], (writer, step)]
+        self._write(attempt)
+
+    def _write(self, attempt: int) -> None:
+        if len(self._starts) > _REGIONS_LIMIT:  # the oldest are forgotten: their rows are delivered long since
+            self._starts = [("", 0), *self._starts[-_REGIONS_LIMIT // 2 :]]
+        told = {"format": 1, "attempt": attempt, "regions": self._starts, "rewinds": self._rewinds}
+        content = json.dumps(told).encode()
         self._file.seek(0)
         self._file.write(content)
         self._file.truncate(len(content))
 
-    def _starts(self, size: int) -> list[tuple[str, int]]:
-        """What the ledger says, as far as it fits a file of `size` bytes; it may have been deleted or cut by hand."""
-        self._file.seek(0)
-        try:
-            starts = [(str(writer), int(start)) for writer, start in json.loads(self._file.read())["regions"]]
-        except (ValueError, TypeError, KeyError):
-            return []  # a new ledger, or one that something else wrote over
-        return [(writer, start) for writer, start in starts if 0 <= start <= size]
+    def _within(self, size: int) -> list[tuple[str, int]]:
+        """The starts that fit a file of `size` bytes, which may have been deleted or cut by hand."""
+        return [(writer, start) for writer, start in self._starts if 0 <= start <= size]
 
 
 @contextlib.contextmanager

@@ -281,6 +281,32 @@ def test_three_preemptions_leave_each_step_once(tmp_path: Path) -> None:
     assert steps(make_run(tmp_path)) == list(range(11))
 
 
+def test_rows_that_a_rewind_superseded_stay_out_when_they_come_late(tmp_path: Path) -> None:
+    dead, alive = make_run(tmp_path, writer=OLD), make_run(tmp_path, writer=NEW, resumed=True)
+    exporter = started(dead)
+    deliver(exporter, *make_rows(5))
+    position = exporter.position()
+    deliver(exporter, *make_rows(3, first=5))
+    successor = started(alive)
+    deliver(successor, rewind(7), *make_rows(5, first=7))
+
+    late = started(dead, position)
+    deliver(late, *make_rows(10, first=5))  # 5 and 6 are in the file, the others superseded
+    deliver(successor, *make_rows(1, first=12))
+    assert steps(dead) == list(range(13))
+    assert late.position()["rows"] == 7
+
+
+def test_a_rewind_takes_out_rows_that_came_late_too(tmp_path: Path) -> None:
+    dead, alive = make_run(tmp_path, writer=OLD), make_run(tmp_path, writer=NEW, resumed=True)
+    exporter = started(dead)
+    deliver(exporter, *make_rows(5))
+    successor = started(alive)
+    deliver(started(dead, exporter.position()), *make_rows(5, first=5))
+    deliver(successor, rewind(8), *make_rows(3, first=8))
+    assert steps(dead) == list(range(11))
+
+
 def test_a_new_attempt_moves_the_files_of_the_one_before(tmp_path: Path) -> None:
     first, second = make_run(tmp_path, writer=OLD), make_run(tmp_path, writer=NEW, attempt=2)
     exporter = started(first)
