@@ -16,7 +16,7 @@ from typing import Final
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Damage, NewerFormat
 from milepost.sdk.journal import segment_name
-from milepost.sdk.reading.files import read_file
+from milepost.sdk.reading.files import Unreadable, read_file
 from milepost.sdk.ring import HEADER_SIZE, read_header, shared_memory
 
 logger = logging.getLogger("milepost")
@@ -39,6 +39,8 @@ def recover(directory: Path, *, settled_s: float = SETTLED_S) -> int:
                 recovered += _recover(writer, run_dir, rings)
         except NewerFormat as error:
             logger.warning("milepost: the ring of writer %s is left alone: %s", writer, error)
+        except Unreadable:
+            continue  # put away by somebody else in between
         except OSError as error:
             logger.warning("milepost: the rows of writer %s are still in shared memory only: %s", writer, error)
     return recovered
