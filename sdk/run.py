@@ -206,12 +206,15 @@ class Run:
             self._become_writer()
         try:
             given, closes = arguments(step, commit)
-        except DataError as error:
+        except DataError:
             if self._mode() == "raise":
                 raise
-            self._warn(f"argument:{type(step)}:{type(commit)}", f"{error} The call's values are stored all the same.".replace(
-                "Nothing of this call was stored. ", ""))
             given, closes = usable(step, commit)
+            self._warn(
+                f"argument:{type(step)}:{type(commit)}",
+                f"log(step={conversion.shown(step)}, commit={conversion.shown(commit)}): step must be a whole number, commit True or "
+                f"False; the call's values are stored {'without these' if given is None else f'at step {given}'}",
+            )
         step = given
         try:
             flat, nested, plain = self._read(data)
@@ -282,7 +285,6 @@ class Run:
     def _stale(self, step: int, values: Mapping[str, Any]) -> None:
         """A step that is behind: the call is dropped, said once per pattern, and counted."""
         self._stale_calls += 1
-        self._writer.dropped["stale_step_calls"] = self._stale_calls
         names = ", ".join(list(values)[:8]) + (", ..." if len(values) > 8 else "")
         self._warn(
             f"stale:{names}",
@@ -682,7 +684,7 @@ class Run:
                 self._commit(event)
             self._record.state = state
             self._exit_code = exit_code
-            self._emit("run.finish", {"state": state, "exit_code": exit_code, "summary": self._read_summary()})
+            self._emit("run.finish", self._last_words(state, exit_code))
             self._finished = True
             self._fast = None
         if timeout is None:
@@ -692,6 +694,13 @@ class Run:
             self._deliver_rest(deadline)
         finally:
             self._release()
+
+    def _last_words(self, state: str, exit_code: int) -> dict[str, Any]:
+        """What the event run.finish says."""
+        words: dict[str, Any] = {"state": state, "exit_code": exit_code, "summary": self._read_summary()}
+        if self._stale_calls:
+            words["dropped_calls"] = {"stale_step": self._stale_calls}
+        return words
 
     def _deliver_rest(self, deadline: float) -> None:
         """Drain, let every exporter catch up until the deadline, and say what is left."""
@@ -725,7 +734,7 @@ class Run:
             for event in self._pipeline.flush():
                 self._commit(event)
             self._record.state = "preempted"
-            self._emit("run.finish", {"state": "preempted", "exit_code": 143, "summary": self._read_summary()})
+            self._emit("run.finish", self._last_words("preempted", 143))
         deadline = time.monotonic() + FAILED_TIMEOUT_S
         self._writer.drain(sync=True)
         for delivery in self._deliveries:

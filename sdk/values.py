@@ -9,7 +9,8 @@ import enum
 import math
 import numbers
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -27,12 +28,18 @@ LIST_LIMIT: Final = 32
 MAX_DEPTH: Final = 200
 MAX_TEXT: Final = 8 * 2**20
 """Characters of one string that are kept."""
-MAX_ITEMS: Final = 10_000_000
+MAX_ITEMS: Final = 1_000_000
+"""Items of a generator that are kept."""
+MAX_UNFOLDED: Final = 10_000_000
+"""Items of one value, its inner containers unfolded."""
 
 OnInvalid = Literal["raise", "placeholder"]
 
 SCALARS: Final = frozenset((float, int, str, bool, type(None)))
 """Types that travel as they are (ints within 64 bits, text that is valid Unicode)."""
+
+
+_TOO_DEEP: Final = "it is nested too deeply"
 
 
 class Unloggable(Exception):
@@ -58,28 +65,41 @@ def placeholder(value: Any, reason: str) -> dict[str, Any]:
 def data_error(key: str, value: Any, reason: str) -> DataError:
     """The error for a value that cannot be logged."""
     return DataError(
-        f'cannot log "{key}": {reason} (type {type_name(type(value))}); accepted are numbers, text, booleans, None, dates, lists, '
+        f'cannot log "{key if len(key) <= 200 else key[:200] + "..."}": {reason} (type {type_name(type(value))}); accepted are numbers, text, booleans, None, dates, lists, '
         "dicts, arrays and tensors of these, and milepost's media types. Nothing of this call was stored."
     )
 
 
 def type_name(kind: type) -> str:
     """The name a person knows a type by: "int", "numpy.ndarray"."""
-    module = getattr(kind, "__module__", "") or ""
-    name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", "?")
-    return str(name) if module == "builtins" else f"{module}.{name}"
+    try:
+        module, name = kind.__module__, kind.__qualname__
+        return name if module == "builtins" else _text(f"{module}.{name}")[:200]
+    except Exception:  # noqa: BLE001 - a metaclass may answer with anything
+        return str(type.__dict__["__name__"].__get__(kind))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, and safe for every object."""
+    try:
+        text = _text(repr(value))
+    except Exception:  # noqa: BLE001 - the value's own __repr__ may raise anything
+        return f"<{type_name(type(value))}>"
+    return text if len(text) <= 100 else text[:100] + "..."
 
 
 def text_key(key: Any) -> str:
     """A nested key as text: 1 -> "1", True -> "true", None -> "None"."""
-    if isinstance(key, str):
+    if issubclass(type(key), str):
         return _text(str.__str__(key))
     if key is True or key is False:
         return "true" if key else "false"
     try:
         return _text(str(key))
-    except Exception as error:  # the key's own __str__ may raise anything
-        raise Unloggable(f"a nested key of type {type_name(type(key))} cannot become text: {type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001 - the key's own __str__ may raise anything
+        raise Unloggable(
+            f"a nested key of type {type_name(type(key))} cannot become text: {type_name(type(error))}"
+        ) from None
 
 
 def _int(value: int, depth: int) -> int | float:
@@ -110,14 +130,54 @@ def _bytes(value: bytes | bytearray, depth: int) -> str:
     try:
         return _text(value.decode())
     except UnicodeDecodeError as error:
-        raise Unloggable(f"bytes must be UTF-8 text, and byte {error.start} is not; decode them or log an array") from None
+        raise Unloggable(
+            f"bytes must be UTF-8 text, and byte {error.start} is not; decode them or log an array"
+        ) from None
 
 
 def _sequence(value: Any, depth: int) -> list[Any]:
-    if depth >= MAX_DEPTH:
-        raise Unloggable(f"lists nested deeper than {MAX_DEPTH} levels (or a list that holds itself)")
+    if depth == 0 and not SCALARS.issuperset(map(type, value)):
+        check_nesting(value)
     depth += 1
     return [item if type(item) is float else leaf(item, depth) for item in value]
+
+
+def check_nesting(value: Any) -> None:
+    """Raise Unloggable for containers that hold themselves, are nested too deeply, or unfold into too many items.
+
+    Two lists that hold each other twice unfold into 2**200 items before any limit of depth ends that.
+    """
+    path = [_inner(value) or iter(())]
+    inside = [id(value)]
+    items = 0
+    while path:
+        for item in path[-1]:
+            items += 1
+            inner = None if type(item) in SCALARS else _inner(item)
+            if inner is not None:
+                if id(item) in inside:
+                    raise Unloggable("it holds itself")
+                if len(path) >= MAX_DEPTH:
+                    raise Unloggable(f"it is nested deeper than {MAX_DEPTH} levels")
+                path.append(inner)
+                inside.append(id(item))
+                break
+        else:
+            path.pop()
+            inside.pop()
+        if items > MAX_UNFOLDED:
+            raise Unloggable(f"it unfolds into more than {MAX_UNFOLDED} items")
+
+
+def _inner(value: Any) -> Iterator[Any] | None:
+    """What a container holds; None for a leaf."""
+    kind = type(value)
+    if issubclass(kind, dict):
+        return iter(dict.values(value))
+    for base in (list, tuple, set, frozenset):
+        if issubclass(kind, base):
+            return base.__iter__(value)
+    return None
 
 
 def _set(value: Any, depth: int) -> list[Any]:
@@ -131,15 +191,20 @@ def _set(value: Any, depth: int) -> list[Any]:
 
 def _dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     """A dict inside a list, or one that carries `_type`."""
-    if depth >= MAX_DEPTH:
-        raise Unloggable(f"dicts nested deeper than {MAX_DEPTH} levels (or a dict that holds itself)")
-    return {text_key(key): leaf(item, depth + 1) for key, item in value.items()}
+    if depth == 0:
+        check_nesting(value)
+    return {text_key(key): leaf(item, depth + 1) for key, item in items_of(value)}
+
+
+def items_of(value: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a dict as they are, whatever its class makes of `items`."""
+    return OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(value)
 
 
 def _generator(value: Generator[Any, Any, Any], depth: int) -> list[Any]:
     items = list(islice(value, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
-        raise Unloggable(f"a generator of more than {MAX_ITEMS} items")
+        raise Unloggable(f"a generator of more than {MAX_ITEMS} items; log a list of them")
     return _sequence(items, depth)
 
 
@@ -192,9 +257,17 @@ def _other(value: Any, kind: type, depth: int) -> Any:
     except Unloggable:
         raise
     except RecursionError:
-        raise Unloggable("it is nested too deeply") from None
-    except Exception as error:  # a value's own methods (__array__, __float__, item, ...) may raise anything
-        raise Unloggable(f"reading it raised {type(error).__name__}: {error}"[:300]) from None
+        raise Unloggable(_TOO_DEEP) from None
+    except Exception as error:  # noqa: BLE001 - a value's own methods (__array__, __float__, item, ...) may raise anything
+        raise Unloggable(f"reading it raised {_told(error)}") from None
+
+
+def _told(error: Exception) -> str:
+    """An error of somebody else's code, in one short line."""
+    try:
+        return _text(f"{type_name(type(error))}: {error}")[:300]
+    except Exception:  # noqa: BLE001 - its own __str__ may raise anything
+        return type_name(type(error))
 
 
 def _convert(value: Any, kind: type, depth: int) -> Any:
@@ -216,14 +289,16 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
         return _text(str(value))
     if isinstance(value, Generator):
         return _generator(value, depth)
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, Media):
+    if hasattr(kind, "as_value") and isinstance(value, Media):
         return _dict(value.as_value(), depth)
     if isinstance(value, Mapping):
         raise Unloggable("a nested mapping must be a dict; convert it with dict(...)")
     if module in ("pandas", "polars") and kind.__name__ in ("DataFrame", "LazyFrame"):
-        raise Unloggable("a data frame is a table, which this version does not log yet; log its columns as lists or arrays")
+        raise Unloggable(
+            "a data frame is a table, which this version does not log yet; log its columns as lists or arrays"
+        )
     if hasattr(kind, "__array__") or module in ("tensorflow", "cupy", "jax", "jaxlib"):
         return _array_like(value, module, depth)
     if isinstance(value, numbers.Integral):
@@ -237,11 +312,11 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
 _BASES: Final[dict[type, Callable[[Any], Any]]] = {
     str: str.__str__,
     int: int.__int__,
-    dict: dict,
-    list: list,
-    tuple: tuple,
-    set: set,
-    frozenset: set,
+    dict: lambda value: value,
+    list: lambda value: list(list.__iter__(value)),
+    tuple: lambda value: list(tuple.__iter__(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: set(frozenset.__iter__(value)),
     bytes: bytes,
     bytearray: bytes,
     datetime.datetime: lambda value: value,
@@ -297,6 +372,8 @@ def _array(value: Any, depth: int) -> Any:
     if value.size == 0:
         return []
     kind = value.dtype.kind
+    if kind == "O" and depth:  # it could hold itself
+        raise Unloggable("an array of objects inside a list; convert it with tolist()")
     if kind == "V" and not value.dtype.names:
         value, kind = value.astype("float32"), "f"
     if value.size > LIST_LIMIT and kind in "fiub":
@@ -321,7 +398,7 @@ def _torch(value: Any, kind: type, depth: int) -> Any:
         if value.dtype in (torch.float64, torch.float32, torch.float16) and value.numel() == 1:
             return float(value)
         return _numpy(value.resolve_conj().resolve_neg().numpy(), depth)
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
     if kind.__name__ in ("dtype", "device", "Size"):
         return list(value) if kind.__name__ == "Size" else str(value)
@@ -344,35 +421,44 @@ def _array_like(value: Any, module: str, depth: int) -> Any:
     return _numpy(array, depth)
 
 
-def snapshot(data: Any, on_invalid: OnInvalid = "raise", report: Callable[[str, Any, str], None] | None = None) -> dict[str, Any]:
+def snapshot(
+    data: Any, on_invalid: OnInvalid = "raise", report: Callable[[str, Any, str], None] | None = None
+) -> dict[str, Any]:
     """A copy of one call's data that nothing can change any more: text keys, nested dicts, and leaves as `leaf` makes them.
 
     Raises `DataError` for data that is not a mapping, a top-level key that is not text, or a value with no form in a row.
     With on_invalid="placeholder" a bad leaf becomes a placeholder, a bad key its text, and `report(key, value, reason)` is
     called for each. An empty top-level key is left out; so are `_step` and `_runtime`, which are milepost's own.
     """
-    if not isinstance(data, Mapping):
-        raise DataError(
-            f"log() takes a dict of names and values, got {type_name(type(data))}: use milepost.log({{\"name\": value}}). "
-            "Nothing of this call was stored."
-        )
-    try:
-        items = list(data.items())
-    except Exception as error:  # a mapping's own items() may raise anything
-        raise DataError(f"reading the data of log() raised {type(error).__name__}: {error}") from None
     out: dict[str, Any] = {}
-    for key, value in items:
-        if not isinstance(key, str):
+    for key, value in _items(data):
+        if not issubclass(type(key), str):
             if on_invalid == "raise":
                 raise DataError(
-                    f"log() keys are text, got {key!r} of type {type_name(type(key))}: use str(key). Nothing of this call was stored."
+                    f"log() keys are text, got {shown(key)} of type {type_name(type(key))}: use str(key). "
+                    "Nothing of this call was stored."
                 )
             if report is not None:
-                report(repr(key)[:100], key, "keys are text")
+                report(shown(key), key, "keys are text")
         name = _key(key, on_invalid)
         if name and name not in ("_step", "_runtime"):
             out[name] = _nested(value, name, on_invalid, report, 0)
     return out
+
+
+def _items(data: Any) -> list[tuple[Any, Any]]:
+    """The names and values of one call. Raises DataError for what is no mapping, and for a mapping that cannot be read."""
+    try:
+        if issubclass(type(data), dict):
+            return list(items_of(data))
+        if isinstance(data, Mapping):
+            return [(key, value) for key, value in islice(data.items(), MAX_ITEMS)]
+    except Exception as error:  # noqa: BLE001 - a mapping's own items() may raise anything
+        raise DataError(f"reading the data of log() raised {_told(error)}. Nothing of this call was stored.") from None
+    raise DataError(
+        f'log() takes a dict of names and values, got {type_name(type(data))}: use milepost.log({{"name": value}}). '
+        "Nothing of this call was stored."
+    )
 
 
 def _key(key: Any, on_invalid: OnInvalid) -> str:
@@ -384,21 +470,26 @@ def _key(key: Any, on_invalid: OnInvalid) -> str:
         return f"<{type_name(type(key))}>"
 
 
-def _nested(value: Any, path: str, on_invalid: OnInvalid, report: Callable[[str, Any, str], None] | None, depth: int) -> Any:
+def _nested(
+    value: Any, path: str, on_invalid: OnInvalid, report: Callable[[str, Any, str], None] | None, depth: int
+) -> Any:
     """A dict with its leaves converted, or one converted leaf."""
     try:
-        if isinstance(value, dict) and "_type" not in value:
-            if depth >= MAX_DEPTH:
-                raise Unloggable(f"dicts nested deeper than {MAX_DEPTH} levels (or a dict that holds itself)")
+        if issubclass(type(value), dict) and not dict.__contains__(value, "_type"):
+            if depth == 0:
+                check_nesting(value)
             nested: dict[str, Any] = {}
-            for key, item in value.items():
+            for key, item in items_of(value):
                 name = _key(key, on_invalid)
                 nested[name] = _nested(item, f"{path}.{name}", on_invalid, report, depth + 1)
             return nested
         return leaf(value)
     except Unloggable as error:
-        if on_invalid == "raise":
-            raise data_error(path, value, str(error)) from None
-        if report is not None:
-            report(path, value, str(error))
-        return placeholder(value, str(error))
+        reason = str(error)
+    except RecursionError:
+        reason = _TOO_DEEP
+    if on_invalid == "raise":
+        raise data_error(path, value, reason)
+    if report is not None:
+        report(path, value, reason)
+    return placeholder(value, reason)

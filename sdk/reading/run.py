@@ -285,8 +285,9 @@ class Run:
         )
 
     def accounting(self) -> dict[str, Any]:
-        """Where every row is: {"logged": n, "dropped": {reason: n}, "exporters": {name: {...}}}.
+        """Where every row is: {"logged": n, "dropped": {reason: n}, "dropped_calls": {reason: n}, "exporters": {name: {...}}}.
 
+        dropped_calls: calls that made no row, of runs that are finished; "stale_step" for a step behind the run's.
         Per exporter, in rows: logged = delivered + pending + filtered + rejected + dropped; the last two by reason.
         """
         return accounting(self.reader())

@@ -73,6 +73,7 @@ def accounting(reader: RunReader) -> dict[str, Any]:
     """The accounting of one attempt, as `Run.accounting` describes it."""
     logged = 0
     dropped: dict[str, int] = {}
+    calls: dict[str, int] = {}
     exporters: dict[str, dict[str, Any]] = {}
     for writer in reader.members:
         logged += writer.survey.rows + (writer.survey.leftover is not None)
@@ -81,6 +82,8 @@ def accounting(reader: RunReader) -> dict[str, Any]:
                 lost = int(event.values["last"]) - int(event.values["first"]) + 1
                 logged += lost
                 _add(dropped, {str(event.values["reason"]): lost})
+            elif event.kind == "run.finish":
+                _add(calls, event.values.get("dropped_calls"))
         for name, cursor in _cursors(writer.dir).items():
             figures = exporters.setdefault(
                 name, {"delivered": 0, "pending": 0, "filtered": 0, "rejected": {}, "dropped": {}, "last_error": ""}
@@ -98,7 +101,7 @@ def accounting(reader: RunReader) -> dict[str, Any]:
             + sum(figures["dropped"].values())
         )
         figures["pending"] = max(logged - settled, 0)
-    return {"logged": logged, "dropped": dropped, "exporters": exporters}
+    return {"logged": logged, "dropped": dropped, "dropped_calls": calls, "exporters": exporters}
 
 
 def _cursors(directory: Path) -> dict[str, dict[str, Any]]:
