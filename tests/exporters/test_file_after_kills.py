@@ -15,12 +15,13 @@ import milepost
 from milepost.sdk.syncing import sync
 
 PROGRAM = """
-import sys, milepost
+import sys, time, milepost
 first = int(sys.argv[1])
 milepost.init(project="kills", id="run1", resume="allow", config={"first": first})
 print("ready", flush=True)
 for step in range(first, first + 1_000_000):
     milepost.log({"value": step * 0.5, "text": "x" * (step % 50)}, step=step, commit=True)
+    time.sleep(0.0005)
 """
 
 
@@ -47,13 +48,13 @@ def in_journal() -> list[dict[str, Any]]:
     return list(milepost.Api().run("kills/run1").scan_history())
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_after_every_kill_and_sync_each_row_stands_in_the_file_once(seed: int, isolated_environment: Path) -> None:
     chance = random.Random(seed)
     run_dir = isolated_environment / "milepost-runs" / "kills" / "run1"
     first = 0
     for _ in range(3):
-        killed_run(first, chance.randrange(0, 2000), run_dir)
+        killed_run(first, chance.randrange(0, 300), run_dir)
         if chance.random() < 0.7:  # else the next life begins before anybody has synced the rows of this one
             sync(run_dir)
         steps = [row["_step"] for row in in_journal()]
