@@ -19,7 +19,7 @@ import msgspec
 
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
-from milepost.sdk.tail import Tail
+from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
 
@@ -30,7 +30,7 @@ REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 SLICE_BYTES: Final = 8 * 1024
-DRAIN_BYTES: Final = 256 * 1024
+DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
 
 
@@ -100,16 +100,22 @@ class _Batch(msgspec.Struct, kw_only=True):
 class Delivery:
     """Feeds one exporter from one writer's journal.
 
-    info: the run. directory: RUN_DIR/journal/WRITER.
+    info: the run. directory: RUN_DIR/journal/WRITER. shared: what the deliveries of one writer decode once between them.
     """
 
-    def __init__(self, route: Route, info: RunInfo, directory: Path) -> None:
+    def __init__(self, route: Route, info: RunInfo, directory: Path, shared: Shared | None = None) -> None:
         self.route = route
         self.info = info
         self._path = directory / f"cursor-{route.name}.json"
         self.cursor = load_cursor(self._path, route.name)
         self._tail = Tail(
-            directory, f"{info.project}/{info.id}", info.writer, self.cursor.segment, self.cursor.offset, self.cursor.seq
+            directory,
+            f"{info.project}/{info.id}",
+            info.writer,
+            self.cursor.segment,
+            self.cursor.offset,
+            self.cursor.seq,
+            shared,
         )
         self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
         self._batch: _Batch | None = None

@@ -31,6 +31,7 @@ from milepost.sdk.run_config import RunConfig
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.run_summary import RunSummary
 from milepost.sdk.summary import Summary, paths
+from milepost.sdk.tail import Shared
 from milepost.sdk.values import snapshot
 from milepost.sdk.writer import Writer
 
@@ -91,6 +92,7 @@ class Run:
         self._stale_calls = 0
         self._last: tuple[int, int, int, int] | None = None
         self._finished = False
+        self._ended_at_exit = False
         self._exit_code: int | None = None
         self._forked_from: str | None = None
         self.closers: list[Callable[[], None]] = []
@@ -172,25 +174,37 @@ class Run:
         now = time_ns()
         runtime = (monotonic_ns() - self._began) // 1000
         trace = current_trace() if "opentelemetry.trace" in _modules else None
+        # Held already: this call interrupts another one of its own thread. A Ctrl-C may have left `_busy` set without that.
+        nested = self._lock._is_owned()  # type: ignore[attr-defined]  # of threading.RLock, as Condition uses it
         with self._lock:
-            if self._busy:
+            if self._ended_at_exit and threading.current_thread() is not threading.main_thread():
+                late = True
+            elif nested and self._busy:
                 self._check_running("log")
                 self._deferred.append((snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace))
                 return
-            self._busy = True
-            self._fast = None
-            try:
-                self._call(data, step, commit, now, runtime, trace)
-            finally:
-                self._settle()
+            else:
+                late = False
+                self._busy = True
+                self._fast = None
+                try:
+                    self._call(data, step, commit, now, runtime, trace)
+                finally:
+                    self._settle()
+        if late:  # a daemon thread, and the interpreter is about to end: this call never returns
+            threading.Event().wait()
 
     def _settle(self) -> None:
-        """Store the calls that came while another was busy, then open the fast path if it may be used."""
+        """Store the calls and events that came while a call was busy, then open the fast path if it may be used."""
         while True:
             self._busy = True
             while self._deferred:
+                waiting = self._deferred.popleft()
+                if len(waiting) == 2:
+                    self._emit(*waiting)
+                    continue
                 try:
-                    self._call(*self._deferred.popleft())
+                    self._call(*waiting)
                 except Error as error:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
             fast = self._standard and not self._open and not self._finished and _HAS_GIL
@@ -306,7 +320,7 @@ class Run:
     def _rewind(self, step: int) -> None:
         """A resumed run goes back: what earlier writers logged from `step` on is superseded (kept, hidden)."""
         self._close_row()
-        self._event("rewind", {"step": step})
+        self._emit("rewind", {"step": step})
         rows = self._record.earlier_rows(step)
         base: dict[str, Any] = {}
         for row in rows:
@@ -500,9 +514,18 @@ class Run:
         return self._writer.event(kind, values, None, time_ns(), (monotonic_ns() - self._began) // 1000)
 
     def _event(self, kind: str, values: Mapping[str, Any]) -> None:
-        if self._forked_from is not None:
-            self._become_writer()
-        self._emit(kind, values)
+        """Say something of the run, alone with the writer; inside a call of the same thread, after it."""
+        if self._busy:
+            self._deferred.append((kind, values))
+            return
+        self._busy = True
+        self._fast = None
+        try:
+            if self._forked_from is not None:
+                self._become_writer()
+            self._emit(kind, values)
+        finally:
+            self._settle()
 
     # -- who it is ---------------------------------------------------------------------------------------------------------
 
@@ -760,7 +783,8 @@ class Run:
         drain.add(self._writer)
         if self._writer.journal is not None:
             info = self._record.info(self._writer, self._config.as_dict())
-            self._deliveries = [Delivery(route, info, self._writer.directory) for route in self._routes]
+            shared = Shared()
+            self._deliveries = [Delivery(route, info, self._writer.directory, shared) for route in self._routes]
             for delivery in self._deliveries:
                 delivery.start()
 
