@@ -1,7 +1,7 @@
 """Train a small neural network on scikit-learn's digits, and log it.
 
     make demo                                   or:
-    python examples/digits.py --epochs 20 --hidden 64
+    python examples/digits.py --epochs 20 --lr 0.05
 
 The data are 1,797 scanned digits of 8 x 8 pixels, which scikit-learn brings along: nothing is downloaded. The network is
 two layers of numpy; what matters here is `main()`, where it is trained and logged.
@@ -60,9 +60,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line: what the config of the run will hold."""
     parser = argparse.ArgumentParser(description="Train a digits classifier and log it with milepost.")
-    parser.add_argument("--epochs", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--hidden", type=int, default=384, help="width of the hidden layer")
+    parser.add_argument("--hidden", type=int, default=128, help="width of the hidden layer")
     parser.add_argument("--lr", type=float, default=0.1, help="learning rate after the warm-up")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
