@@ -16,7 +16,7 @@ from milepost.exporters.series import Series
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
-from milepost.sdk.terminal import Screen, plain
+from milepost.sdk.terminal import Screen
 
 SERIES_LIMIT: Final = 500
 """Metrics whose course is remembered: those logged first, and more than a page can show."""
@@ -27,12 +27,12 @@ class ConsoleExporter:
 
     every:  print each N-th row, from the first on; None prints no rows.
     format: of these rows: "table" (columns that fit the terminal), "plain" (step 12  loss 0.1) or "json" (an object each).
-            With "json" alerts and the page go to sys.stderr.
+            With "json" the page goes to sys.stderr.
     stream: where to print; by default sys.stdout as it is at that moment.
     """
 
     name = "console"
-    wants = frozenset(("row", "alert", "run.finish"))
+    wants = frozenset(("row", "run.finish"))
 
     def __init__(self, every: int | None = None, format: Format = "table", stream: TextIO | None = None) -> None:
         if every is not None and (type(every) is not int or every < 1):
@@ -62,9 +62,7 @@ class ConsoleExporter:
             self._rows += len(rows)
         if len(rows) < len(batch):
             for event in batch:
-                if event.kind == "alert":
-                    self._print_alert(event)
-                elif event.kind == "run.finish":
+                if event.kind == "run.finish":
                     self._print_page(event)
         return ExportResult.SUCCESS
 
@@ -90,12 +88,6 @@ class ConsoleExporter:
             screen = self._screen()
             self._show(screen, self._text_of_rows(chosen, screen))
 
-    def _print_alert(self, event: Event) -> None:
-        screen = self._screen_for_people()
-        said = [plain(event.values[part]) for part in ("title", "text") if event.values.get(part)]
-        level = plain(event.values.get("level") or "INFO").upper()
-        self._show(screen, f"{screen.paint(f'milepost alert {level}', 'warn')}: {': '.join(said)}\n")
-
     def _print_page(self, event: Event) -> None:
         if self._run is None:
             return
@@ -116,7 +108,7 @@ class ConsoleExporter:
         return Screen(self._stream or sys.stdout)
 
     def _screen_for_people(self) -> Screen:
-        """Where alerts and the page go: never between JSON lines, which a program reads."""
+        """Where the page goes: never between JSON lines, which a program reads."""
         return Screen(sys.stderr) if self._format == "json" else self._screen()
 
     def _show(self, screen: Screen, text: str) -> None:

@@ -112,7 +112,7 @@ class _Columns:
         self._series = {name: series[name] for name in names if name in series}
         room = screen.width - _INDENT
         widest = max(width(printable(name)) for name in names)
-        self._name = min(widest, max(_NAME_MIN, int(room * _NAME_SHARE)))
+        self._name = max(len("metric"), min(widest, max(_NAME_MIN, int(room * _NAME_SHARE))))
         self._last = max([_NUMBER_MIN, *(min(_LAST_MAX, width(self._texts[name])) for name in self._series)])
         self._bars = min(_BARS_MAX, room - self._name - self._last - 2 * _GAP)
         self._end = max(_NUMBER_MIN, *(width(end) for each in self._series.values() for end in _ends(each)), 0)
