@@ -79,7 +79,9 @@ class Route:
     processors: per-exporter processors (filter, rename, ...), on the exporter's own thread.
     """
 
-    def __init__(self, name: str, exporter: Exporter, processors: Sequence[Callable[[Event], Event | None]] = ()) -> None:
+    def __init__(
+        self, name: str, exporter: Exporter, processors: Sequence[Callable[[Event], Event | None]] = ()
+    ) -> None:
         self.name = name
         self.exporter = exporter
         self.processors = list(processors)
@@ -130,6 +132,9 @@ class Delivery:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.disabled = False
+        self._stored_in = self.cursor.segment
+        self.stored: Callable[[], None] = lambda: None
+        """Called each time the cursor was stored."""
 
     # -- the thread --------------------------------------------------------------------------------------------------------
 
@@ -161,7 +166,9 @@ class Delivery:
                 self._closing.wait(REST_S if worked else IDLE_S)
             self.drain(self._deadline)
         except Exception:
-            logger.exception("milepost: delivery to %s ended unexpectedly; its rows stay in the journal", self.route.name)
+            logger.exception(
+                "milepost: delivery to %s ended unexpectedly; its rows stay in the journal", self.route.name
+            )
         finally:
             self._end()
             self._done.set()
@@ -255,7 +262,9 @@ class Delivery:
             try:
                 result = processor(event)
             except (Exception, SystemExit) as error:
-                self._trouble(f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it")
+                self._trouble(
+                    f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it"
+                )
                 result = event
             if result is None:
                 return None
@@ -275,12 +284,16 @@ class Delivery:
             self._not_before = time.monotonic() + delay
             self.cursor.last_error = result.reason
             if result.reason:
-                self._trouble(f"{self.route.name} cannot deliver: {result.reason}; rows wait in the journal and it is tried again")
+                self._trouble(
+                    f"{self.route.name} cannot deliver: {result.reason}; rows wait in the journal and it is tried again"
+                )
             if self._raised >= MAX_FAILURES:
                 self.disabled = True
                 logger.warning(
                     "milepost: exporter %s failed %d times in a row and is left alone now; its rows stay in the journal "
-                    "(milepost sync delivers them)", self.route.name, self._raised,
+                    "(milepost sync delivers them)",
+                    self.route.name,
+                    self._raised,
                 )
             return False
         self._failures = 0
@@ -335,9 +348,15 @@ class Delivery:
                 self.cursor.position = dict(position())
             store_cursor(self._path, self.cursor)
             self._dirty = False
+            self._stored_in = self.cursor.segment
+            self.stored()
         except Exception as error:
             self._trouble(f"the cursor of {self.route.name} cannot be stored: {error}")
         self._stored_at = time.monotonic()
+
+    def stored_segment(self) -> int:
+        """The segment that the stored cursor stands in: older ones are not needed here any more."""
+        return self._stored_in
 
     def _trouble(self, text: str) -> None:
         """Say once what is wrong."""

@@ -59,7 +59,9 @@ class DisabledRun:
     def __enter__(self) -> "DisabledRun":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         self.finish()
         return False
 

@@ -8,13 +8,14 @@ together once per shape.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from types import GeneratorType
 from struct import Struct
 from typing import Any, Final
 
 from milepost.sdk import values as conversion
 from milepost.sdk.frame import HEADER, MAGIC, ROW, VERSION
 from milepost.sdk.summary import Aggregate
-from milepost.sdk.values import INT_MAX, INT_MIN, SCALARS, Unloggable
+from milepost.sdk.values import INT_MAX, INT_MIN, SCALARS
 
 MAX_PLANS: Final = 500
 MAX_TYPES: Final = 16
@@ -30,6 +31,8 @@ _INT_SIZES: Final = ((2**7, 1), (2**8, 2), (2**16, 3), (2**32, 5), (2**64, 9))
 """msgpack: whole numbers below a limit, and the bytes they take."""
 _UNCHECKED: Final = frozenset((float, bool, type(None)))
 _PLANNED: Final = frozenset((float, int, str, bool))
+_EASY: Final = SCALARS | {dict, list}
+_MAX_NESTED: Final = 1_000_000
 
 Types = tuple[type, ...]
 Builder = Callable[[Iterable[Any], int, int, int, int], "list[Any] | None"]
@@ -49,7 +52,9 @@ class Plan:
 
     __slots__ = ("_builders", "build", "keys", "last", "markers", "schema", "seed", "watched", "wide")
 
-    def __init__(self, keys: tuple[str, ...], types: Types, schema: int, seed: int, watched: list[tuple[int, Aggregate]]) -> None:
+    def __init__(
+        self, keys: tuple[str, ...], types: Types, schema: int, seed: int, watched: list[tuple[int, Aggregate]]
+    ) -> None:
         self.keys = keys
         self.schema = schema
         self.seed = seed
@@ -93,7 +98,9 @@ class Fast:
 
     def measure(self, seq: int, step: int, now: int, began: int) -> None:
         """Find `head` and its limits. On the fast path seq and step rise by one together. Clocks: monotonic nanoseconds."""
-        found = [next(known for known in _INT_SIZES if number < known[0]) for number in (seq, step, (now - began) // 1000)]
+        found = [
+            next(known for known in _INT_SIZES if number < known[0]) for number in (seq, step, (now - began) // 1000)
+        ]
         self.head = 1 + 9 + sum(size for _, size in found)
         self.seq_limit = min(found[0][0], seq + found[1][0] - step)
         self.time_limit = began + found[2][0] * 1000
@@ -175,11 +182,12 @@ class Gather:
         nested: list[str] = []
         try:
             self._add(flat, nested, data, "", 0)
-        except (Unloggable, _Careful):
+        except Exception:  # noqa: BLE001 - a key's or value's own methods may raise anything; the careful way says what
             return None
         return flat, nested
 
-    def _add(self, flat: dict[str, Any], nested: list[str], data: dict[Any, Any], prefix: str, depth: int) -> None:
+    def _add(self, flat: dict[str, Any], nested: list[str], data: dict[Any, Any], prefix: str, depth: int) -> bool:
+        """Add the leaves of a dict; whether there were any."""
         shape = (prefix, tuple(data))
         names = self._names.get(shape)
         if names is None:
@@ -187,24 +195,29 @@ class Gather:
         kinds = set(map(type, data.values()))
         if kinds <= _UNCHECKED:
             flat.update(zip(names, data.values(), strict=True))
-            return
+            return bool(names)
+        for kind in kinds:
+            if kind not in _EASY and (kind is GeneratorType or issubclass(kind, dict)):
+                raise _Careful  # a generator can be read once only; a subclass of dict may answer with anything
         if dict not in kinds:
             for name, value in zip(names, data.values(), strict=True):
                 flat[name] = value if type(value) is float else conversion.leaf(value)
-            return
-        if depth > conversion.MAX_DEPTH:
+            return True
+        if depth > conversion.MAX_DEPTH or len(flat) > conversion.MAX_UNFOLDED or len(nested) > _MAX_NESTED:
             raise _Careful
+        found = False
         for name, value in zip(names, data.values(), strict=True):
             kind = type(value)
             if kind is float:
                 flat[name] = value
             elif kind is dict and "_type" not in value:
+                if not self._add(flat, nested, value, name + ".", depth + 1):
+                    continue
                 nested.append(name)
-                self._add(flat, nested, value, name + ".", depth + 1)
-            elif kind not in SCALARS and isinstance(value, dict):
-                raise _Careful
             else:
                 flat[name] = conversion.leaf(value)
+            found = True
+        return found
 
     def _remember(self, shape: tuple[str, tuple[Any, ...]]) -> tuple[str, ...]:
         prefix, keys = shape

@@ -124,6 +124,7 @@ def _wrap_exit() -> None:
 def _at_exit() -> None:
     code = _state.exit_code or 0
     for run in running():
+        run._ended_at_exit = True
         try:
             run.finish(exit_code=code)
         except Exception:

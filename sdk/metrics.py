@@ -43,9 +43,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **said)
 
 
-def parse(
-    name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any
-) -> Metric:
+def parse(name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any) -> Metric:
     """A definition from the arguments of `define_metric`. Raises `Error` that names the argument, its value and the rule."""
     if not isinstance(name, str) or not name:
         raise Error(f"define_metric() name must be non-empty text, got {name!r}")

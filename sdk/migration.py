@@ -44,13 +44,19 @@ def keywords(given: dict[str, Any]) -> Any:
             continue
         _said.add(name)
         instead = _WITHOUT_EFFECT[name]
-        logger.warning("milepost: init(%s=...) has no effect in milepost%s", name, f"; instead: {instead}" if instead else "")
+        logger.warning(
+            "milepost: init(%s=...) has no effect in milepost%s", name, f"; instead: {instead}" if instead else ""
+        )
     return reinit
 
 
 def mode(value: Any) -> Any:
     """wandb's modes in milepost's words."""
-    return {"dryrun": "offline", "shared": "online", "run": "online"}.get(value, value) if isinstance(value, str) else value
+    return (
+        {"dryrun": "offline", "shared": "online", "run": "online"}.get(value, value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def resume(value: Any) -> Any:
@@ -80,7 +86,9 @@ class Settings:
         ignored = sorted(set(self._keywords) - known)
         if ignored and "settings" not in _said:
             _said.add("settings")
-            logger.warning("milepost: these settings are wandb's own and have no effect in milepost: %s", ", ".join(ignored))
+            logger.warning(
+                "milepost: these settings are wandb's own and have no effect in milepost: %s", ", ".join(ignored)
+            )
         return {key: value for key, value in self._keywords.items() if key in known}
 
 

@@ -26,17 +26,18 @@ SETTLED_S: Final = 2.0
 _NUMBERED: Final = (ROW, TRACED, EVENT, GAP)
 
 
-def recover(directory: Path, *, settled_s: float = SETTLED_S) -> int:
-    """Put away the orphan rings of runs at or below a directory; how many writers were recovered.
+def recover(directory: Path, *, settled_s: float = SETTLED_S) -> list[Path]:
+    """Put away the orphan rings of runs at or below a directory; the run directory of each writer that was recovered.
 
     Raises nothing: what cannot be recovered now is left for the next time, with a warning.
     """
-    recovered = 0
+    recovered: list[Path] = []
     for writer, rings in _rings().items():
         try:
             run_dir = _run_dir(rings[0])
-            if run_dir is not None and run_dir.is_relative_to(directory.absolute()) and _settled(rings, settled_s):
-                recovered += _recover(writer, run_dir, rings)
+            below = run_dir is not None and run_dir.is_relative_to(directory.absolute())
+            if run_dir is not None and below and _settled(rings, settled_s) and _recover(writer, run_dir, rings):
+                recovered.append(run_dir)
         except NewerFormat as error:
             logger.warning("milepost: the ring of writer %s is left alone: %s", writer, error)
         except Unreadable:

@@ -107,7 +107,9 @@ class Ring:
 
     MIN_FREE: Final = 32 * 2**20
 
-    def __init__(self, writer: str, header: dict[str, Any], block_bytes: int = 2**20, max_bytes: int = 64 * 2**20) -> None:
+    def __init__(
+        self, writer: str, header: dict[str, Any], block_bytes: int = 2**20, max_bytes: int = 64 * 2**20
+    ) -> None:
         self._directory = make_directory()
         self._writer = writer
         self._header = {"format": FORMAT, "writer": writer, "pid": os.getpid(), **header}

@@ -24,6 +24,7 @@ from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.fastpath import MAX_PACKED, MAX_PLANS, ROW_START, Fast, Gather, Plan, packers, plannable
 from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, encode_payload, frame_seed
+from milepost.sdk.journal import segment_name
 from milepost.sdk.metrics import Metric, Metrics, parse
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.processors.flatten import flatten_into
@@ -105,7 +106,9 @@ class Run:
 
     # -- logging ---------------------------------------------------------------------------------------------------------
 
-    def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None) -> None:
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+    ) -> None:
         """Log a dict of names and values as (part of) one row of the history.
 
         data:    names to numbers, text, booleans, None, dates, lists, arrays, tensors, media, or nested dicts of these.
@@ -134,7 +137,9 @@ class Run:
                 if plan.markers:
                     row = [seq, writer.clock_offset + now, (now - self._began) // 1000, self._step, *data.values()]
                 else:
-                    row = plan.build(data.values(), seq, writer.clock_offset + now, (now - self._began) // 1000, self._step)
+                    row = plan.build(
+                        data.values(), seq, writer.clock_offset + now, (now - self._began) // 1000, self._step
+                    )
                 try:
                     payload = encode_payload(row)
                 except (TypeError, ValueError, OverflowError):
@@ -181,7 +186,9 @@ class Run:
                 late = True
             elif nested and self._busy:
                 self._check_running("log")
-                self._deferred.append((snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace))
+                self._deferred.append(
+                    (snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace)
+                )
                 return
             else:
                 late = False
@@ -209,7 +216,9 @@ class Run:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
             fast = self._standard and not self._open and not self._finished and _HAS_GIL
             self._busy = False
-            self._fast = Fast(self._plans) if fast and self._writer.block is not None and not self._writer.has_gap else None
+            self._fast = (
+                Fast(self._plans) if fast and self._writer.block is not None and not self._writer.has_gap else None
+            )
             if not self._deferred:
                 return
 
@@ -261,7 +270,7 @@ class Run:
             self._open = True
         if row is not None:
             self._commit(row)
-            if plain and self._standard and len(row.values) == len(data):
+            if plain and self._standard and row.values.keys() == data.keys():
                 self._plan(data)
         elif self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
@@ -311,11 +320,15 @@ class Run:
         """Go on at an earlier step: rows logged before from there on are superseded (kept, hidden)."""
         with self._lock:
             self._check_running("rewind")
-            if step < self._step:
-                self._rewind(step)
-                self._step = step
-            self._may_rewind = False
-            self._settle()
+            self._busy = True
+            self._fast = None
+            try:
+                if step < self._step:
+                    self._rewind(step)
+                    self._step = step
+                self._may_rewind = False
+            finally:
+                self._settle()
 
     def _rewind(self, step: int) -> None:
         """A resumed run goes back: what earlier writers logged from `step` on is superseded (kept, hidden)."""
@@ -324,10 +337,20 @@ class Run:
         rows = self._record.earlier_rows(step)
         base: dict[str, Any] = {}
         for row in rows:
-            base.update({key: value for key, value in row.items() if value is not None and key not in ("_step", "_runtime")})
+            base.update(
+                {
+                    key: value
+                    for key, value in row.items()
+                    if value is not None and key not in ("_step", "_runtime", "_timestamp")
+                }
+            )
         self._summary.rebase(base)
-        logger.warning("milepost: resumed run %s goes back from step %d to %d; its older rows from there on are superseded", self.id,
-                       self._step, step)
+        logger.warning(
+            "milepost: resumed run %s goes back from step %d to %d; its older rows from there on are superseded",
+            self.id,
+            self._step,
+            step,
+        )
 
     def _close_row(self) -> None:
         """Commit the open row, if any, under its own step."""
@@ -335,9 +358,16 @@ class Run:
             held = self._pipeline.merge.held()
             step = self._step if held is None or held.step is None else held.step
             closing = Event(
-                kind="row", values={}, step=step, time_unix_nano=held.time_unix_nano if held else time_ns(),
-                runtime_s=held.runtime_s if held else self._runtime(), run=self.path, writer=self._writer.id, seq=self._writer.seq,
-                trace_id=held.trace_id if held else "", span_id=held.span_id if held else "",
+                kind="row",
+                values={},
+                step=step,
+                time_unix_nano=held.time_unix_nano if held else time_ns(),
+                runtime_s=held.runtime_s if held else self._runtime(),
+                run=self.path,
+                writer=self._writer.id,
+                seq=self._writer.seq,
+                trace_id=held.trace_id if held else "",
+                span_id=held.span_id if held else "",
             )
             row = self._pipeline.run(closing)
             self._open = False
@@ -353,7 +383,12 @@ class Run:
         flat = row.values if self._standard else self._flat(row.values)
         try:
             seq = self._writer.row(flat, step, row.time_unix_nano, runtime, trace)
-        except (TypeError, ValueError, OverflowError, UnicodeEncodeError):  # a processor put in what has no form in a row
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            UnicodeEncodeError,
+        ):  # a processor put in what has no form in a row
             flat = self._flat(snapshot(flat, "placeholder", self._bad_value))
             seq = self._writer.row(flat, step, row.time_unix_nano, runtime, trace)
         self._last = (seq, row.time_unix_nano, runtime, step)
@@ -380,7 +415,9 @@ class Run:
         if schema == INLINE:
             return
         watched = [
-            (at, aggregate) for at, key in enumerate(keys, start=4) if (aggregate := self._summary.aggregate(key)) is not None
+            (at, aggregate)
+            for at, key in enumerate(keys, start=4)
+            if (aggregate := self._summary.aggregate(key)) is not None
         ]
         plan = Plan(keys, types, schema, frame_seed(self._writer.seed, ROW, schema), watched)
         self._plans[keys] = plan
@@ -431,8 +468,13 @@ class Run:
             self._event(
                 "metric",
                 {
-                    "name": metric.name, "step_metric": metric.step_metric, "step_sync": metric.step_sync, "hidden": metric.hidden,
-                    "summary": list(metric.summary), "goal": metric.goal, "overwrite": bool(overwrite),
+                    "name": metric.name,
+                    "step_metric": metric.step_metric,
+                    "step_sync": metric.step_sync,
+                    "hidden": metric.hidden,
+                    "summary": list(metric.summary),
+                    "goal": metric.goal,
+                    "overwrite": bool(overwrite),
                 },
             )
         return defined
@@ -541,7 +583,7 @@ class Run:
 
     @property
     def path(self) -> str:
-        """"project/run_id"."""
+        """ "project/run_id"."""
         return f"{self._record.project}/{self._record.id}"
 
     @property
@@ -576,7 +618,9 @@ class Run:
         with self._lock:
             self._check_running(next(iter(values)))
             self._record.change(values)
-            self._event("meta", {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()})
+            self._event(
+                "meta", {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+            )
 
     @property
     def group(self) -> str | None:
@@ -605,7 +649,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """"running", "finished", "failed" or "preempted"."""
+        """ "running", "finished", "failed" or "preempted"."""
         return self._record.state
 
     @property
@@ -642,7 +686,7 @@ class Run:
 
     @property
     def mode(self) -> str:
-        """"online" or "offline"."""
+        """ "online" or "offline"."""
         return self._record.mode
 
     @property
@@ -702,6 +746,9 @@ class Run:
             if self._forked_from is not None:
                 self._finished = True  # a child that never logged has nothing to close
                 return
+            self._settle()
+            self._busy = True
+            self._fast = None
             self._close_row()
             for event in self._pipeline.flush():
                 self._commit(event)
@@ -709,7 +756,7 @@ class Run:
             self._exit_code = exit_code
             self._emit("run.finish", self._last_words(state, exit_code))
             self._finished = True
-            self._fast = None
+            self._busy = False
         if timeout is None:
             timeout = self._timeouts_s[0] if state == "finished" else self._timeouts_s[1]
         deadline = time.monotonic() + timeout
@@ -738,7 +785,11 @@ class Run:
             unsent = max(self._writer.rows - delivery.cursor.rows, 0)
             logger.warning(
                 "milepost: %d rows of %s are not delivered to %s yet; they are safe in %s. Deliver them with: milepost sync %s",
-                unsent, self.path, delivery.route.name, self._writer.directory, self.dir,
+                unsent,
+                self.path,
+                delivery.route.name,
+                self._writer.directory,
+                self.dir,
             )
 
     def _release(self) -> None:
@@ -749,15 +800,19 @@ class Run:
             self._on_finish(self)
 
     def _preempt(self) -> None:
-        """SIGTERM: the run ends as preempted; logging may go on until the process is gone."""
-        with self._lock:
-            if self._finished or self._forked_from is not None:
-                return
-            self._close_row()
-            for event in self._pipeline.flush():
-                self._commit(event)
-            self._record.state = "preempted"
-            self._emit("run.finish", self._last_words("preempted", 143))
+        """SIGTERM: the run ends as preempted. Its lock stays taken: no call returns any more, as the process is about to end."""
+        if not self._lock.acquire(timeout=FAILED_TIMEOUT_S):
+            return  # a processor hangs in log(); the rows are where they survive
+        if self._finished or self._forked_from is not None:
+            return
+        self._settle()
+        self._busy = True
+        self._fast = None
+        self._close_row()
+        for event in self._pipeline.flush():
+            self._commit(event)
+        self._record.state = "preempted"
+        self._emit("run.finish", self._last_words("preempted", 143))
         deadline = time.monotonic() + FAILED_TIMEOUT_S
         self._writer.drain(sync=True)
         for delivery in self._deliveries:
@@ -769,7 +824,9 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         code = 0 if kind is None else 1
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -786,7 +843,18 @@ class Run:
             shared = Shared()
             self._deliveries = [Delivery(route, info, self._writer.directory, shared) for route in self._routes]
             for delivery in self._deliveries:
+                if self._record.keep == "undelivered":
+                    delivery.stored = self._trim
                 delivery.start()
+
+    def _trim(self) -> None:
+        """journal.keep is "undelivered": remove the segments that every exporter has behind it."""
+        needed = min(delivery.stored_segment() for delivery in self._deliveries)
+        for index in range(needed - 1, -1, -1):
+            try:
+                (self._writer.directory / segment_name(index)).unlink()
+            except OSError:  # removed before, and with it all that are older
+                break
 
     def _after_fork(self) -> None:
         """In a forked child: the ring, the journal and the threads are the parent's; become a writer when first needed."""
@@ -842,7 +910,9 @@ class Run:
 
     def _check_running(self, what: str) -> None:
         if self._finished:
-            raise UsageError(f"run.{what} after finish(): run {self.path} is {self.state}; start another with milepost.init()")
+            raise UsageError(
+                f"run.{what} after finish(): run {self.path} is {self.state}; start another with milepost.init()"
+            )
 
 
 def current_trace() -> Trace | None:
@@ -858,13 +928,24 @@ def current_trace() -> Trace | None:
 
 def _summary_value(path: str, value: Any) -> Any:
     """A value set by hand, as it is stored: a large array becomes its statistics (SEMANTICS S6)."""
-    if type(value).__module__ == "numpy" and getattr(value, "size", 0) > conversion.LIST_LIMIT and value.dtype.kind in "fiub":
+    if (
+        type(value).__module__ == "numpy"
+        and getattr(value, "size", 0) > conversion.LIST_LIMIT
+        and value.dtype.kind in "fiub"
+    ):
         import numpy as np
 
         low, quarter, three_quarters, high = (float(part) for part in np.percentile(value, [10, 25, 75, 90]))
         return {
-            "_type": "numpy.ndarray", "var": float(value.var()), "mean": float(value.mean()), "min": value.min().item(),
-            "max": value.max().item(), "10%": low, "25%": quarter, "75%": three_quarters, "90%": high, "size": int(value.size),
+            "_type": "numpy.ndarray",
+            "var": float(value.var()),
+            "mean": float(value.mean()),
+            "min": value.min().item(),
+            "max": value.max().item(),
+            "10%": low,
+            "25%": quarter,
+            "75%": three_quarters,
+            "90%": high,
+            "size": int(value.size),
         }
     return snapshot({path: value})[conversion.text_key(path)] if path else conversion.leaf(value)
-

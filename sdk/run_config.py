@@ -19,7 +19,9 @@ class ConfigError(ConfigurationError):
 class RunConfig:
     """`run.config`. Reading a missing name raises KeyError (item) or AttributeError (attribute)."""
 
-    def __init__(self, values: Mapping[str, Any] | None = None, changed: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, changed: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         object.__setattr__(self, "_values", clean(values or {}))
         object.__setattr__(self, "_changed", changed)
 
@@ -32,7 +34,9 @@ class RunConfig:
         try:
             return object.__getattribute__(self, "_values")[key]
         except KeyError:
-            raise AttributeError(f"the run's config has no {key!r}; it has: {', '.join(self._values) or 'nothing yet'}") from None
+            raise AttributeError(
+                f"the run's config has no {key!r}; it has: {', '.join(self._values) or 'nothing yet'}"
+            ) from None
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._set({key: value}, allow_val_change=False)
@@ -103,7 +107,9 @@ def mapping(values: Any) -> Mapping[str, Any]:
         return _yaml(Path(values))
     if hasattr(values, "__dict__") and not isinstance(values, type):
         return dict(vars(values))
-    raise DataError(f"config must be a dict, an argparse Namespace or the path of a YAML file, got {type(values).__name__}: {values!r}")
+    raise DataError(
+        f"config must be a dict, an argparse Namespace or the path of a YAML file, got {type(values).__name__}: {values!r}"
+    )
 
 
 def clean(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +117,11 @@ def clean(values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return snapshot(values)
     except DataError as error:
-        raise DataError(f"config: {error}".replace("log() ", "").replace("Nothing of this call was stored.", "The config is unchanged.")) from None
+        raise DataError(
+            f"config: {error}".replace("log() ", "").replace(
+                "Nothing of this call was stored.", "The config is unchanged."
+            )
+        ) from None
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
@@ -127,7 +137,9 @@ def _yaml(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"config file {path} must hold names and values, got {type(loaded).__name__}")
     # wandb's own files hold {"lr": {"value": 0.1, "desc": ...}}
     return {
-        str(key): value["value"] if isinstance(value, dict) and "value" in value and set(value) <= {"value", "desc"} else value
+        str(key): value["value"]
+        if isinstance(value, dict) and "value" in value and set(value) <= {"value", "desc"}
+        else value
         for key, value in loaded.items()
         if key != "wandb_version"
     }

@@ -18,6 +18,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     dir:               DIR/PROJECT/RUN_ID.
     start_step:        the first step of this process; earlier_runtime_s: how long earlier processes of the run took.
+    keep:              "all" of the journal, or only what is "undelivered".
     writer_options:    how writers of this run are made (ring sizes, disk limits).
     settings:          what was in force, secrets masked; stored with the run.
     """
@@ -39,6 +40,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     earlier_runtime_s: float = 0.0
     state: str = "running"
     writer_options: dict[str, Any] = {}
+    keep: str = "all"
     settings: dict[str, Any] = {}
 
     def new_writer(self, parent: str | None = None) -> Writer:
@@ -132,7 +134,11 @@ class RunRecord(msgspec.Struct, kw_only=True):
         from milepost.sdk.reading.rows import Wish
 
         wish = Wish() if below is None else Wish(high=below)
-        return open_run(self.dir, attempt=self.attempt).select(self.rank if self.rank else None).scan(wish, lambda value: value)
+        return (
+            open_run(self.dir, attempt=self.attempt)
+            .select(self.rank if self.rank else None)
+            .scan(wish, lambda value: value)
+        )
 
     def pickled(self) -> dict[str, Any]:
         """What another process needs to attach to the run."""

@@ -78,12 +78,12 @@ class Summary:
     def add_row(self, seq: int, values: Mapping[str, Any]) -> None:
         """Take a committed row in."""
         if None in values.values():
-            self.absorb()
+            self._settle()
             self._entries.update({path: (seq, value) for path, value in values.items() if value is not None})
         else:
             self._recent[tuple(values)] = (seq, values)
             if len(self._recent) > 100:
-                self.absorb()
+                self._settle()
         if self._aggregates or self._metrics:
             for path, value in values.items():
                 aggregate = self.aggregate(path)
@@ -128,14 +128,22 @@ class Summary:
 
     def absorb(self) -> None:
         """Take over what the plans know, so that they can be dropped."""
-        self._take(self._entries)
+        self._settle()
         self.plans.clear()
+
+    def _settle(self) -> None:
+        """Take over what recent rows and plans know; the plans go on."""
+        self._take(self._entries)
         self._recent.clear()
 
     def _take(self, entries: dict[str, tuple[int, Any]]) -> None:
         """Bring entries up to date with the last row of each set of keys."""
-        rows: list[tuple[int, Iterable[tuple[str, Any]]]] = [(seq, values.items()) for seq, values in self._recent.values()]
-        rows += [(plan.last[0], zip(plan.keys, plan.last[4:], strict=True)) for plan in self.plans if plan.last is not None]
+        rows: list[tuple[int, Iterable[tuple[str, Any]]]] = [
+            (seq, values.items()) for seq, values in self._recent.values()
+        ]
+        rows += [
+            (plan.last[0], zip(plan.keys, plan.last[4:], strict=True)) for plan in self.plans if plan.last is not None
+        ]
         for seq, items in rows:
             for path, value in items:
                 if value is not None and seq >= entries.get(path, (-2,))[0]:
@@ -153,7 +161,12 @@ class Summary:
         missing: dict[str, Any] = {}
         for path in values if self._metrics else ():
             metric = self._metrics.find(path)
-            if metric is not None and metric.syncs_step and metric.step_metric is not None and metric.step_metric not in values:
+            if (
+                metric is not None
+                and metric.syncs_step
+                and metric.step_metric is not None
+                and metric.step_metric not in values
+            ):
                 missing[metric.step_metric] = self.latest(metric.step_metric, 0)
         return missing
 

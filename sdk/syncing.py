@@ -119,11 +119,11 @@ def complete(run_dir: Path, patience_s: float = PATIENCE_S) -> int:
 
 def recover_settled(directory: Path) -> int:
     """Put away the rings of dead writers at or below a directory, also of one that died a moment ago."""
-    recovered = recover(directory, settled_s=SETTLED_S)
+    recovered = len(recover(directory, settled_s=SETTLED_S))
     if not orphan_rings(directory):
         return recovered
     time.sleep(SETTLED_S)
-    return recovered + recover(directory, settled_s=SETTLED_S)
+    return recovered + len(recover(directory, settled_s=SETTLED_S))
 
 
 def orphan_rings(directory: Path) -> list[Path]:

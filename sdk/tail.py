@@ -155,14 +155,26 @@ class Tail:
         events: list[Event] = []
         taken = at = damaged = 0
         size = len(data)
-        unpack, decode, keys_of, seeds = frame.HEADER.unpack_from, frame.decode_payload, self._decoder.schemas, self._seeds
+        unpack, decode, keys_of, seeds = (
+            frame.HEADER.unpack_from,
+            frame.decode_payload,
+            self._decoder.schemas,
+            self._seeds,
+        )
         run, writer = self._decoder.run, self._decoder.writer
         while at + frame.HEADER_SIZE <= size:
             magic, kind, version, length, crc, schema = unpack(data, at)
             begin = at + frame.HEADER_SIZE
             end = begin + length
             keys = keys_of.get(schema)
-            if kind == ROW and magic == MAGIC and version == VERSION and end <= size and keys is not None and length <= CHUNK:
+            if (
+                kind == ROW
+                and magic == MAGIC
+                and version == VERSION
+                and end <= size
+                and keys is not None
+                and length <= CHUNK
+            ):
                 payload = data[begin:end]
                 seed = seeds.get(schema)
                 if seed is None:

@@ -102,7 +102,9 @@ class Writer:
         self.ring: Ring | None = None
         if use_ring:
             try:
-                self.ring = Ring(self.id, {"run_dir": str(run_dir.absolute())}, block_bytes=block_bytes, max_bytes=ring_bytes)
+                self.ring = Ring(
+                    self.id, {"run_dir": str(run_dir.absolute())}, block_bytes=block_bytes, max_bytes=ring_bytes
+                )
             except RingUnavailable as error:
                 self.no_ring = str(error)
         if self.ring is None:
@@ -112,7 +114,7 @@ class Writer:
 
     @property
     def promise(self) -> str:
-        """"ring", "write" or "memory": which of `PROMISES` holds."""
+        """ "ring", "write" or "memory": which of `PROMISES` holds."""
         if self.journal is None:
             return "memory"
         return "write" if self.ring is None else "ring"
@@ -138,7 +140,9 @@ class Writer:
         self.schema_frames.append(data)
         return number
 
-    def row(self, values: Mapping[str, Any], step: int, time_ns: int, runtime_us: int, trace: tuple[bytes, bytes] | None) -> int:
+    def row(
+        self, values: Mapping[str, Any], step: int, time_ns: int, runtime_us: int, trace: tuple[bytes, bytes] | None
+    ) -> int:
         """Append a committed row; its number."""
         schema = self.schema(tuple(values))
         head: list[Any] = [self.seq, time_ns, runtime_us, step]
@@ -148,7 +152,9 @@ class Writer:
             head += trace
         if schema == INLINE:
             head.append(values)
-            data = frame.frame(kind, frame.encode_payload(head), self._seed_inline if kind == ROW else self._seed_traced)
+            data = frame.frame(
+                kind, frame.encode_payload(head), self._seed_inline if kind == ROW else self._seed_traced
+            )
         else:
             head.extend(values.values())
             data = frame.frame(kind, frame.encode_payload(head), frame_seed(self.seed, kind, schema), schema)
@@ -169,18 +175,26 @@ class Writer:
     def numbered(self, data: bytes, *, is_row: bool) -> int:
         """Append a frame that holds the next number, or count it as dropped."""
         seq = self.seq
+        self.seq = seq + 1
+        gap = self._gap
         # A gap is written together with what follows it: alone it would fit where no row does, a gap for every row.
-        if self.append(data if self._gap is None else self._gap_frame(self._gap) + data):
+        try:
+            stored = self.append(data if gap is None else self._gap_frame(gap) + data)
+        except BaseException:  # Ctrl-C: the call does not return, and nobody knows whether it was stored
+            self._gap = (seq if gap is None else gap[0], seq, "interrupted")
+            raise
+        if stored:
             self._gap = None
-            self.seq = seq + 1
         else:
-            reason = self._gap[2] if self._gap is not None else self.full_reason()
-            self._gap = (self._gap[0] if self._gap is not None else seq, seq, reason)
-            self.seq = seq + 1
+            reason = gap[2] if gap is not None else self.full_reason()
+            self._gap = (seq if gap is None else gap[0], seq, reason)
             if is_row:
                 self.dropped[reason] = self.dropped.get(reason, 0) + 1
-            self.warn("dropped", f"rows are being dropped ({reason}): {self.broken or 'the journal cannot keep up'}; they are counted, "
-                      "and logging resumes by itself")
+            self.warn(
+                "dropped",
+                f"rows are being dropped ({reason}): {self.broken or 'the journal cannot keep up'}; they are counted, "
+                "and logging resumes by itself",
+            )
         if is_row:
             self.rows += 1
         return seq
@@ -211,11 +225,11 @@ class Writer:
         assert self.ring is not None
         if self.ring.turn(len(data)):
             block = self.block = self.ring.active
+            if self.wake is not None:
+                self.wake()
             end = block.pos + len(data)
             block.buffer[block.pos : end] = data
             block.pos = end
-            if self.wake is not None:
-                self.wake()
             return True
         if len(data) > self.ring.max_bytes // 4 and self.journal is not None and not self.broken:
             return self._write_large(data)
@@ -363,7 +377,9 @@ class Writer:
 
     def _open_journal(self) -> None:
         try:
-            self.journal = Journal(self.directory, self.id, schemas=lambda: list(self.schema_frames), **self._journal_options)
+            self.journal = Journal(
+                self.directory, self.id, schemas=lambda: list(self.schema_frames), **self._journal_options
+            )
         except OSError as error:
             self._failed(error)
 

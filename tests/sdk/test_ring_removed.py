@@ -41,7 +41,7 @@ def test_a_ring_made_after_the_removal_belongs_to_a_living_writer(rings: Path, t
 
     assert rings.stat().st_mode & 0o777 == 0o700
     assert len(list(rings.glob("*.ring"))) == 2
-    assert recover(tmp_path, settled_s=0.0) == 0
+    assert recover(tmp_path, settled_s=0.0) == []
     assert len(list(rings.glob("*.ring"))) == 2
     ring.close()
     assert list(rings.glob("*.ring")) == []
