@@ -21,17 +21,24 @@ class Flatten:
         if event.kind != "row" or not any(type(value) is dict for value in event.values.values()):
             return event
         flat: dict[str, Any] = {}
-        nested: list[str] = []
+        nested = list(event.nested)
         flatten_into(flat, nested, event.values, "", self.separator)
         return msgspec.structs.replace(event, values=flat, nested=tuple(nested))
 
 
-def flatten_into(flat: dict[str, Any], nested: list[str], values: dict[str, Any], prefix: str, separator: str) -> None:
-    """Add the leaves of a nested dict to `flat`, and the names of its inner dicts to `nested`."""
+def flatten_into(flat: dict[str, Any], nested: list[str], values: dict[str, Any], prefix: str, separator: str) -> bool:
+    """Add the leaves of a nested dict to `flat`, and the names of its inner dicts that have leaves to `nested`.
+
+    Whether there was a leaf.
+    """
+    found = False
     for key, value in values.items():
         name = prefix + key
         if type(value) is dict and "_type" not in value:
-            nested.append(name)
-            flatten_into(flat, nested, value, name + separator, separator)
+            if flatten_into(flat, nested, value, name + separator, separator):
+                nested.append(name)
+                found = True
         else:
             flat[name] = value
+            found = True
+    return found
