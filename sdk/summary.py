@@ -24,7 +24,7 @@ class LastRow(Protocol):
 class Aggregate:
     """Running min, max, mean, first and last of one name."""
 
-    __slots__ = ("count", "first", "last", "largest", "smallest", "total")
+    __slots__ = ("count", "first", "largest", "last", "smallest", "total")
 
     def __init__(self) -> None:
         self.count = 0
