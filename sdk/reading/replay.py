@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from milepost.sdk import frame
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.metrics import Metric, Metrics, parse
@@ -107,24 +108,22 @@ def _told(selection: Selection) -> Iterator[Event]:
 
 
 def _last_rows(writer: WriterReader) -> list[Event]:
-    """The rows that hold the last value, other than None, of each name: those of the last segment first, then backwards."""
+    """The rows that hold the last value, other than None, of each name, and the last row of all."""
     rows: dict[int, Event] = {}
     for block in writer.blocks():
         at = np.flatnonzero(block.where(*ROWS))
         schemas = block.schema[at]
         for schema in np.unique(schemas).tolist():
-            missing: set[str] | None = None
+            wanted: set[str] | None = None
             for i in at[schemas == schema][::-1].tolist():
                 event = writer.event(block, i)
                 if event is None:
                     continue
-                held = {key for key, value in event.values.items() if value is not None}
-                if missing is None:
-                    missing = set(event.values)
-                if schema == 0 or held & missing:
+                held = {name for name, value in event.values.items() if value is not None}
+                if wanted is None or schema == frame.INLINE or held & wanted:
                     rows[event.seq] = event
-                missing -= held
-                if not missing and schema != 0:
+                wanted = (set(event.values) if wanted is None else wanted) - held
+                if not wanted and schema != frame.INLINE:
                     break
     return list(rows.values())
 
