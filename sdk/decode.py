@@ -38,7 +38,7 @@ class Decoder:
             first, last, time_ns, reason = payload
             return self._event("gap", {"first": first, "last": last, "reason": reason}, None, time_ns, 0, first)
         if kind == PART:
-            next_seq, number, time_ns, runtime_us, step, values = payload
+            next_seq, _number, time_ns, runtime_us, step, values = payload
             return self._event("part", values, step, time_ns, runtime_us, next_seq, commit=False)
         return None
 

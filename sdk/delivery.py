@@ -261,7 +261,7 @@ class Delivery:
         for processor in self.route.processors:
             try:
                 result = processor(event)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
                 self._trouble(
                     f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it"
                 )
@@ -315,21 +315,21 @@ class Delivery:
     def _call(self, batch: list[Event]) -> ExportResult:
         """Call the exporter; whatever it raises or returns becomes a result."""
         try:
-            result = self.route.exporter.export(batch)
-        except (Exception, SystemExit) as error:
+            result: Any = self.route.exporter.export(batch)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._raised += 1
             return ExportResult.retry(f"{type(error).__name__}: {error}"[:300])
-        if not isinstance(result, ExportResult):
-            self._raised += 1
-            return ExportResult.retry(f"export() returned {type(result).__name__}, not an ExportResult")
-        return result
+        if isinstance(result, ExportResult):
+            return result
+        self._raised += 1
+        return ExportResult.retry(f"export() returned {type(result).__name__}, not an ExportResult")
 
     def _begin(self) -> None:
         start = getattr(self.route.exporter, "start", None)
         if start is not None:
             try:
                 start(self.info, self.cursor.position or None)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
                 self.cursor.last_error = f"start() raised {type(error).__name__}: {error}"[:300]
                 self._trouble(f"{self.route.name} cannot start: {error}; its rows stay in the journal")
                 self.disabled = True
@@ -337,7 +337,7 @@ class Delivery:
     def _end(self) -> None:
         try:
             self.route.exporter.shutdown(max(int((self._deadline - time.monotonic()) * 1000), 0))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._trouble(f"{self.route.name} raised {type(error).__name__} while shutting down: {error}")
         self._tail.close()
 
@@ -350,7 +350,7 @@ class Delivery:
             self._dirty = False
             self._stored_in = self.cursor.segment
             self.stored()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - position() is foreign code
             self._trouble(f"the cursor of {self.route.name} cannot be stored: {error}")
         self._stored_at = time.monotonic()
 

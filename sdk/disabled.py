@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, Self
 
 from milepost.sdk.metrics import Metric
 from milepost.sdk.run_config import RunConfig
@@ -56,12 +56,12 @@ class DisabledRun:
 
         lifecycle.finished(self)
 
-    def __enter__(self) -> "DisabledRun":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> Literal[False]:
         self.finish()
         return False
 

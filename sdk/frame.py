@@ -92,7 +92,9 @@ class Damage(NamedTuple):
     end: int
 
 
-def scan(buffer: Any, seed: int, start: int = 0, stop: int | None = None, *, verify: bool = True) -> Iterator[Frame | Damage]:
+def scan(
+    buffer: Any, seed: int, start: int = 0, stop: int | None = None, *, verify: bool = True
+) -> Iterator[Frame | Damage]:
     """Every frame of buffer[start:stop] in order, and the ranges between them that hold none.
 
     buffer: bytes, mmap or memoryview. seed: of the writer. verify=False trusts headers that follow one another
@@ -144,7 +146,8 @@ class NewerFormat(Exception):
 
     def __init__(self, version: int) -> None:
         super().__init__(
-            f"written in format {version} by a newer milepost; this one reads up to {VERSION}: upgrade with: pip install -U milepost"
+            f"written in format {version} by a newer milepost; this one reads up to {VERSION}: upgrade with: "
+            "pip install -U milepost"
         )
         self.version = version
 

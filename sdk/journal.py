@@ -32,7 +32,8 @@ class Journal:
     """The segment files of one writer, open for appending.
 
     directory:   RUN_DIR/journal/WRITER, made if missing.
-    min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC. None: 1 GiB or 5 % of the disk, the smaller.
+    min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC. None: 1 GiB or 5 % of the disk, the
+                 smaller.
     max_bytes:   cap on the journal's own size, or None.
     Raises OSError when the directory or the first segment cannot be made.
     """
@@ -161,7 +162,11 @@ class Journal:
         """Raise ENOSPC before the journal takes what is not its own."""
         if self._max_bytes is not None and self.total + size > self._max_bytes:
             raise OSError(errno.ENOSPC, f"the journal has reached max_bytes={self._max_bytes}")
-        if self.total - self._free_checked_at >= 2**20 or self.total < self._free_checked_at or self._free_checked_at < 0:
+        if (
+            self.total - self._free_checked_at >= 2**20
+            or self.total < self._free_checked_at
+            or self._free_checked_at < 0
+        ):
             found = os.fstatvfs(self._directory_fd)
             if found.f_bavail * found.f_frsize < self._min_free + size:
                 raise OSError(errno.ENOSPC, f"less than min_free={self._min_free} bytes are left on the disk")
@@ -210,9 +215,8 @@ class Journal:
         """Make the deleted directory again and save the open segment, still readable through /proc, into it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         saved, whole = b"", self._whole
-        with contextlib.suppress(OSError):
-            with open(f"/proc/self/fd/{self._fd}", "rb") as file:
-                saved = file.read()
+        with contextlib.suppress(OSError), open(f"/proc/self/fd/{self._fd}", "rb") as file:
+            saved = file.read()
         fresh = os.open(self.directory, _DIRECTORY)
         os.close(self._directory_fd)
         self._directory_fd = fresh

@@ -6,6 +6,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -95,10 +96,10 @@ class Pipeline:
             return event
         processor = self.processors[at]
         try:
-            result = processor(event)
+            result: Any = processor(event)
         except Error:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._failed(at, f"raised {type(error).__name__}: {error}")
             return event
         if result is not None and not isinstance(result, Event):

@@ -102,7 +102,8 @@ def _join_or_resume(record: RunRecord, found: Found, chosen: Settings, rank: Ran
         return
     record.attempt = max(reader.attempt + 1, rank.attempt or 1)
     logger.warning(
-        'milepost: run %s exists; this is its attempt %d. The earlier one is kept. To go on with it instead: init(resume="allow")',
+        "milepost: run %s exists; this is its attempt %d. The earlier one is kept. To go on with it instead: "
+        'init(resume="allow")',
         record.id,
         record.attempt,
     )
@@ -131,7 +132,7 @@ def _resume(record: RunRecord, found: Found, reader: Any) -> None:
         for event in events
         if event.kind == "metric"
     ]
-    last, _ = reader.select(record.rank if record.rank else None).sample(Wish(), lambda value: value, 1)
+    last, _ = reader.select(record.rank or None).sample(Wish(), lambda value: value, 1)
     if last:
         record.start_step = last[0]["_step"] + 1
         record.earlier_runtime_s = last[0]["_runtime"]
@@ -155,8 +156,8 @@ def _writable(chosen: Settings) -> Path:
     for root in (
         chosen.dir,
         Path(tempfile.gettempdir()) / f"milepost-{os.getuid()}" / "runs",
-        Path("/dev/shm") / f"milepost-{os.getuid()}" / "runs",
-    ):  # noqa: S108
+        shared_memory() / "runs",
+    ):
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):

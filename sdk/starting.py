@@ -10,8 +10,8 @@ from typing import Any
 
 from milepost.sdk import lifecycle
 from milepost.sdk.capture.ranks import detect
-from milepost.sdk.current import current
 from milepost.sdk.configuration import Component, Settings, effective, load
+from milepost.sdk.current import current
 from milepost.sdk.delivery import Route
 from milepost.sdk.disabled import DisabledRun
 from milepost.sdk.errors import Error
@@ -71,7 +71,8 @@ def start(
         if chosen.strict and writer.promise != "ring":
             writer.close()
             raise Error(
-                f"init(): strict is set, and here the promise is only: {writer.promise} ({getattr(writer, 'no_ring', record.dir)})"
+                f"init(): strict is set, and here the promise is only: {writer.promise} "
+                f"({getattr(writer, 'no_ring', record.dir)})"
             )
     run = Run(
         record,
