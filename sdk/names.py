@@ -7,12 +7,12 @@ _LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that are m
 _FIRST: Final = """
     amber azure bold brave bright calm clear coral crisp early fair fast fresh gentle golden green keen kind light lively
     lucky mellow misty noble quiet rapid silver smooth solid steady still sunny swift vivid warm wild wise young
-""".split()
+""".split()  # noqa: SIM905 - words read better than a list of quotes
 _SECOND: Final = """
     bay birch brook canyon cedar cliff cloud comet creek dawn delta dune ember falcon fern field fjord forest glade harbor
     hill island lake lark maple meadow moon otter peak pine rain reef ridge river robin sea sky spring star stone summit
     tide trail valley wave willow wind
-""".split()
+""".split()  # noqa: SIM905 - words read better than a list of quotes
 
 
 def run_id() -> str:
