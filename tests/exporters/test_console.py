@@ -161,7 +161,7 @@ def test_values_that_are_not_finite_are_counted_beside_the_course(tmp_path: Path
         tmp_path, *[make_event(values={"loss": value}, seq=seq) for seq, value in enumerate(values)], ended()
     )
     line = next(line for line in text.splitlines() if "loss" in line)
-    assert line == "  loss     2     1     3  ▁ █ ▅ 2 NaN/inf"
+    assert line == "  loss       2     1     3  ▁ █ ▅ 2 NaN/inf"
 
 
 def test_what_is_not_delivered_is_told_with_its_reason(tmp_path: Path) -> None:
