@@ -432,6 +432,7 @@ class Run:
 
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
+        self._last = self._last_row()
         self._summary.absorb()
         self._plans.clear()
 
@@ -874,6 +875,7 @@ class Run:
     def _become_writer(self) -> None:
         """In a forked child that logs: its own writer, ring, journal and exporters, under the same run."""
         parent, self._forked_from = self._forked_from, None
+        self._last = self._last_row()
         self._summary.absorb()
         self._writer = self._record.new_writer(parent=parent)
         self._record.primary = False
