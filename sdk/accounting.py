@@ -8,7 +8,6 @@ large as they are many.
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,11 +61,6 @@ class Account(msgspec.Struct, kw_only=True):
         return self.exporter in LIVE_ONLY and not self.alive
 
 
-def accounts(writer: WriterReader, missing: int = 0) -> list[Account]:
-    """One account per exporter that has a cursor, by name. missing: what `check()` found missing of the writer."""
-    return [account(writer, load_cursor(path, name), missing) for name, path in cursors(writer.dir)]
-
-
 def account(writer: WriterReader, cursor: Cursor, missing: int = 0) -> Account:
     """The account of one exporter, whose cursor may not be stored yet."""
     logged, pending, lag_s = _counts(writer, cursor.seq)
@@ -87,10 +81,14 @@ def account(writer: WriterReader, cursor: Cursor, missing: int = 0) -> Account:
     )
 
 
-def cursors(writer_dir: Path) -> Iterator[tuple[str, Path]]:
-    """Exporter and file of every stored cursor, by name."""
+def stored_cursors(writer_dir: Path) -> dict[str, Cursor]:
+    """The cursors of a writer's exporters by name. Read them before its journal: then no row is counted as settled that
+    the journal did not show yet."""
+    found: dict[str, Cursor] = {}
     for path in sorted(writer_dir.glob("cursor-*.json")):
-        yield path.name[len("cursor-") : -len(".json")], path
+        name = path.name[len("cursor-") : -len(".json")]
+        found[name] = load_cursor(path, name)
+    return found
 
 
 def logged_rows(writer: WriterReader) -> int:

@@ -180,7 +180,11 @@ def _choose(name: str, stored: Mapping[str, Component | None], in_force: Setting
     here = next((c for c in in_force.exporters if c.name == name), None) if in_force is not None else None
     before = stored.get(name)
     if asked:
-        return here or (before if before is not None and not _masked(before) else None) or Component(name=name)
+        return (
+            here
+            or (before if before is not None and not _masked(before) else None)
+            or Component(name=name, where="--to")
+        )
     if before is None:
         raise _Refused("was given to init() as an object, which only that program has")
     if not _masked(before):
@@ -217,7 +221,7 @@ def _sync_one(
         try:
             delivery = Delivery(route_of(component), run_info(writer), writer.dir)
         except ConfigurationError as error:
-            if component.where == "default":  # asked for by name
+            if component.where == "--to":
                 raise
             return _refused(writer, component.name, str(error))
         before = msgspec.structs.replace(delivery.cursor)

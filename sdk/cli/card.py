@@ -64,7 +64,7 @@ def card(run: Run) -> Card:
     selection = reader.select()
     summary = replay.summary(selection.writers)
     state = run.state
-    ends = [event for event in reader.events("run.finish")] if state != "running" else []
+    ends = reader.events("run.finish") if state != "running" else []
     ended, duration_s = None, None
     if ends:
         ended, duration_s = ends[-1].time_unix_nano, ends[-1].runtime_s

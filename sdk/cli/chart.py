@@ -157,7 +157,7 @@ def _label(value: float, ticks: Sequence[float]) -> str:
         return number(value)
     if abs(value) < step * 1e-6:
         return "0"
-    if 1e-3 <= step and largest < 1e6:
+    if step >= 1e-3 and largest < 1e6:
         return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
     digits = 1 + max(0, math.floor(math.log10(largest / step) + 1e-9)) if step < largest else 3
     return number(value, min(max(digits, 2), 6))

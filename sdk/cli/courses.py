@@ -100,9 +100,9 @@ def _read(
     for row in rows:
         for name, value in row.items():
             if type(value) in _NUMBERS and name in found:
-                x = row.get(axes[name])
-                if type(x) in _NUMBERS and math.isfinite(x):
-                    found[name].add(float(x), _float(value))
+                x: Any = row.get(axes[name])
+                if type(x) in _NUMBERS and math.isfinite(at := _float(x)):
+                    found[name].add(at, _float(value))
     return found
 
 

@@ -1,6 +1,5 @@
 """`milepost ls`: one line per run."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from milepost.sdk.cli import out
 from milepost.sdk.cli.card import Card, card, leaves
+from milepost.sdk.cli.courses import matching
 from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import find_runs, json_option
 from milepost.sdk.errors import RunNotFoundError
@@ -75,10 +75,10 @@ def _line(of: Card, keys: Sequence[str]) -> list[Cell | str]:
 
 
 def _values(of: Card, keys: Sequence[str]) -> list[tuple[str, Any]]:
-    found = list(leaves(of.summary))
+    known = dict(leaves(of.summary))
     if keys:
-        return [(key, value) for key, value in found if any(fnmatch.fnmatchcase(key, glob) for glob in keys)]
-    known = dict(found)
-    asked_for = [key for key, value in found if isinstance(value, Mapping) and "_type" not in value]
-    numbers = [key for key in of.selection.keys() if isinstance(known.get(key), float) or type(known.get(key)) is int]
+        return [(key, known[key]) for key in matching(known, keys)]
+    asked_for = [key for key, value in known.items() if isinstance(value, Mapping) and "_type" not in value]
+    in_order = of.selection.keys()
+    numbers = [key for key in in_order if type(known.get(key)) in (int, float)]
     return [(key, known[key]) for key in [*asked_for, *numbers][:_VALUES]]

@@ -59,6 +59,11 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def shown(text: str) -> str:
+    """Text of a user's on one line, escaped."""
+    return printable(text)
+
+
 def say_json(value: Any) -> None:
     """A JSON document: UTF-8, NaN and infinities as text."""
     say(strict_json(value, indent=2).decode())
@@ -67,8 +72,8 @@ def say_json(value: Any) -> None:
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]], indent: int = 0) -> str:
     """The lines of a table, fitted to the terminal; whole where nobody looks at it on one."""
     here = screen()
-    cells = [[Cell(printable(each.text), each.style) if isinstance(each, Cell) else Cell(printable(each)) for each in row] for row in rows]
-    widths = [max([width(column.title), *(width(row[i].text) for row in cells)]) for i, column in enumerate(columns)]
+    cells = [[_cell(each) for each in row] for row in rows]
+    widths = [max([width(title), *(width(row[i].text) for row in cells)]) for i, (title, *_) in enumerate(columns)]
     shown = list(range(len(columns)))
     if here.is_terminal:
         shown = _fit(columns, widths, here.width - indent)
@@ -82,6 +87,10 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell | str]], inden
         return (" " * indent + _GAP.join(parts)).rstrip()
 
     return "\n".join([line([Cell(column.title, "dim") for column in columns]), *map(line, cells)])
+
+
+def _cell(given: Cell | str) -> Cell:
+    return Cell(printable(given.text), given.style) if isinstance(given, Cell) else Cell(printable(given))
 
 
 def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:

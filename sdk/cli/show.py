@@ -123,7 +123,9 @@ def _git(git: Mapping[str, Any]) -> str:
     parts = [part for part in (commit, branch) if part]
     if git.get("dirty") or git.get("diff_bytes"):
         size = git.get("diff_bytes")
-        parts.append(f"with uncommitted changes ({size:,} bytes)" if isinstance(size, int) else "with uncommitted changes")
+        parts.append(
+            f"with uncommitted changes ({size:,} bytes)" if isinstance(size, int) else "with uncommitted changes"
+        )
     return " ".join(parts)
 
 

@@ -1,0 +1,94 @@
+"""What this machine lets milepost promise: shared memory for rings, room on the disk, the config file in force."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from milepost.sdk.cli.out import size
+from milepost.sdk.configuration import load
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.ring import Ring, RingUnavailable, make_directory, shared_memory
+
+_DISK_LOW: Final = 0.01
+
+
+class Finding(NamedTuple):
+    """Something to be told. problem: whether it must be mended; else it is good to know."""
+
+    problem: bool
+    text: str
+
+
+class Machine(NamedTuple):
+    """facts: name to text, for people and machines alike."""
+
+    facts: dict[str, Any]
+    findings: list[Finding]
+
+
+def examine(runs_dir: Path) -> Machine:
+    """Look at the machine as a run in this directory would find it."""
+    findings: list[Finding] = []
+    facts = {
+        "shared_memory": _shared_memory(findings),
+        "disk": _disk(runs_dir, findings),
+        "config_file": _config_file(findings),
+        "exporters": _exporters(),
+    }
+    return Machine({name: fact for name, fact in facts.items() if fact}, findings)
+
+
+def _shared_memory(findings: list[Finding]) -> str:
+    try:
+        directory = make_directory()
+        found = os.statvfs(directory)
+    except (RingUnavailable, OSError) as error:
+        findings.append(
+            Finding(False, f"no shared memory ({error}): a row is one write to the journal, and log() costs more")
+        )
+        return "none"
+    total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    rings = list(shared_memory().glob("*.ring"))
+    taken = sum(path.stat().st_size for path in rings if path.exists())
+    if free < Ring.MIN_FREE:
+        findings.append(
+            Finding(
+                False,
+                f"{directory.parent} has {size(free)} free and rings need {size(Ring.MIN_FREE)}: a row is one write to the "
+                "journal, and log() costs more; in a container, give it more with --shm-size",
+            )
+        )
+    return f"{directory.parent}: {size(free)} free of {size(total)}; {len(rings)} rings of milepost take {size(taken)}"
+
+
+def _disk(runs_dir: Path, findings: list[Finding]) -> str:
+    place = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError as error:
+        findings.append(Finding(True, f"{place}: {error.strerror}"))
+        return str(place)
+    if not os.access(place, os.W_OK):
+        findings.append(Finding(False, f"{place} cannot be written: runs would be kept elsewhere"))
+    told = f"{place}: {size(usage.free)} free of {size(usage.total)}"
+    if usage.free < usage.total * _DISK_LOW:
+        findings.append(Finding(True, f"{told}; logging stops before a disk is full"))
+    return told
+
+
+def _config_file(findings: list[Finding]) -> str:
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        findings.append(Finding(True, f"the settings in force are wrong: {'; '.join(error.errors)}"))
+        return "wrong"
+    findings.extend(Finding(False, text) for text in settings.warnings)
+    return "none, the defaults are in force" if settings.file is None else str(settings.file)
+
+
+def _exporters() -> str:
+    try:
+        return ", ".join(component.name for component in load().exporters) or "none"
+    except ConfigurationError:
+        return ""

@@ -1,0 +1,166 @@
+"""`milepost sync`: deliver what exporters have not delivered yet."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from milepost.sdk.cli import out
+from milepost.sdk.cli.out import Cell, Column
+from milepost.sdk.cli.runs import find_runs, json_option
+from milepost.sdk.configuration import Settings, load
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.syncing import PATIENCE_S, Outcome, State, recover_settled, sync
+from milepost.sdk.terminal import Style
+
+_STYLES: Final[dict[State, Style]] = {
+    "delivered": "good",
+    "pending": "warn",
+    "running": "accent",
+    "busy": "warn",
+    "refused": "bad",
+}
+_COLUMNS: Final = (
+    Column("run"),
+    Column("exporter"),
+    Column("state"),
+    Column("delivered", right=True),
+    Column("pending", right=True),
+    Column("filtered", right=True, drop=2),
+    Column("rejected", right=True),
+    Column("dropped", right=True, drop=1),
+    Column("note", give=True),
+)
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[DIR_OR_RUN]")
+@click.option("--to", metavar="NAME", help="Deliver to this exporter, of the config file in force or by its name.")
+@click.option("--watch", is_flag=True, help="Go on until interrupted.")
+@click.option("--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=PATIENCE_S,
+    show_default=True,
+    help="Seconds an exporter may go without taking anything.",
+)
+@json_option
+def command(target: str | None, to: str | None, watch: bool, interval: float, timeout: float, as_json: bool) -> None:
+    """Deliver what is left of the runs in DIR_OR_RUN.
+
+    First the rows that killed programs left in shared memory are put into their journals. Then each run's own exporters get
+    what they have not had (console and memory are for the living program and are left out); so history.jsonl of a killed
+    run becomes complete. Running programs deliver by themselves. With --to, the named exporter gets every run.
+
+    Exits with 1 when something could not be delivered.
+    """
+    left = _once(target, to, timeout, as_json, closing=not watch)
+    try:
+        while watch:
+            time.sleep(interval)
+            left = _once(target, to, timeout, as_json, closing=False)
+    except KeyboardInterrupt:
+        out.note("")
+    click.get_current_context().exit(1 if left else 0)
+
+
+def _once(target: str | None, to: str | None, timeout: float, as_json: bool, *, closing: bool) -> bool:
+    """Sync every run once and tell; whether something is left."""
+    where, runs = find_runs(target)
+    recovered = recover_settled(where)
+    in_force = _in_force(needed=to is not None)
+    outcomes: list[Outcome] = []
+    with out.progress("rows", 0) as advance:
+        for run in reversed(runs):  # the oldest first
+            outcomes += sync(run.dir, to=to, in_force=in_force, patience_s=timeout, moved=advance)
+    if recovered and not as_json:
+        out.note(f"{recovered} killed writer{'s' * (recovered > 1)} recovered from shared memory")
+    joined = joined_by_run(outcomes)
+    left = [outcome for outcome in joined if not outcome.settled]
+    if as_json:
+        if closing or any(map(_tells, joined)):
+            out.say_json(_as_json(where, recovered, joined))
+        return bool(left)
+    told = [outcome for outcome in joined if _tells(outcome) or (closing and outcome.state == "running")]
+    if told:
+        out.say(out.table(_COLUMNS, [_line(outcome) for outcome in told]))
+    if closing:
+        rows = sum(outcome.delivered for outcome in joined)
+        rest = f"; not settled: {len(left)}" if left else "; nothing is left to deliver"
+        out.note(f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} in {where}: {rows:,} rows delivered{rest}")
+    return bool(left)
+
+
+def joined_by_run(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The outcomes of all writers of a run as one per exporter; its state is the worst of theirs."""
+    found: dict[tuple[str, str], Outcome] = {}
+    order: Sequence[State] = ("delivered", "running", "busy", "pending", "refused")
+    for outcome in outcomes:
+        key = (outcome.run, outcome.exporter)
+        before = found.setdefault(key, outcome)
+        if before is outcome:
+            continue
+        worst = max(before, outcome, key=lambda each: order.index(each.state))
+        found[key] = Outcome(
+            run=outcome.run,
+            writer=worst.writer,
+            exporter=outcome.exporter,
+            state=worst.state,
+            delivered=before.delivered + outcome.delivered,
+            filtered=before.filtered + outcome.filtered,
+            rejected=_sum(before.rejected, outcome.rejected),
+            dropped=_sum(before.dropped, outcome.dropped),
+            pending=before.pending + outcome.pending,
+            note=worst.note,
+        )
+    return list(found.values())
+
+
+def _in_force(*, needed: bool) -> Settings | None:
+    try:
+        return load()
+    except ConfigurationError as error:
+        if needed:
+            raise
+        out.note(f"the settings in force are wrong and not used: {error.errors[0]}")
+        return None
+
+
+def _tells(outcome: Outcome) -> bool:
+    """Whether there is anything to say of an outcome."""
+    return not outcome.settled or bool(outcome.delivered or outcome.rejected or outcome.dropped)
+
+
+def _line(outcome: Outcome) -> list[Cell | str]:
+    reasons = [*outcome.rejected, *outcome.dropped]
+    note = "; ".join(filter(None, [outcome.note, *reasons]))
+    if outcome.state == "running":
+        note = "its own process delivers"
+    return [
+        Cell(outcome.run, "bold"),
+        outcome.exporter,
+        Cell(outcome.state, _STYLES[outcome.state]),
+        f"{outcome.delivered:,}",
+        f"{outcome.pending:,}",
+        f"{outcome.filtered:,}",
+        f"{sum(outcome.rejected.values()):,}",
+        f"{sum(outcome.dropped.values()):,}",
+        note,
+    ]
+
+
+def _as_json(where: Path, recovered: int, joined: Sequence[Outcome]) -> dict[str, Any]:
+    fields = ("run", "exporter", "state", "delivered", "pending", "filtered", "rejected", "dropped", "note")
+    return {
+        "dir": str(where.absolute()),
+        "recovered_writers": recovered,
+        "settled": all(outcome.settled for outcome in joined),
+        "exporters": [{field: getattr(outcome, field) for field in fields} for outcome in joined],
+    }
+
+
+def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in {**one, **other}}
