@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milepost.exporters import snapshots
@@ -21,6 +21,7 @@ from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, RunInfo
 from milepost.sdk.testing import make_event, make_rows, make_run
 
+CHECKED = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OLD, NEW = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
 
 
@@ -80,6 +81,7 @@ VALUES = st.recursive(
 )
 
 
+@CHECKED
 @given(st.lists(st.dictionaries(st.text(), VALUES, max_size=5), max_size=5))
 def test_every_line_is_strict_json_whatever_was_logged(rows: list[dict[str, Any]]) -> None:
     from milepost.exporters.jsonl import lines
@@ -507,6 +509,7 @@ def test_the_config_follows_its_changes(tmp_path: Path) -> None:
     assert yaml.safe_load((run.dir / "config.yaml").read_text(encoding="utf-8")) == {"lr": 0.2, "model": {"layers": 2}}
 
 
+@CHECKED
 @given(st.dictionaries(st.text(), VALUES, max_size=5))
 def test_any_config_can_be_written_and_read_safely(config: dict[str, Any]) -> None:
     assert isinstance(yaml.safe_load(snapshots.yaml_text(config)), dict)

@@ -3,10 +3,12 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milepost.exporters.series import BUCKETS, Series
+
+CHECKED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def series(*batches: list[float]) -> Series:
@@ -52,6 +54,7 @@ def test_numbers_beyond_a_float_do_not_fail() -> None:
     assert all(math.isfinite(value) for value in made.course() if not math.isnan(value))
 
 
+@CHECKED
 @given(st.lists(st.lists(st.floats() | st.integers(), min_size=1, max_size=200), max_size=10))
 def test_smallest_and_largest_are_exact_whatever_comes(batches: list[list[float]]) -> None:
     made = series(*batches)

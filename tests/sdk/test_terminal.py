@@ -5,10 +5,12 @@ import math
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from milepost.sdk.terminal import Screen, duration, number, pad, plain, printable, sparkline, width
+
+CHECKED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Terminal(io.StringIO):
@@ -44,6 +46,7 @@ def test_a_number_takes_few_characters(value: float, text: str) -> None:
     assert number(value) == text
 
 
+@CHECKED
 @given(st.floats() | st.integers())
 def test_any_number_fits_a_column_of_ten(value: float) -> None:
     assert 0 < len(number(value)) <= 11
@@ -55,6 +58,7 @@ def test_what_a_terminal_could_take_for_a_command_is_written_out() -> None:
     assert printable("user\u202etxt.exe \x9b31m \ud800") == "user\\u202etxt.exe \\x9b31m \\ud800"
 
 
+@CHECKED
 @given(st.text(), st.integers(min_value=4, max_value=40))
 def test_text_and_names_are_cut_to_the_cells_there_are(text: str, cells: int) -> None:
     screen = Screen(io.StringIO())
@@ -90,6 +94,7 @@ def test_a_sparkline_of_extreme_or_no_values_does_not_fail() -> None:
     assert sparkline([], 8) == ""
 
 
+@CHECKED
 @given(st.lists(st.floats()), st.integers(min_value=1, max_value=50))
 def test_a_sparkline_is_never_longer_than_asked(values: list[float], cells: int) -> None:
     assert len(sparkline(values, cells)) <= cells
