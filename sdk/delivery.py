@@ -29,8 +29,8 @@ SLICE_S: Final = 0.0003
 REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
-SLICE_BYTES: Final = 8 * 1024
-DRAIN_BYTES: Final = 64 * 1024
+SLICE_BYTES: Final = 2 * 1024
+DRAIN_BYTES: Final = 32 * 1024
 MAX_FAILURES: Final = 20
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing a run said.
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing a run said. Not tracked by the garbage collector: its values hold no cycles.
 
     kind:            "row" (a committed history row), "part" (a call not committed yet), or one of "run.start",
                      "run.finish", "environment", "config", "summary", "metric", "meta", "rewind", "system", "console",

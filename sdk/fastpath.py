@@ -8,8 +8,8 @@ together once per shape.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from types import GeneratorType
 from struct import Struct
+from types import GeneratorType
 from typing import Any, Final
 
 from milepost.sdk import values as conversion
@@ -42,7 +42,7 @@ Builder = Callable[[Iterable[Any], int, int, int, int], "list[Any] | None"]
 class Plan:
     """What follows from a set of keys.
 
-    keys:         as logged; flat, none of them milepost's own.
+    keys, names:  as logged; flat, none of them milepost's own; as a tuple and as a list.
     build:        makes the row to encode out of the values, or None when their types are new.
     markers:      when all values were floats: the byte that starts a float, once per value; else empty.
     schema, seed: of its frames.
@@ -50,12 +50,13 @@ class Plan:
     last:         the last row, [seq, time_ns, runtime_us, step, value, ...], from which the summary is read.
     """
 
-    __slots__ = ("_builders", "build", "keys", "last", "markers", "schema", "seed", "watched", "wide")
+    __slots__ = ("_builders", "build", "keys", "last", "markers", "names", "schema", "seed", "watched", "wide")
 
     def __init__(
         self, keys: tuple[str, ...], types: Types, schema: int, seed: int, watched: list[tuple[int, Aggregate]]
     ) -> None:
         self.keys = keys
+        self.names = list(keys)
         self.schema = schema
         self.seed = seed
         self.watched = watched
