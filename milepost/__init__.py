@@ -116,7 +116,7 @@ def init(
     """
     from milepost.sdk import migration, starting
 
-    reinit = migration.keywords(wandb_keywords)
+    keywords = migration.Keywords(wandb_keywords)
     arguments = {
         "project": project,
         "name": name,
@@ -126,13 +126,14 @@ def init(
         "job_type": job_type,
         "tags": tags,
         "notes": notes,
-        "mode": migration.mode(mode),
-        "resume": migration.resume(resume),
+        "mode": mode,
+        "resume": resume,
         "exporters": exporters,
         "processors": processors,
     }
+    arguments, said = keywords.completed(arguments, settings)
     started: Any = starting.start(
-        arguments, config=config, config_file=config_file, settings=migration.settings(settings), reinit=reinit
+        arguments, config=keywords.config(config), config_file=config_file, settings=said, reinit=keywords.reinit
     )
     return started  # type: ignore[no-any-return]  # a disabled run answers to the same calls
 
@@ -185,10 +186,13 @@ def current_run() -> "Run | DisabledRun":
 
 
 def save(glob_str: "str | Path", base_path: "str | Path | None" = None, policy: str = "live") -> list[str]:
-    """Copy files into the current run. See `milepost.sdk.migration.save`."""
-    from milepost.sdk import migration
+    """Copy files into the current run's directory; the paths of the copies, none when nothing matches.
 
-    return migration.save(_required("save()"), glob_str, base_path, policy)
+    glob_str:  a path or a pattern: `*`, `?`, `[...]`, `**` for folders of any depth.
+    base_path: the folder whose layout is kept below RUN_DIR/files/; None for the working directory.
+    policy:    "now" copies once; "live" now, and again at finish(); "end" at finish() only.
+    """
+    return _required("save()").save(glob_str, base_path, policy)
 
 
 def watch(
@@ -199,10 +203,14 @@ def watch(
     idx: int | None = None,
     log_graph: bool = False,
 ) -> None:
-    """Log histograms of a PyTorch model's gradients and parameters. See `milepost.sdk.migration.watch`."""
-    from milepost.sdk import migration
+    """Log histograms of a PyTorch model's gradients and parameters, as "gradients/NAME" and "parameters/NAME".
 
-    migration.watch(_required("watch()"), models, log, log_freq, idx, log_graph)
+    models:   a torch.nn.Module, or several.
+    log:      "gradients", "parameters", "all" or None.
+    log_freq: batches between two times. The histograms join the row that the program's next log() closes.
+    criterion, idx, log_graph: accepted as in wandb; idx numbers the models in the names.
+    """
+    _required("watch()").watch(models, criterion, log, log_freq, idx, log_graph)
 
 
 def alert(title: str, text: str = "", level: "AlertLevel | str | None" = None, wait_duration: Any = None) -> None:
@@ -249,7 +257,11 @@ if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt 
                 f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. "
                 "Numbers, text, lists and arrays can be logged as they are"
             )
-        raise AttributeError(f"module 'milepost' has no attribute {name!r}")
+        if name.startswith("__"):
+            raise AttributeError(f"module 'milepost' has no attribute {name!r}")
+        from milepost.sdk.migration import attribute_of_module
+
+        return attribute_of_module(name)
 
 
 def __dir__() -> list[str]:

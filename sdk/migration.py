@@ -1,53 +1,93 @@
-"""What `import milepost as wandb` needs beyond `log` and `init`: the other keywords of `wandb.init`, Settings, Artifact, alerts.
+"""What `import milepost as wandb` needs beyond `log` and `init`: the other keywords of `wandb.init`, Settings, and wandb's names.
 
 Everything here either works or says, once or as an error, what to use instead.
 """
 
 import enum
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from milepost.sdk.errors import Error
+from milepost.sdk.errors import Error, UsageError
+from milepost.sdk.values import shown
 
 logger = logging.getLogger("milepost")
 
 _WITHOUT_EFFECT: Final = {
-    "allow_val_change": None,
-    "anonymous": None,
-    "config_exclude_keys": "leave the names out of config=",
-    "config_include_keys": "give only these names in config=",
-    "entity": None,
-    "force": None,
-    "fork_from": "log a new run with init(config=...) and group= it with the old one",
-    "magic": None,
+    "anonymous": "",
+    "entity": "a run belongs to a project only; group= and tags= also tell runs apart",
+    "force": "",
+    "fork_from": "start a run with the same config and group=; the old one stays as it is",
+    "magic": "",
     "monitor_gym": "log the videos of the environment yourself",
-    "resume_from": 'init(id=..., resume="must", settings={"resume_step": N})',
-    "save_code": "the git commit and the size of the diff are recorded with every run",
+    "save_code": "the git commit and the size of the diff are recorded with every run; copy files with milepost.save()",
     "sync_tensorboard": "log the values with milepost.log()",
     "tensorboard": "log the values with milepost.log()",
 }
+_REINIT: Final = ("default", "return_previous", "finish_previous", "create_new")
+_SETTINGS: Final = {  # wandb's names of what the config file has under another
+    "root_dir": "dir",
+    "run_group": "group",
+    "run_id": "id",
+    "run_job_type": "job_type",
+    "run_name": "name",
+    "run_notes": "notes",
+    "run_tags": "tags",
+}
+_VARIABLES: Final = ("DIR", "MODE", "NAME", "NOTES", "PROJECT", "RESUME", "RUN_GROUP", "RUN_ID", "TAGS")
+_ARGUMENT: Final = {"RUN_GROUP": "group", "RUN_ID": "id"}
 _said: set[str] = set()
 
 
-def keywords(given: dict[str, Any]) -> Any:
-    """The value of `reinit`; the other arguments of `wandb.init` are taken, and one that has no effect here says so once.
+class Keywords:
+    """The arguments of `wandb.init` that `milepost.init` does not name.
 
-    Raises TypeError for a keyword that neither milepost nor wandb knows.
+    Raises TypeError for one that neither knows, UsageError for a value without meaning. One without effect here says so once.
     """
-    given = dict(given)
-    reinit = given.pop("reinit", None)
-    for name, value in given.items():
-        if name not in _WITHOUT_EFFECT:
-            raise TypeError(f"init() got an unexpected keyword argument {name!r}")
-        if value in (None, False) or name in _said:
-            continue
-        _said.add(name)
-        instead = _WITHOUT_EFFECT[name]
-        logger.warning(
-            "milepost: init(%s=...) has no effect in milepost%s", name, f"; instead: {instead}" if instead else ""
-        )
-    return reinit
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        rest = dict(given)
+        self.reinit = rest.pop("reinit", None)
+        if self.reinit is not None and not isinstance(self.reinit, bool) and self.reinit not in _REINIT:
+            raise UsageError(
+                f"init() reinit must be True, False or one of {', '.join(_REINIT)}; got {shown(self.reinit)}"
+            )
+        self._include = _names("config_include_keys", rest.pop("config_include_keys", None))
+        self._exclude = _names("config_exclude_keys", rest.pop("config_exclude_keys", None))
+        self._resume_from = rest.pop("resume_from", None)
+        rest.pop("allow_val_change", None)  # always so: init() sets what it is given
+        for name, value in rest.items():
+            if name not in _WITHOUT_EFFECT:
+                raise TypeError(f"init() got an unexpected keyword argument {name!r}")
+            if value not in (None, False):
+                _say(name, f"init({name}=...) has no effect in milepost", _WITHOUT_EFFECT[name])
+
+    def config(self, values: Any) -> Any:
+        """The config without what was to be left out."""
+        if values is None or not (self._include or self._exclude):
+            return values
+        from milepost.sdk.run_config import mapping
+
+        return {
+            key: value
+            for key, value in mapping(values).items()
+            if key not in self._exclude and (not self._include or key in self._include)
+        }
+
+    def completed(self, arguments: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+        """The arguments of `init` in milepost's words, and what the config file could say."""
+        said = settings.as_mapping() if isinstance(settings, Settings) else settings
+        arguments = {**arguments, "mode": mode(arguments.get("mode")), "resume": resume(arguments.get("resume"))}
+        warn_of_variables(os.environ, arguments)
+        if self._resume_from is None:
+            return arguments, said
+        run_id, _, step = str(self._resume_from).partition("?_step=")
+        if not run_id or not step.isdecimal() or arguments.get("id") not in (None, run_id):
+            raise UsageError(
+                f'init() resume_from must be "RUN_ID?_step=N" for the run of id= (or without id=), got {shown(self._resume_from)}'
+            )
+        return {**arguments, "id": run_id, "resume": "must"}, {**(said or {}), "resume_step": int(step)}
 
 
 def mode(value: Any) -> Any:
@@ -61,18 +101,28 @@ def mode(value: Any) -> Any:
 
 def resume(value: Any) -> Any:
     """True is "auto", False is none."""
-    return {True: "auto", False: None}.get(value, value) if isinstance(value, bool) else value
+    return ("auto" if value else None) if isinstance(value, bool) else value
 
 
-def settings(value: Any) -> Mapping[str, Any] | None:
-    """A mapping from `settings=`."""
-    return value.as_mapping() if isinstance(value, Settings) else value
+def warn_of_variables(environ: Mapping[str, str], arguments: Mapping[str, Any]) -> None:
+    """Name, once, the WANDB_* variables that would have decided something, had milepost read them."""
+    unread = [
+        name
+        for name in _VARIABLES
+        if environ.get(f"WANDB_{name}")
+        and not environ.get(f"MILEPOST_{name}")
+        and arguments.get(_ARGUMENT.get(name, name.lower())) is None
+    ]
+    if unread:
+        given = ", ".join(f"WANDB_{name}" for name in unread)
+        _say("variables", f"milepost does not read {given}", f"set {', '.join(f'MILEPOST_{name}' for name in unread)}")
 
 
 class Settings:
     """Settings as keyword arguments, for scripts that build `wandb.Settings(...)`.
 
-    Keywords that milepost's config file knows take effect (`mode`, `resume`, ...); the others are wandb's own and do nothing.
+    Keywords that milepost's config file knows take effect (`mode`, `resume`, ...), as do wandb's `run_id`, `run_name` and the
+    like; the others are wandb's own and do nothing, which is said once.
     """
 
     def __init__(self, **keywords: Any) -> None:
@@ -83,13 +133,16 @@ class Settings:
         from milepost.sdk.configuration.declarations import Layout
 
         known = set(Layout.__struct_fields__) - {"file_format"}
-        ignored = sorted(set(self._keywords) - known)
-        if ignored and "settings" not in _said:
-            _said.add("settings")
-            logger.warning(
-                "milepost: these settings are wandb's own and have no effect in milepost: %s", ", ".join(ignored)
-            )
-        return {key: value for key, value in self._keywords.items() if key in known}
+        given = {_SETTINGS.get(key, key): value for key, value in self._keywords.items() if value is not None}
+        ignored = sorted(set(given) - known)
+        if ignored:
+            _say("settings", f"these settings are wandb's own and have no effect in milepost: {', '.join(ignored)}", "")
+        given = {key: value for key, value in given.items() if key in known}
+        if "mode" in given:
+            given["mode"] = mode(given["mode"])
+        if "resume" in given:
+            given["resume"] = resume(given["resume"])
+        return given
 
 
 class AlertLevel(enum.Enum):
@@ -100,11 +153,74 @@ class AlertLevel(enum.Enum):
     ERROR = "ERROR"
 
 
+_ARTIFACT: Final = (
+    "copy files into the run with milepost.save(path), or keep them where they are and log their path and checksum, as in "
+    'milepost.log({"model": {"path": ..., "sha256": ...}})'
+)
+
+
 class Artifact:
     """Not in milepost: raises with the name of what to use instead."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
-        raise Error(
-            "milepost has no Artifact: copy files into the run with milepost.save(path), or keep them where they are and log "
-            'their path and checksum, as in milepost.log({"model": {"path": ..., "sha256": ...}})'
-        )
+        raise Error(f"milepost has no Artifact: {_ARTIFACT}")
+
+
+_INSTEAD: Final = {
+    **dict.fromkeys(("log_artifact", "use_artifact", "link_artifact", "upsert_artifact", "finish_artifact"), _ARTIFACT),
+    **dict.fromkeys(("log_model", "use_model", "link_model"), _ARTIFACT),
+    **dict.fromkeys(
+        ("sweep", "agent", "controller"), "start one run per set of hyperparameters, with config= and group="
+    ),
+    **dict.fromkeys(
+        ("keras", "lightgbm", "xgboost", "catboost", "sklearn", "integration"), "call milepost.log() in a callback"
+    ),
+    "restore": "read a file of an earlier run with milepost.Api().run(...).file(name).download()",
+}
+_NOTHING: Final = ("get_url", "get_project_url", "get_sweep_url", "log_code", "mark_preempting", "unwatch", "display")
+_NOTHING_OF_MODULE: Final = ("require", "setup", "teardown", "unwatch", "ensure_configured")
+
+
+def attribute_of_run(run: Any, name: str) -> Any:
+    """What wandb's runs have under a name that milepost's have not. Raises AttributeError, with what to use instead."""
+    if name in _NOTHING:
+        return _nothing
+    if name == "sweep_id":
+        return None
+    if name == "join":
+        return run.finish
+    if name == "project_name":
+        return lambda: run.project
+    raise AttributeError(_missing("run", name))
+
+
+def attribute_of_module(name: str) -> Any:
+    """What wandb has under a name that milepost has not. Raises AttributeError, with what to use instead."""
+    if name in _NOTHING_OF_MODULE:
+        return _nothing
+    raise AttributeError(_missing("milepost", name))
+
+
+def _nothing(*args: Any, **keywords: Any) -> None:
+    """There is nothing to do."""
+
+
+def _missing(owner: str, name: str) -> str:
+    if name in _INSTEAD:
+        return f"{owner}.{name} is not in milepost; instead, {_INSTEAD[name]}"
+    return f"module 'milepost' has no attribute {name!r}" if owner == "milepost" else f"a run has no attribute {name!r}"
+
+
+def _names(argument: str, value: Any) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+        raise UsageError(f"init() {argument} must be a list of names, got {shown(value)}")
+    return frozenset(value)
+
+
+def _say(key: str, text: str, instead: str) -> None:
+    """Warn once."""
+    if key not in _said:
+        _said.add(key)
+        logger.warning("milepost: %s%s", text, f"; instead: {instead}" if instead else "")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from milepost.sdk.errors import ConfigurationError, DataError
-from milepost.sdk.values import snapshot
+from milepost.sdk.frame import encode_payload
+from milepost.sdk.values import shown, snapshot
 
 
 class ConfigError(ConfigurationError):
@@ -89,14 +90,14 @@ class RunConfig:
     def _set(self, values: Mapping[str, Any], *, allow_val_change: bool) -> None:
         new = clean(values)
         for key, value in new.items():
-            if not allow_val_change and key in self._values and self._values[key] != value:
+            if not allow_val_change and key in self._values and not _same(self._values[key], value):
                 raise ConfigError(
-                    f"config {key!r} is {self._values[key]!r} already and cannot become {value!r}; "
+                    f"config {key!r} is {shown(self._values[key])} already and cannot become {shown(value)}; "
                     f"use config.update({{{key!r}: ...}}, allow_val_change=True)"
                 )
-        self._values.update(new)
         if self._changed is not None and new:
             self._changed(new)
+        self._values.update(new)
 
 
 def mapping(values: Any) -> Mapping[str, Any]:
@@ -143,6 +144,11 @@ def _yaml(path: Path) -> Mapping[str, Any]:
         for key, value in loaded.items()
         if key != "wandb_version"
     }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two clean values are equal; NaN equals NaN."""
+    return bool(one == other) or encode_payload(one) == encode_payload(other)
 
 
 def _copy(value: Any) -> Any:
