@@ -71,6 +71,7 @@ class Exporter(Protocol):
     start(run: RunInfo, position: Mapping | None)   called once, before the first export, with what `position()` last gave
     position() -> Mapping                           small JSON-able state stored durably with the cursor, so that after a
                                                     crash the exporter can cut back to it and nothing is written twice
+    wants: frozenset[str]                           the kinds of events it is given; all of them without it
     """
 
     def export(self, batch: Sequence[Event]) -> ExportResult:

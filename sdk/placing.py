@@ -81,7 +81,10 @@ def _join_or_resume(record: RunRecord, found: Found, chosen: Settings, rank: Ran
     from milepost.sdk.reader import open_run
     from milepost.sdk.recovery import recover
 
-    recover(record.dir, settled_s=0.5)
+    if recover(record.dir, settled_s=0.5):
+        from milepost.sdk.syncing import complete
+
+        complete(record.dir)  # before new rows, so that history.jsonl keeps their order
     reader = open_run(record.dir)
     if not reader.writers:
         return
