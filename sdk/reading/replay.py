@@ -5,6 +5,7 @@ last row of each set of keys is decoded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,10 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
     metrics = Metrics()
     live = Summary(metrics)
     row: Event | None = None
+    rows = 0
     for number, event in enumerate(_told(selection)):
         if event.kind == "row":
-            row = event
+            row, rows = event, rows + 1
             live.add_row(number, event.values)
         elif event.kind == "summary":
             for path, value in _mapping(event.values.get("set")).items():
@@ -66,7 +68,11 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
             for path in event.values.get("delete") or ():
                 live.delete(path, number)
         else:
-            define(metrics, event)
+            metric = define(metrics, event)
+            if metric is not None and metric.summary and rows:  # it holds for earlier rows too
+                seen = [path for path in live.known() if metrics.find(path) == metric]
+                earlier = (told.values for told in _told(selection) if told.kind == "row")
+                live.replay(seen, islice(earlier, rows))
     flat = live.collect()
     if row is not None:
         flat |= {"_step": row.step, "_runtime": row.runtime_s}
@@ -93,15 +99,15 @@ def define(metrics: Metrics, event: Event) -> Metric | None:
 
 
 def _told(selection: Selection) -> Iterator[Event]:
-    """The events that make a summary, in order; metric definitions first, since they hold for earlier rows too."""
-    definitions = [event for writer in selection.writers for event in writer.survey.events if event.kind == "metric"]
-    yield from definitions
-    aggregated = any(set(event.values.get("summary") or ()) - {"none", "copy"} for event in definitions)
+    """The events that make a summary, in order; all rows only where aggregates are asked for or rows were superseded."""
+    told = [event for writer in selection.writers for event in writer.survey.events if event.kind == "metric"]
+    aggregated = any(set(event.values.get("summary") or ()) - {"none", "copy"} for event in told)
     for writer in selection.writers:
         if aggregated or selection.cuts(writer):
-            yield from (event for event in writer.events("row", "summary") if selection.stands(writer, event))
+            events = writer.events("row", "summary", "metric")
+            yield from (event for event in events if selection.stands(writer, event))
             continue
-        kept = [*_last_rows(writer), *(event for event in writer.survey.events if event.kind == "summary")]
+        kept = [*_last_rows(writer), *(event for event in writer.survey.events if event.kind in ("summary", "metric"))]
         if writer.survey.leftover is not None:
             kept.append(writer.survey.leftover)
         yield from sorted(kept, key=lambda event: event.seq)

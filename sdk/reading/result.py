@@ -108,7 +108,9 @@ def why_empty(selection: Selection, wish: Wish, run: str) -> str:
         told: list[str] = []
         for key in unknown:
             candidates = known if key.startswith("_") else known[: -len(ALWAYS)]
-            near = difflib.get_close_matches(key, candidates, 3, 0.5) or [k for k in known if k.startswith(f"{key}.")][:3]
+            near = (
+                difflib.get_close_matches(key, candidates, 3, 0.5) or [k for k in known if k.startswith(f"{key}.")][:3]
+            )
             hint = f" (near it: {', '.join(map(repr, near))})" if near else ""
             told.append(f"{key!r} was never logged{hint}")
         return f"no row of {run}: {'; '.join(told)}"
