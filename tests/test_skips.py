@@ -9,60 +9,59 @@ import pytest
 
 from tests.skips import allowed_skips, unexpected
 
-SKIPPING = """
+FILES = {
+    "test_listed.py": """
 import pytest
 
 def test_that_needs_root():
     pytest.skip("needs root: mounts a file system")
-"""
-SKIPPING_WHOLE = """
+""",
+    "test_unlisted.py": """
+import pytest
+
+def test_that_needs_luck():
+    pytest.skip("no luck")
+""",
+    "test_whole_module.py": """
 import pytest
 
 pytest.importorskip("no_such_library")
-"""
+""",
+    "test_passing.py": "def test_passes():\n    pass\n",
+}
+LISTED = "tests/test_listed.py::* | needs root: *\n"
 
 
-def run_pytest(
-    repository: Path, files: dict[str, str], allowed: str, *options: str
-) -> subprocess.CompletedProcess[str]:
-    """Run pytest with tests/skips.py in the working directory, over the files given."""
+def run_pytest(repository: Path, names: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest with tests/skips.py in the working directory, over the files named, with one skip allowed."""
     tests = Path.cwd() / "tests"
     tests.mkdir()
     (tests / "skips.py").write_text((repository / "tests" / "skips.py").read_text())
     (tests / "conftest.py").write_text('pytest_plugins = ["tests.skips"]\n')
-    (tests / "allowed_skips.txt").write_text(allowed)
-    for name, text in files.items():
-        (tests / name).write_text(text)
+    (tests / "allowed_skips.txt").write_text(LISTED)
+    for name in names:
+        (tests / name).write_text(FILES[name])
     command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-p", "no:cacheprovider", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    return subprocess.run(
-        command, env=environment | {"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, check=False
-    )
+    environment |= {"PYTHONPATH": str(Path.cwd()), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "with workers"])
-@pytest.mark.parametrize(
-    ("name", "text"), [("test_a.py", SKIPPING), ("test_b.py", SKIPPING_WHOLE)], ids=["test", "module"]
-)
-def test_a_skip_that_is_not_listed_fails_the_run(
-    repository: Path, name: str, text: str, options: tuple[str, ...]
-) -> None:
-    passing = "def test_passes():\n    pass\n"
-
-    outcome = run_pytest(repository, {name: text, "test_passing.py": passing}, "", *options)
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "with workers"])
+def test_a_skip_that_is_not_listed_fails_the_run_and_is_named(repository: Path, options: tuple[str, ...]) -> None:
+    outcome = run_pytest(repository, list(FILES), *options)
 
     assert outcome.returncode == 1, outcome.stdout
-    assert f"NOT ALLOWED  tests/{name}" in outcome.stdout
+    assert "NOT ALLOWED  tests/test_unlisted.py::test_that_needs_luck | no luck" in outcome.stdout
+    assert "NOT ALLOWED  tests/test_whole_module.py | could not import" in outcome.stdout
+    assert "allowed  tests/test_listed.py::test_that_needs_root | needs root: mounts a file system" in outcome.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "with workers"])
-def test_a_listed_skip_passes_and_is_printed_with_its_reason(repository: Path, options: tuple[str, ...]) -> None:
-    allowed = "tests/test_a.py::* | needs root: *\n"
-
-    outcome = run_pytest(repository, {"test_a.py": SKIPPING}, allowed, *options)
+def test_listed_skips_pass_and_are_printed(repository: Path) -> None:
+    outcome = run_pytest(repository, ["test_listed.py", "test_passing.py"])
 
     assert outcome.returncode == 0, outcome.stdout
-    assert "allowed  tests/test_a.py::test_that_needs_root | needs root: mounts a file system" in outcome.stdout
+    assert "allowed  tests/test_listed.py::test_that_needs_root | needs root: mounts a file system" in outcome.stdout
 
 
 def test_a_listed_test_that_skips_for_another_reason_is_not_allowed() -> None:
