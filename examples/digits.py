@@ -31,8 +31,9 @@ def main() -> None:
 
     # The config is what the run was started with; `milepost.config.lr` reads it back.
     run = milepost.init(project="digits", config=vars(options), tags=["demo"])
-    # The summary keeps the last value of a metric. For this one it is to keep the best, too.
-    milepost.define_metric("val.accuracy", summary="best,last", goal="maximize")
+    # Validation is seen over epochs, not over batches; of its accuracy, the summary is to keep the best value, too.
+    milepost.define_metric("val.loss", step_metric="epoch")
+    milepost.define_metric("val.accuracy", step_metric="epoch", summary="best,last", goal="maximize")
 
     batches = -(-len(images) // options.batch_size)
     for epoch in range(options.epochs):
