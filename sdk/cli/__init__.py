@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a problem was found, or the work could not be finished; 2 
 Results go to standard output; progress, warnings and errors to standard error. A closed pipe ends the command quietly.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code. arguments: those of the process by default."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names and values hold characters that an ASCII terminal has not
+        if isinstance(stream, io.TextIOWrapper):  # names and values hold characters that an ASCII terminal has not
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(arguments))
 
@@ -81,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = group.main(arguments, prog_name="milepost", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        for stream in filter(None, (sys.stdout,)):  # None in a process that was started without one
+            stream.flush()
         return code if isinstance(code, int) else 0
     except click.Abort:
         return _complain("interrupted", 130)
@@ -98,11 +99,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Error as error:
         return _complain(str(error), 2)
     except (_ReaderGone, BrokenPipeError):
-        # What still is in the stream's buffer would fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+
+
+def _discard_output() -> None:
+    """Let what still is in the stream's buffer go nowhere; it would fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(text: str, code: int) -> int:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-import click
-
 from milepost.sdk.strict_json import strict_json
 from milepost.sdk.terminal import Screen, Style, duration, pad, printable, width
 
@@ -51,12 +49,14 @@ def screen() -> Screen:
 
 def say(text: str = "") -> None:
     """One or more lines on standard output, as they are: whoever calls has escaped names and values."""
-    click.echo(text, color=True)  # what is painted is decided by `Screen`
+    if sys.stdout is not None:  # a process may be started without one
+        sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:
     """A line on standard error."""
-    click.echo(printable(text), err=True)
+    if sys.stderr is not None:
+        sys.stderr.write(printable(text) + "\n")
 
 
 def shown(text: str) -> str:
