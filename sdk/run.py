@@ -511,7 +511,10 @@ class Run:
         with self._lock:
             self._check_running("summary")
             changed: dict[str, Any] = {}
-            for name, inner in paths(conversion.text_key(path), _summary_value(path, value)):
+            name, value = conversion.text_key(path), _summary_value(path, value)
+            if isinstance(value, dict) and any(other.startswith(name + ".") for other in self._summary.collect()):
+                self._delete_summary(name)  # a dict takes the place of what stood there
+            for name, inner in paths(name, value):
                 self._summary.set(name, inner)
                 changed[name] = inner
             self._event("summary", {"set": changed, "delete": []})
@@ -987,4 +990,4 @@ def _summary_value(path: str, value: Any) -> Any:
             "90%": high,
             "size": int(value.size),
         }
-    return snapshot({path: value})[conversion.text_key(path)] if path else conversion.leaf(value)
+    return conversion.nested(value, path)

@@ -442,7 +442,7 @@ def snapshot(
                 report(shown(key), key, "keys are text")
         name = _key(key, on_invalid)
         if name and name not in ("_step", "_runtime"):
-            out[name] = _nested(value, name, on_invalid, report, 0)
+            out[name] = nested(value, name, on_invalid, report)
     return out
 
 
@@ -470,19 +470,23 @@ def _key(key: Any, on_invalid: OnInvalid) -> str:
         return f"<{type_name(type(key))}>"
 
 
-def _nested(
-    value: Any, path: str, on_invalid: OnInvalid, report: Callable[[str, Any, str], None] | None, depth: int
+def nested(
+    value: Any,
+    path: str,
+    on_invalid: OnInvalid = "raise",
+    report: Callable[[str, Any, str], None] | None = None,
+    depth: int = 0,
 ) -> Any:
-    """A dict with its leaves converted, or one converted leaf."""
+    """A dict with its leaves converted, or one converted leaf. path: its name, for messages. Errors as in `snapshot`."""
     try:
         if issubclass(type(value), dict) and not dict.__contains__(value, "_type"):
             if depth == 0:
                 check_nesting(value)
-            nested: dict[str, Any] = {}
+            inner: dict[str, Any] = {}
             for key, item in items_of(value):
                 name = _key(key, on_invalid)
-                nested[name] = _nested(item, f"{path}.{name}", on_invalid, report, depth + 1)
-            return nested
+                inner[name] = nested(item, f"{path}.{name}", on_invalid, report, depth + 1)
+            return inner
         return leaf(value)
     except Unloggable as error:
         reason = str(error)
