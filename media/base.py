@@ -9,3 +9,4 @@ class Media(Protocol):
 
     def as_value(self) -> dict[str, Any]:
         """The mapping that stands in the row: `_type` and JSON-like fields."""
+        ...

@@ -76,12 +76,15 @@ class Exporter(Protocol):
 
     def export(self, batch: Sequence[Event]) -> ExportResult:
         """Deliver the events, in order. Never called concurrently with itself."""
+        ...
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Push out what the exporter itself holds; True when nothing is left."""
+        ...
 
     def shutdown(self, timeout_millis: int = 30_000) -> None:
         """Release what the exporter holds. No export follows."""
+        ...
 
 
 class CallableExporter:

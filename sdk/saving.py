@@ -32,6 +32,7 @@ class Target(Protocol):
     @property
     def dir(self) -> str:
         """The run's directory."""
+        ...
 
     def record(self, kind: str, values: Mapping[str, Any]) -> None:
         """Add an event to the run."""
