@@ -290,7 +290,7 @@ class Run:
         dropped_calls: calls that made no row, of runs that are finished; "stale_step" for a step behind the run's.
         Per exporter, in rows: logged = delivered + pending + filtered + rejected + dropped; the last two by reason.
         """
-        return accounting(self.reader())
+        return accounting(self.dir, self._attempt)
 
     @property
     def damage(self) -> list[Problem]:

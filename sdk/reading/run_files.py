@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+from milepost.sdk.accounting import account, logged_rows, stored_cursors
 from milepost.sdk.errors import UsageError
-from milepost.sdk.reader import RunReader
-from milepost.sdk.reading.files import Unreadable, open_regular, read_json
+from milepost.sdk.reader import open_run
+from milepost.sdk.reading.files import Unreadable, open_regular, writer_dirs
 from milepost.sdk.reading.media import inside
 
 _INTERNAL: Final = frozenset(("journal", "quarantine"))
@@ -69,55 +70,42 @@ def run_files(run_dir: Path) -> list[File]:
     return sorted(found, key=lambda file: file.name)
 
 
-def accounting(reader: RunReader) -> dict[str, Any]:
-    """The accounting of one attempt, as `Run.accounting` describes it."""
+def accounting(run_dir: Path, attempt: int | None = None) -> dict[str, Any]:
+    """The accounting of one attempt over all its writers, as `Run.accounting` describes it."""
+    cursors = {directory.name: stored_cursors(directory) for directory in writer_dirs(run_dir)}
+    reader = open_run(
+        run_dir, attempt=attempt
+    )  # after the cursors, so that no row is settled that is not seen as logged
     logged = 0
     dropped: dict[str, int] = {}
-    calls: dict[str, int] = {}
     exporters: dict[str, dict[str, Any]] = {}
     for writer in reader.members:
-        logged += writer.survey.rows + (writer.survey.leftover is not None)
+        logged += logged_rows(writer)
         for event in writer.survey.events:
             if event.kind == "gap":
-                lost = int(event.values["last"]) - int(event.values["first"]) + 1
-                logged += lost
-                _add(dropped, {str(event.values["reason"]): lost})
-            elif event.kind == "run.finish":
-                _add(calls, event.values.get("dropped_calls"))
-        for name, cursor in _cursors(writer.dir).items():
+                _add(dropped, {str(event.values["reason"]): int(event.values["last"]) - int(event.values["first"]) + 1})
+        for exporter, cursor in cursors.get(writer.id, {}).items():
+            told = account(writer, cursor)
             figures = exporters.setdefault(
-                name, {"delivered": 0, "pending": 0, "filtered": 0, "rejected": {}, "dropped": {}, "last_error": ""}
+                exporter,
+                {
+                    "logged": 0,
+                    "delivered": 0,
+                    "pending": 0,
+                    "filtered": 0,
+                    "rejected": {},
+                    "dropped": {},
+                    "last_error": "",
+                },
             )
-            for key in ("delivered", "filtered"):
-                figures[key] += _count(cursor.get(key))
-            for key in ("rejected", "dropped"):
-                _add(figures[key], cursor.get(key))
-            figures["last_error"] = str(cursor.get("last_error") or figures["last_error"])
-    for figures in exporters.values():
-        settled = (
-            figures["delivered"]
-            + figures["filtered"]
-            + sum(figures["rejected"].values())
-            + sum(figures["dropped"].values())
-        )
-        figures["pending"] = max(logged - settled, 0)
-    return {"logged": logged, "dropped": dropped, "dropped_calls": calls, "exporters": exporters}
+            for name in ("logged", "delivered", "pending", "filtered"):
+                figures[name] += getattr(told, name)
+            _add(figures["rejected"], told.rejected)
+            _add(figures["dropped"], told.dropped)
+            figures["last_error"] = told.last_error or figures["last_error"]
+    return {"logged": logged, "dropped": dropped, "exporters": exporters}
 
 
-def _cursors(directory: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(directory.glob("cursor-*.json")):
-        try:
-            found[path.name[len("cursor-") : -len(".json")]] = read_json(path)
-        except Unreadable:
-            continue  # written anew at the next delivery; until then its rows count as pending
-    return found
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _add(total: dict[str, int], more: Any) -> None:
-    for reason, count in more.items() if isinstance(more, dict) else ():
-        total[reason] = total.get(reason, 0) + _count(count)
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for reason, count in more.items():
+        total[reason] = total.get(reason, 0) + count

@@ -3,90 +3,29 @@
 Frames are numbered without holes, so order and loss show by themselves. While the numbers follow one another, blocks of
 frames stream straight from the segments. At the first hole everything that can be found of the writer is searched, sorted by
 number, and each number taken once; what is then missing is reported as missing.
-
-The ring is copied before the segments are listed: a row drained in between is then seen twice, never not at all.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
-from zlib import crc32
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from milepost.sdk import frame
-from milepost.sdk.decode import Decoder
 from milepost.sdk.event import Event
-from milepost.sdk.reading.alive import alive
-from milepost.sdk.reading.files import (
-    KEYS_FILE,
-    RING_PAGE,
-    Problem,
-    Source,
-    Unreadable,
-    read_file,
-    read_json,
-    ring_files,
-    segments,
-)
-from milepost.sdk.reading.index import Frames, index
+from milepost.sdk.reading.blocks import DECODE_ERRORS, NUMBERED, ROWS, Block, bounds
+from milepost.sdk.reading.files import Problem, Source
+from milepost.sdk.reading.index import Frames
 from milepost.sdk.reading.numbers import leading_int
 from milepost.sdk.reading.parts import merge_parts
+from milepost.sdk.reading.sources import WriterSources
 
-ROWS: Final = (frame.ROW, frame.TRACED)
+__all__ = ["DECODE_ERRORS", "ROWS", "Block", "Survey", "WriterReader"]
+
 STREAMS: Final = frozenset(("console", "system"))
 """Kinds of events that come by the thousand."""
-_KEYS: Final = msgspec.msgpack.Decoder(tuple[str, ...])
-NUMBERED: Final = (frame.ROW, frame.TRACED, frame.EVENT, frame.GAP)
-DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError, TypeError, RecursionError, LookupError, AttributeError)
-"""What a payload with a right sum and a wrong shape can raise: nobody but a forger writes one."""
-
-
-@dataclass(slots=True)
-class Block:
-    """Frames of one source whose numbers rise.
-
-    at, end, kind, schema, crc, seq: arrays of shape (frames,); at and end are bytes of the source.
-    """
-
-    source: Source
-    at: NDArray[np.int64]
-    end: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    schema: NDArray[np.uint32]
-    crc: NDArray[np.uint32]
-    seq: NDArray[np.int64]
-    buffer: bytes | None = field(default=None, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def only(self, chosen: NDArray[Any] | slice) -> "Block":
-        """The block with the chosen frames alone."""
-        return Block(
-            self.source,
-            self.at[chosen],
-            self.end[chosen],
-            self.kind[chosen],
-            self.schema[chosen],
-            self.crc[chosen],
-            self.seq[chosen],
-            self.buffer,
-        )
-
-    def data(self) -> bytes:
-        """The bytes of the source, kept once read. Raises `Unreadable`."""
-        if self.buffer is None:
-            self.buffer = self.source.read()
-        return self.buffer
-
-    def where(self, *kinds: int) -> NDArray[np.bool_]:
-        """A mask of the frames of these kinds."""
-        return np.isin(self.kind, kinds)
 
 
 @dataclass(slots=True)
@@ -107,7 +46,7 @@ class Survey:
     leftover: Event | None = None
 
 
-class WriterReader:
+class WriterReader(WriterSources):
     """A snapshot of one writer of a run, taken when this is made.
 
     id:                16 hex digits; run: "project/run_id", may be empty.
@@ -117,26 +56,6 @@ class WriterReader:
     info:              its writer.json, {} when unreadable.
     problems:          what was met so far; `check()` looks at every byte.
     """
-
-    def __init__(self, directory: Path, run: str = "") -> None:
-        self.dir = directory
-        self.id = directory.name
-        self.run = run
-        self.seed = frame.writer_seed(self.id)
-        self.problems: list[Problem] = []
-        self.info = self._read_info()
-        self.alive = alive(self.id, self.info, directory)
-        """Whether its process existed when this snapshot was begun."""
-        self._rings = list(self._copy_rings())
-        found, odd = segments(directory, frame.SEGMENT_HEADER_SIZE)
-        self.problems += odd
-        self.segments: list[Source] = [source for _, source in found]
-        self.trimmed: bool = bool(found) and found[0][0] > 0
-        """Whether the oldest segments are gone (`keep: undelivered`)."""
-        self._decoder = Decoder(run, self.id)
-        self._keys = self._decoder.schemas
-        self._searched_all = False
-        self._read_keys()
 
     @property
     def rank(self) -> int | None:
@@ -170,94 +89,6 @@ class WriterReader:
             value = self.start.values.get(name)
         return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
-    # Sources
-
-    def _read_info(self) -> dict[str, Any]:
-        try:
-            return read_json(self.dir / "writer.json")
-        except Unreadable as error:
-            self.problems.append(
-                Problem(self.dir / "writer.json", 0, 0, f"{error}: rank and start are taken from the rows")
-            )
-            return {}
-
-    def _copy_rings(self) -> Iterator[Source]:
-        for path in ring_files(self.id, self.info, self.dir):
-            try:
-                data = read_file(path)
-            except Unreadable:
-                continue  # drained and removed, or of another machine: its rows are in the segments
-            if len(data) > RING_PAGE:
-                yield Source(path, RING_PAGE, len(data), data, ring=True)
-
-    def _read_keys(self) -> None:
-        path = self.dir / KEYS_FILE
-        for source in [*self._rings, Source(path, 0, 1 << 40)]:
-            try:
-                buffer = source.read()
-                head = frame.SEGMENT_HEADER_SIZE if buffer.startswith(frame.SEGMENT_MAGIC) else 0
-                frames = index(buffer, self.seed, max(source.start, head), verify=True)
-            except Unreadable as error:
-                if str(error) != "is gone":
-                    self._set_aside(source, error)
-            except frame.NewerFormat as error:
-                self._set_aside(source, error)
-            else:
-                self._learn(buffer, frames)
-
-    def _set_aside(self, source: Source, error: Exception) -> None:
-        problem = Problem(source.path, 0, 0, f"{error}: set aside")
-        if problem not in self.problems:
-            self.problems.append(problem)
-
-    def _learn(self, buffer: bytes, frames: Frames) -> None:
-        """Take in the keys that the SCHEMA frames of a buffer name."""
-        for i in frames.where(frame.SCHEMA).tolist():
-            schema = int(frames.schema[i])
-            if schema in self._keys:
-                continue
-            payload = buffer[int(frames.at[i]) + frame.HEADER_SIZE : int(frames.end[i])]
-            if crc32(payload, frame.frame_seed(self.seed, frame.SCHEMA, schema)) == int(frames.crc[i]):
-                try:
-                    self._keys[schema] = _KEYS.decode(payload)
-                except DECODE_ERRORS:
-                    continue
-
-    def keys(self, schema: int) -> tuple[str, ...] | None:
-        """The keys of a schema, or None when every copy of them is lost."""
-        found = self._keys.get(schema)
-        if found is None and not self._searched_all:
-            self._searched_all = True
-            for source in self.segments:
-                loaded = self._load(source)
-                if loaded is not None:
-                    self._learn(*loaded)
-            found = self._keys.get(schema)
-        return found
-
-    def schemas(self) -> dict[int, tuple[str, ...]]:
-        """All schemas known so far: those of keys.mpj, the ring, and the segments that were read."""
-        return self._keys
-
-    def _load(self, source: Source, *, verify: bool = False) -> tuple[bytes, Frames] | None:
-        """A source's bytes and frames, or None when it is set aside."""
-        try:
-            buffer = source.read()
-            frames = index(buffer, self.seed, source.start, verify=verify)
-        except (Unreadable, frame.NewerFormat) as error:
-            if not (isinstance(error, Unreadable) and str(error) == "is gone"):
-                self._set_aside(source, error)
-            return None
-        try:
-            frame.check_segment_header(b"" if source.ring else buffer)
-        except frame.NewerFormat as error:
-            self._set_aside(source, error)
-            return None
-        self._learn(buffer, frames)
-        return buffer, frames
-
-    # Order
-
     def blocks(self) -> Iterator[Block]:
         """The frames in the order of their numbers, each number once; PART frames of a block carry seq -1.
 
@@ -269,7 +100,7 @@ class WriterReader:
             if loaded is None:
                 continue
             block = self._numbered(source, *loaded)
-            first, after = (-1, -1) if block is None else _bounds(block)
+            first, after = (-1, -1) if block is None else bounds(block)
             if (
                 block is None
                 or (first >= 0 and expected >= 0 and first != expected)
@@ -367,42 +198,6 @@ class WriterReader:
         block.seq[numbered] = numbers
         return block.only(keep)
 
-    # Contents
-
-    def sound(self, block: Block, i: int) -> bytes | None:
-        """The payload of a block's frame i when its sum is right, else None (and a problem is noted)."""
-        try:
-            payload = block.data()[int(block.at[i]) + frame.HEADER_SIZE : int(block.end[i])]
-        except Unreadable as error:
-            self._set_aside(block.source, error)
-            return None
-        if crc32(payload, frame.frame_seed(self.seed, int(block.kind[i]), int(block.schema[i]))) == int(block.crc[i]):
-            return payload
-        self.lost(block, i, "a damaged frame")
-        return None
-
-    def payload(self, block: Block, i: int) -> list[Any] | None:
-        """The decoded payload of a block's frame i, of the shape `frame` describes, or None (and a problem is noted)."""
-        payload = self.sound(block, i)
-        if payload is None:
-            return None
-        try:
-            decoded = frame.decode_payload(payload)
-        except DECODE_ERRORS:
-            decoded = None
-        if not _well_formed(int(block.kind[i]), decoded):
-            self.lost(block, i, "a frame that cannot be decoded")
-            return None
-        told: list[Any] = decoded
-        return told
-
-    def lost(self, block: Block, i: int, text: str) -> None:
-        """Report that frame i of a block cannot be read."""
-        seq, at = int(block.seq[i]), int(block.at[i])
-        problem = Problem(block.source.path, at, int(block.end[i]) - at, text, ((seq, seq),) if seq >= 0 else ())
-        if problem not in self.problems:
-            self.problems.append(problem)
-
     def events(self, *kinds: str) -> Iterator[Event]:
         """The events in order: rows, leftover parts as the row that recovery would commit, and the rest; or only some kinds.
 
@@ -497,10 +292,6 @@ class WriterReader:
             self._report(Problem(self.dir, 0, 0, f"{count} events are missing", tuple(missing)))
         return self.problems
 
-    def _report(self, problem: Problem) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
-
     def _widths(self, block: Block) -> Iterator[tuple[int, int]]:
         gaps = block.kind == frame.GAP
         if not gaps.any():
@@ -510,31 +301,3 @@ class WriterReader:
         for i in np.flatnonzero(block.seq >= 0).tolist():
             gap = self.payload(block, i) if gaps[i] else None
             yield int(block.seq[i]), gap[1] - gap[0] + 1 if gap else 1
-
-
-def _well_formed(kind: int, payload: Any) -> bool:
-    """Whether a decoded payload is what a frame of this kind holds."""
-    if not isinstance(payload, list) or len(payload) < 4:
-        return False
-    if kind == frame.GAP:
-        return _are_ints(payload[:3]) and payload[0] <= payload[1]
-    if kind == frame.PART:
-        return len(payload) == 6 and _are_ints(payload[:5]) and isinstance(payload[5], dict)
-    if kind == frame.EVENT:
-        return (
-            len(payload) == 6
-            and _are_ints(payload[:3])
-            and isinstance(payload[4], str)
-            and isinstance(payload[5], dict)
-        )
-    return _are_ints(payload[:4])
-
-
-def _are_ints(values: list[Any]) -> bool:
-    return all(type(value) is int for value in values)
-
-
-def _bounds(block: Block) -> tuple[int, int]:
-    """The first number of a block and the one after its last; (-1, 0) without numbers. A GAP counts as one number."""
-    numbers = block.seq[block.seq >= 0]
-    return (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (-1, 0)
