@@ -281,17 +281,15 @@ class Writer:
         with self._drain_lock:
             if self._forgotten:
                 return True
-            if self.journal is None:
-                self._open_journal()
-                if self.journal is None:
-                    return False
-                self._warned.discard("journal")
+            journal = self.journal if self.journal is not None else self._open_journal()
+            if journal is None:
+                return False
             self._check_place()
             try:
-                self.journal.write_keys(self.schema_frames)
+                journal.write_keys(self.schema_frames)
                 done = self._drain_backlog() and self._drain_ring()
                 if sync:
-                    self.journal.sync()
+                    journal.sync()
             except OSError as error:
                 self._failed(error)
                 return False
@@ -375,13 +373,15 @@ class Writer:
 
     # -- files -----------------------------------------------------------------------------------------------------------
 
-    def _open_journal(self) -> None:
+    def _open_journal(self) -> Journal | None:
+        """The journal, or None while it cannot be opened."""
         try:
             self.journal = Journal(
                 self.directory, self.id, schemas=lambda: list(self.schema_frames), **self._journal_options
             )
         except OSError as error:
             self._failed(error)
+        return self.journal
 
     def _lock_file(self) -> None:
         """Without a ring, a lock beside the journal tells readers that this writer lives."""
