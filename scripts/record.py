@@ -40,8 +40,11 @@ _TITLED = re.compile(r'^```\w+ .*?title="(?P<title>[^"]+)".*?\n(?P<code>.*?)^```
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def recorded(page: Path) -> Iterator[tuple[str, str, str]]:
-    """Each command of a page, with the output that the page shows, and what it prints now."""
+def recorded(page: Path, skip: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """Each command of a page, with the output that the page shows, and what it prints now.
+
+    skip: commands that hold this text are left out.
+    """
     text = page.read_text(encoding="utf-8")
     found = [*_PLACE.finditer(text), *_TITLED.finditer(text)]
     if not any(match.re is _PLACE for match in found):
@@ -50,7 +53,7 @@ def recorded(page: Path) -> Iterator[tuple[str, str, str]]:
         for match in sorted(found, key=lambda match: match.start()):
             if match.re is _TITLED:
                 (directory / match["title"]).write_text(match["code"], encoding="utf-8")
-            else:
+            elif skip is None or skip not in match["command"]:
                 yield match["command"], match["output"], _ESCAPES.sub("", run(match["command"], directory))
 
 
