@@ -30,6 +30,11 @@ def log_calls(run: Any, kind: str, acks: Acks, lane: int = 0, *, first: int = 0,
                 time.sleep(ahead)
 
 
+def in_another_process(run: Any, kind: str, acks: str, lanes: int, lane: int, count: int) -> None:
+    """What a process of multiprocessing does with the run that it was given."""
+    log_calls(run, kind, Acks(Path(acks), lanes), lane, count=count)
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
     acks = Acks(Path(options["acks"]), options.get("lanes", 1))

@@ -179,6 +179,14 @@ def judge(rows: Iterable[Mapping[str, Any]], run: str, kind: str, acknowledged: 
     return verdict
 
 
+def lanes(rows: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    """Rows by the lane that logged them; rows that do not say are lane 0's."""
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.get("lane", 0), []).append(row)
+    return found
+
+
 def readings(run_dir: Path, *, recoveries: int = 2) -> Iterator[tuple[str, "milepost.Api"]]:
     """The run as it is, then after each of some recoveries: (which, an Api that reads it now)."""
     root = run_dir.parent.parent
@@ -195,10 +203,10 @@ def judge_run(
     path = f"{run_dir.parent.name}/{run_dir.name}"
     total = Verdict()
     for which, api in readings(run_dir, recoveries=recoveries):
-        rows = list(api.run(path).scan_history(writer=writer))
+        rows = lanes(api.run(path).scan_history(writer=writer))
         found = Verdict()
         for lane, count in enumerate(acks):
-            found += judge(rows, run_dir.name, kind, count, lane, tried)
+            found += judge(rows.get(lane, ()), run_dir.name, kind, count, lane, tried)
         total = Verdict(
             found.acknowledged,
             found.rows,
