@@ -8,7 +8,6 @@ nobody else: rows wait in the journal. The accounting of an exporter is exact at
 import contextlib
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -280,6 +279,8 @@ class Delivery:
             self._failures += 1
             delay = result.retry_after_s
             if delay is None:
+                import random  # only here: it costs milliseconds
+
                 delay = min(0.2 * 2 ** min(self._failures, 10), MAX_BACKOFF_S) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
             self._not_before = time.monotonic() + delay
             self.cursor.last_error = result.reason

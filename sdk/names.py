@@ -1,7 +1,10 @@
 """Ids and names for runs that were given none."""
 
-import secrets
-from typing import Final
+import os
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+_Item = TypeVar("_Item")
 
 _LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that are mistaken for each other
 _FIRST: Final = """
@@ -17,9 +20,14 @@ _SECOND: Final = """
 
 def run_id() -> str:
     """A new run id: 8 letters and digits, enough for millions of runs of one project."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(8))
+    return "".join(_choice(_LETTERS) for _ in range(8))
 
 
 def run_name() -> str:
     """A name that people can say, such as "calm-river-37"."""
-    return f"{secrets.choice(_FIRST)}-{secrets.choice(_SECOND)}-{secrets.randbelow(99) + 1}"
+    return f"{_choice(_FIRST)}-{_choice(_SECOND)}-{_choice(range(1, 100))}"
+
+
+def _choice(items: Sequence[_Item]) -> _Item:
+    """One of the items, from the system's randomness: a seed that the program sets gives no two runs one name."""
+    return items[int.from_bytes(os.urandom(8), "little") % len(items)]

@@ -180,8 +180,7 @@ def _announce(run: Run, chosen: Settings) -> None:
     lines = [f"milepost: {verb} run {run.name} ({run.path}) in {_short(run.dir)}"]
     if chosen.file is not None:
         lines.append(f"milepost: settings from {_short(str(chosen.file))}")
-    if run._writer.promise != "ring":
-        lines.append(f"milepost: {run.promise}")
+    lines.append(f"milepost: {run.promise}")
     with contextlib.suppress(Exception):  # a closed standard error is no reason not to train
         print("\n".join(lines), file=sys.stderr, flush=True)
 

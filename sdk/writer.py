@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import secrets
 import threading
 import time
 from collections import deque
@@ -60,7 +59,7 @@ class Writer:
         min_free: int | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self.run_dir = run_dir
         self.directory = run_dir / "journal" / self.id
         self.attempt = attempt

@@ -1,6 +1,7 @@
 """Gathering: the thread of a run that records what ran, and samples what it uses, beside the training loop."""
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class Gathering:
     def _sample(self, interval_s: float) -> None:
         from milepost.sdk.capture.sampler import Sampler
 
-        sampler = Sampler()
+        first_here = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+        sampler = Sampler(system=first_here, gpu=first_here)  # the host is the same for all its ranks
         try:
             while not self._stop.wait(interval_s):
                 self._run.record("system", sampler.sample())
