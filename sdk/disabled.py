@@ -2,10 +2,27 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from milepost.sdk.metrics import Metric
 from milepost.sdk.run_config import RunConfig
+
+
+class DisabledSummary(dict[str, Any]):
+    """A dict whose items are attributes too, as those of a run's summary are."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the summary has no {name!r}") from None
+
+    __setattr__ = dict.__setitem__
+    __delattr__ = dict.__delitem__
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy."""
+        return dict(self)
 
 
 class DisabledRun:
@@ -13,18 +30,20 @@ class DisabledRun:
 
     def __init__(self, config: Mapping[str, Any] | None = None, project: str = "disabled") -> None:
         self.config = RunConfig(config)
-        self.summary: dict[str, Any] = {}
+        self.summary = DisabledSummary()
         self.project = project
         self.id = self.name = "disabled"
         self.path = f"{project}/disabled"
         self.dir = ""
         self.step = self.starting_step = 0
         self.attempt = 1
+        self.start_time = 0.0
         self.state = "disabled"
         self.mode = "disabled"
         self.disabled = True
         self.offline = self.resumed = False
         self.tags: tuple[str, ...] = ()
+        self.writer = self.promise = ""
         self.notes = self.group = self.job_type = self.rank = self.url = self.entity = None
 
     def log(self, data: Any, step: Any = None, commit: Any = None, sync: Any = None) -> None:
@@ -39,6 +58,12 @@ class DisabledRun:
     def flush(self, durable: bool = False, timeout: float = 0.0) -> bool:
         """Without effect."""
         return True
+
+    def rewind(self, step: int) -> None:
+        """Without effect."""
+
+    def record(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Without effect."""
 
     def alert(self, *args: Any, **keywords: Any) -> None:
         """Without effect."""
@@ -55,6 +80,14 @@ class DisabledRun:
         from milepost.sdk import lifecycle
 
         lifecycle.finished(self)
+
+    if not TYPE_CHECKING:  # to type checkers a misspelt attribute is an error
+
+        def __getattr__(self, name: str) -> Any:
+            """What wandb's runs have besides, as for a run that stores."""
+            from milepost.sdk.migration import attribute_of_run
+
+            return attribute_of_run(self, name)
 
     def __enter__(self) -> Self:
         return self

@@ -116,7 +116,7 @@ def mapping(values: Any) -> Mapping[str, Any]:
 def clean(values: Mapping[str, Any]) -> dict[str, Any]:
     """Config values as they are stored: nested dicts of plain values."""
     try:
-        return snapshot(values)
+        return snapshot(values, own_names=())
     except DataError as error:
         raise DataError(
             f"config: {error}".replace("log() ", "").replace(

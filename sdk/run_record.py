@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from milepost.sdk.exporter import RunInfo
+from milepost.sdk.values import clean_text, snapshot
 from milepost.sdk.writer import Writer
 
 
@@ -68,7 +69,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
             "host": os.uname().nodename,
             "pid": os.getpid(),
             "promise": writer.promise,
-            "settings": self.settings,
+            "settings": snapshot(self.settings, "placeholder", own_names=()),
         }
 
     def info(self, writer: Writer, config: dict[str, Any]) -> RunInfo:
@@ -85,6 +86,13 @@ class RunRecord(msgspec.Struct, kw_only=True):
             resumed=self.resumed,
             config=config,
         )
+
+    def __post_init__(self) -> None:
+        """Text that is no valid Unicode, as Python makes of file names, gets a form that can be written."""
+        for field in ("name", "group", "job_type", "notes"):
+            text = getattr(self, field)
+            setattr(self, field, text if text is None else clean_text(text))
+        self.tags = tuple(clean_text(tag) for tag in self.tags)
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Set name, tags or notes, here and in run.json."""
@@ -136,7 +144,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         wish = Wish() if below is None else Wish(high=below)
         return (
             open_run(self.dir, attempt=self.attempt)
-            .select(self.rank if self.rank else None)
+            .select(self.rank or None)
             .scan(wish, lambda value: value)
         )
 

@@ -10,7 +10,7 @@ import math
 import numbers
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -35,6 +35,8 @@ MAX_UNFOLDED: Final = 10_000_000
 
 OnInvalid = Literal["raise", "placeholder"]
 
+OWN_NAMES: Final = frozenset(("_step", "_runtime"))
+"""Names in a row that are milepost's own: what a program logs under them is left out."""
 SCALARS: Final = frozenset((float, int, str, bool, type(None)))
 """Types that travel as they are (ints within 64 bits, text that is valid Unicode)."""
 
@@ -64,9 +66,10 @@ def placeholder(value: Any, reason: str) -> dict[str, Any]:
 
 def data_error(key: str, value: Any, reason: str) -> DataError:
     """The error for a value that cannot be logged."""
+    key = key if len(key) <= 200 else f"{key[:200]}..."
     return DataError(
-        f'cannot log "{key if len(key) <= 200 else key[:200] + "..."}": {reason} (type {type_name(type(value))}); accepted are numbers, text, booleans, None, dates, lists, '
-        "dicts, arrays and tensors of these, and milepost's media types. Nothing of this call was stored."
+        f'cannot log "{key}": {reason} (type {type_name(type(value))}); accepted are numbers, text, booleans, None, dates, '
+        "lists, dicts, arrays and tensors of these, and milepost's media types. Nothing of this call was stored."
     )
 
 
@@ -74,7 +77,7 @@ def type_name(kind: type) -> str:
     """The name a person knows a type by: "int", "numpy.ndarray"."""
     try:
         module, name = kind.__module__, kind.__qualname__
-        return name if module == "builtins" else _text(f"{module}.{name}")[:200]
+        return name if module == "builtins" else clean_text(f"{module}.{name}")[:200]
     except Exception:  # noqa: BLE001 - a metaclass may answer with anything
         return str(type.__dict__["__name__"].__get__(kind))
 
@@ -82,7 +85,7 @@ def type_name(kind: type) -> str:
 def shown(value: Any) -> str:
     """A value as a message shows it: short, and safe for every object."""
     try:
-        text = _text(repr(value))
+        text = clean_text(repr(value))
     except Exception:  # noqa: BLE001 - the value's own __repr__ may raise anything
         return f"<{type_name(type(value))}>"
     return text if len(text) <= 100 else text[:100] + "..."
@@ -91,11 +94,11 @@ def shown(value: Any) -> str:
 def text_key(key: Any) -> str:
     """A nested key as text: 1 -> "1", True -> "true", None -> "None"."""
     if issubclass(type(key), str):
-        return _text(str.__str__(key))
+        return clean_text(str.__str__(key))
     if key is True or key is False:
         return "true" if key else "false"
     try:
-        return _text(str(key))
+        return clean_text(str(key))
     except Exception as error:  # noqa: BLE001 - the key's own __str__ may raise anything
         raise Unloggable(
             f"a nested key of type {type_name(type(key))} cannot become text: {type_name(type(error))}"
@@ -111,7 +114,8 @@ def _int(value: int, depth: int) -> int | float:
         return math.inf if value > 0 else -math.inf
 
 
-def _text(value: str) -> str:
+def clean_text(value: str) -> str:
+    """Text that can be written: valid Unicode, of bounded length."""
     if len(value) > MAX_TEXT:
         value = value[:MAX_TEXT] + f"... [cut by milepost: {len(value)} characters, {MAX_TEXT} are kept]"
     if not value.isascii():
@@ -123,12 +127,12 @@ def _text(value: str) -> str:
 
 
 def _str(value: str, depth: int) -> str:
-    return _text(value)
+    return clean_text(value)
 
 
 def _bytes(value: bytes | bytearray, depth: int) -> str:
     try:
-        return _text(value.decode())
+        return clean_text(value.decode())
     except UnicodeDecodeError as error:
         raise Unloggable(
             f"bytes must be UTF-8 text, and byte {error.start} is not; decode them or log an array"
@@ -226,7 +230,7 @@ def _duration(value: datetime.timedelta, depth: int) -> str:
 
 
 def _as_text(value: Any, depth: int) -> str:
-    return _text(str(value))
+    return clean_text(str(value))
 
 
 _BY_TYPE: Final[dict[type, Callable[[Any, int], Any]]] = {
@@ -265,7 +269,7 @@ def _other(value: Any, kind: type, depth: int) -> Any:
 def _told(error: Exception) -> str:
     """An error of somebody else's code, in one short line."""
     try:
-        return _text(f"{type_name(type(error))}: {error}")[:300]
+        return clean_text(f"{type_name(type(error))}: {error}")[:300]
     except Exception:  # noqa: BLE001 - its own __str__ may raise anything
         return type_name(type(error))
 
@@ -286,7 +290,7 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, PurePath):
-        return _text(str(value))
+        return clean_text(str(value))
     if isinstance(value, Generator):
         return _generator(value, depth)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
@@ -422,13 +426,16 @@ def _array_like(value: Any, module: str, depth: int) -> Any:
 
 
 def snapshot(
-    data: Any, on_invalid: OnInvalid = "raise", report: Callable[[str, Any, str], None] | None = None
+    data: Any,
+    on_invalid: OnInvalid = "raise",
+    report: Callable[[str, Any, str], None] | None = None,
+    own_names: Container[str] = OWN_NAMES,
 ) -> dict[str, Any]:
     """A copy of one call's data that nothing can change any more: text keys, nested dicts, and leaves as `leaf` makes them.
 
     Raises `DataError` for data that is not a mapping, a top-level key that is not text, or a value with no form in a row.
     With on_invalid="placeholder" a bad leaf becomes a placeholder, a bad key its text, and `report(key, value, reason)` is
-    called for each. An empty top-level key is left out; so are `_step` and `_runtime`, which are milepost's own.
+    called for each. An empty top-level key is left out; so are `own_names`.
     """
     out: dict[str, Any] = {}
     for key, value in _items(data):
@@ -441,7 +448,7 @@ def snapshot(
             if report is not None:
                 report(shown(key), key, "keys are text")
         name = _key(key, on_invalid)
-        if name and name not in ("_step", "_runtime"):
+        if name and name not in own_names:
             out[name] = nested(value, name, on_invalid, report)
     return out
 
