@@ -92,7 +92,7 @@ def start(
     if record.primary:
         record.write()
         _announce(run, chosen)
-    _background(run, chosen)
+    _background(run, chosen, primary=record.primary)
     if chosen.resume_step is not None and record.resumed:
         run.rewind(chosen.resume_step)
     return run
@@ -190,10 +190,10 @@ def _short(path: str) -> str:
     return relative if len(relative) < len(path) and not relative.startswith("../..") else path
 
 
-def _background(run: Run, chosen: Settings) -> None:
+def _background(run: Run, chosen: Settings, *, primary: bool) -> None:
     """Start what is gathered by itself: environment once, system metrics at intervals, console output when asked for."""
     from milepost.sdk.capture.gathering import Gathering
 
-    gathering = Gathering(run, chosen.capture, primary=run._record.primary)
+    gathering = Gathering(run, chosen.capture, primary=primary)
     run.closers.append(gathering.close)
     gathering.start()
