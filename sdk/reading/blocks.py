@@ -1,7 +1,7 @@
 """Blocks: frames of one source in the order of their numbers, and what a payload of each kind must look like."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 import numpy as np
@@ -65,7 +65,7 @@ def bounds(block: Block) -> tuple[int, int]:
     return (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (-1, 0)
 
 
-def well_formed(kind: int, payload: Any) -> bool:
+def well_formed(kind: int, payload: Any) -> TypeGuard[list[Any]]:
     """Whether a decoded payload is what a frame of this kind holds."""
     if not isinstance(payload, list) or len(payload) < 4:
         return False

@@ -3,6 +3,7 @@
 The ring is copied before the segments are listed: a row drained in between is then seen twice, never not at all.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -154,15 +155,13 @@ class WriterSources:
         payload = self.sound(block, i)
         if payload is None:
             return None
-        try:
+        decoded: object = None
+        with contextlib.suppress(*DECODE_ERRORS):
             decoded = frame.decode_payload(payload)
-        except DECODE_ERRORS:
-            decoded = None
         if not well_formed(int(block.kind[i]), decoded):
             self.lost(block, i, "a frame that cannot be decoded")
             return None
-        told: list[Any] = decoded
-        return told
+        return decoded
 
     def lost(self, block: Block, i: int, text: str) -> None:
         """Report that frame i of a block cannot be read."""

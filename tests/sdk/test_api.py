@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import milepost
-from milepost.sdk.api import Api, File, Run
+from milepost.sdk.api import Api, File, Run, Runs
 from milepost.sdk.errors import Error, RunNotFoundError, UsageError
 from tests.sdk.journals import Journalist, write_run_json
 
@@ -21,7 +21,8 @@ RUNS = Path("milepost-runs")
 
 def log_run(rows: int = 3, **options: Any) -> str:
     """A finished run; its id."""
-    with milepost.init(exporters=[], **({"project": "digits"} | options)) as run:
+    options.setdefault("project", "digits")
+    with milepost.init(exporters=[], **options) as run:
         for n in range(rows):
             run.log({"train": {"loss": 1 / (n + 1)}, "acc": n})
     return str(run.id)
@@ -399,6 +400,6 @@ def test_accounting_adds_up_per_exporter() -> None:
 
 
 def test_run_is_what_api_gives() -> None:
-    assert isinstance(Api(RUNS.parent).runs(), milepost.sdk.api.Runs)
+    assert isinstance(Api(RUNS.parent).runs(), Runs)
     log_run()
     assert all(isinstance(run, Run) for run in Api().runs())
