@@ -122,6 +122,7 @@ def _columns(points: Points, left: float, right: float, count: int) -> list[_Col
 
 def _place(value: float, low: float, high: float, count: int) -> int:
     """Which of `count` places between low and high a value falls into."""
+    value = min(max(value, low), high)
     if math.isinf(high - low):
         value, low, high = value / 2, low / 2, high / 2
     return min(int((value - low) / (high - low) * (count - 1) + 0.5), count - 1)
@@ -145,7 +146,8 @@ def round_numbers(low: float, high: float, count: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next((power * n for n in (1, 2, 5, 10) if span / (power * n) <= count), power * 10)
     first = math.ceil(low / step - 1e-9)
-    found = [(first + n) * step for n in range(int(span / step) + 2) if (first + n) * step <= high + step * 1e-9]
+    rising = ((first + n) * step for n in range(int(span / step) + 2))
+    found = [value for value in rising if value - high <= step * 1e-9]
     return found if len(found) > 1 else [low, high]
 
 

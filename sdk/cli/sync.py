@@ -9,7 +9,7 @@ import click
 
 from milepost.sdk.cli import out
 from milepost.sdk.cli.out import Cell, Column
-from milepost.sdk.cli.runs import find_runs, json_option
+from milepost.sdk.cli.runs import find_runs, json_option, runs_dir
 from milepost.sdk.configuration import Settings, load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.syncing import PATIENCE_S, Outcome, State, recover_settled, sync
@@ -69,8 +69,8 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
 
 def _once(target: str | None, to: str | None, timeout: float, as_json: bool, *, closing: bool) -> bool:
     """Sync every run once and tell; whether something is left."""
+    recovered = recover_settled(runs_dir(target if target is not None and Path(target).is_dir() else None))
     where, runs = find_runs(target)
-    recovered = recover_settled(where)
     in_force = _in_force(needed=to is not None)
     outcomes: list[Outcome] = []
     with out.progress("rows", 0) as advance:
