@@ -1,0 +1,114 @@
+"""Results: medians over the repeats, ratios to the floor within a repeat, a table for people and JSON for programs."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.benchmark import Benchmark
+from bench.measuring import Figures
+from bench.peers import version
+
+Repeats = list[Figures]
+"""The figures of one subject and case, one entry per repeat; a repeat that failed is an empty one."""
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "optimized_python": "--enable-optimizations" in (_config("CONFIG_ARGS") or ""),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": model,
+        "processors": os.cpu_count(),
+        "load_average": os.getloadavg(),
+    }
+
+
+def versions(subjects: Iterable[str]) -> dict[str, str]:
+    """The measured version of each."""
+    return {subject: version(subject) for subject in subjects}
+
+
+def medians(repeats: Repeats) -> Figures:
+    """The median of each figure over the repeats that have it."""
+    names = dict.fromkeys(name for figures in repeats for name in figures)
+    return {name: statistics.median(figures[name] for figures in repeats if name in figures) for name in names}
+
+
+def ratios(repeats: Repeats, floor: Repeats, names: Sequence[str]) -> Figures:
+    """How many times the floor's a figure is: the median of the ratios, each of two figures of the same repeat."""
+    out: Figures = {}
+    for name in names:
+        pairs = [
+            (own[name], base[name]) for own, base in zip(repeats, floor, strict=True) if name in own and name in base
+        ]
+        found = [own / base for own, base in pairs if base]
+        if found:
+            out[f"{name.removesuffix('_us')} / floor"] = statistics.median(found)
+    return out
+
+
+def table(benchmark: Benchmark, results: Mapping[tuple[str, str], Repeats]) -> str:
+    """The results of one benchmark as a table in Markdown, one line per case and subject."""
+    rows: list[dict[str, str]] = []
+    for (case, subject), repeats in results.items():
+        found = medians(repeats)
+        line = {"case": case, "subject": subject}
+        line |= {name: number(found[name]) if name in found else "" for name in benchmark.fields}
+        floor = results.get((case, "floor"), [{} for _ in repeats])
+        line |= {name: f"{value:.1f} x" for name, value in ratios(repeats, floor, benchmark.ratios).items()}
+        line["others"] = f"{found['others']:.1f}" if "others" in found else ""
+        rows.append(line)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    head = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    body = ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
+    return "\n".join([f"### {benchmark.title}", "", *head, *body, ""])
+
+
+def number(value: float) -> str:
+    """Three digits, with commas in large numbers."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return str(value)
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def store(path: Path, about: Mapping[str, Any], results: Mapping[str, Mapping[tuple[str, str], Repeats]]) -> None:
+    """Every figure of every repeat, as JSON."""
+    listed = {
+        name: [{"case": case, "subject": subject, "repeats": repeats} for (case, subject), repeats in found.items()]
+        for name, found in results.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, "results": listed}, indent=1) + "\n")
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, dict[tuple[str, str], Repeats]]]:
+    """What `store` wrote."""
+    about = json.loads(path.read_text())
+    listed = about.pop("results")
+    return about, {
+        name: {(each["case"], each["subject"]): each["repeats"] for each in found} for name, found in listed.items()
+    }
+
+
+def _config(name: str) -> str:
+    import sysconfig
+
+    return str(sysconfig.get_config_var(name) or "") if sys.platform != "win32" else ""

@@ -1,0 +1,17 @@
+"""The questions, in the order in which they are asked."""
+
+from bench.benchmark import Benchmark
+from bench.workloads import calls, conditions, million, reading, slow_disk, startup, threads, training
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "calls": calls.CALLS,
+    "kinds": calls.KINDS,
+    "cold": conditions.COLD,
+    "contention": conditions.CONTENTION,
+    "training": training.TRAINING,
+    "threads": threads.THREADS,
+    "million": million.MILLION,
+    "slow_disk": slow_disk.SLOW_DISK,
+    "startup": startup.STARTUP,
+    "reading": reading.READING,
+}

@@ -1,0 +1,64 @@
+"""Each benchmark runs at a tiny size, on milepost and on the floor, and yields every figure of its table. None is judged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import processes, report
+from bench.__main__ import main
+from bench.benchmark import BUDGET_S
+from bench.workloads import BENCHMARKS
+
+ONLY_MILEPOST = {"disabled_call_us"}
+TASKS = [
+    (name, subject, case)
+    for name, benchmark in BENCHMARKS.items()
+    for case, subjects in benchmark.cases.items()
+    for subject in ("floor", "milepost")
+    if subject in subjects
+]
+
+
+@pytest.mark.parametrize(("name", "subject", "case"), TASKS)
+def test_a_benchmark_yields_every_figure_of_its_table(name: str, subject: str, case: str) -> None:
+    benchmark = BENCHMARKS[name]
+    slow_disk_ms = benchmark.slow_disk.get(case, 0)
+    if slow_disk_ms and shutil.which("strace") is None:
+        with pytest.raises(processes.TaskFailed, match="strace"):
+            processes.slow(slow_disk_ms)
+        return
+
+    figures = processes.run(name, subject, case, benchmark.sizes["tiny"], BUDGET_S["tiny"], slow_disk_ms)
+
+    expected = set(benchmark.fields) - (set() if subject == "milepost" else ONLY_MILEPOST)
+    assert expected <= set(figures)
+    assert all(isinstance(value, (int, float)) for value in figures.values())
+
+
+def test_the_command_prints_a_table_and_stores_every_repeat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = tmp_path / "figures.json"
+
+    code = main(["calls", "--size", "tiny", "--repeats", "2", "--peers", "none", "--json", str(stored)])
+
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert "| floats | milepost |" in printed
+    assert {"python", "processor", "versions", "results"} <= set(json.loads(stored.read_text()))
+    _about, results = report.load(stored)
+    assert [len(repeats) for repeats in results["calls"].values()] == [2, 2]
+    main(["--report", str(stored)])
+    assert "| floats | milepost |" in capsys.readouterr().out
+
+
+def test_a_ratio_compares_figures_of_one_repeat() -> None:
+    mine = [{"p50_us": 2.0}, {}, {"p50_us": 30.0}, {"p50_us": 9.0}]
+    floor = [{"p50_us": 1.0}, {"p50_us": 1.0}, {"p50_us": 10.0}, {"p50_us": 3.0}]
+
+    assert report.ratios(mine, floor, ["p50_us"]) == {"p50 / floor": 3.0}
+
+
+def test_a_task_that_fails_says_what_the_process_said() -> None:
+    with pytest.raises(processes.TaskFailed, match="kind of row 'cold'"):
+        processes.run("calls", "floor", "cold", 10, 1.0)
