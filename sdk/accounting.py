@@ -8,6 +8,7 @@ large as they are many.
 """
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,9 +62,13 @@ class Account(msgspec.Struct, kw_only=True):
         return self.exporter in LIVE_ONLY and not self.alive
 
 
-def account(writer: WriterReader, cursor: Cursor, missing: int = 0) -> Account:
-    """The account of one exporter, whose cursor may not be stored yet."""
+def account(writer: WriterReader, cursor: Cursor, missing: int = 0, trimmed: int = 0) -> Account:
+    """The account of one exporter, whose cursor may not be stored yet.
+
+    missing: numbers that `check()` found missing of the writer. trimmed: see `trimmed_rows`.
+    """
     logged, pending, lag_s = _counts(writer, cursor.seq)
+    logged += trimmed
     return Account(
         writer=writer.id,
         exporter=cursor.exporter,
@@ -91,8 +96,19 @@ def stored_cursors(writer_dir: Path) -> dict[str, Cursor]:
     return found
 
 
+def trimmed_rows(writer: WriterReader, cursors: Iterable[Cursor]) -> int:
+    """Rows that are in the journal no more (`keep: undelivered`), as the exporters that had them tell; they must agree."""
+    if not writer.trimmed:
+        return 0
+    found = 0
+    for cursor in cursors:
+        present, pending, _ = _counts(writer, cursor.seq)
+        found = max(found, cursor.rows - (present - pending))
+    return found
+
+
 def logged_rows(writer: WriterReader) -> int:
-    """Rows of one writer, the open one and the dropped ones included."""
+    """Rows of one writer that are in its journal or ring, the open one and the dropped ones included."""
     return _counts(writer, -1)[0]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from milepost.sdk.accounting import LIVE_ONLY, Account, account, logged_rows, stored_cursors
+from milepost.sdk.accounting import LIVE_ONLY, Account, account, logged_rows, stored_cursors, trimmed_rows
 from milepost.sdk.api import Run
 from milepost.sdk.cli import out
 from milepost.sdk.cli.machine import Finding, examine
@@ -110,7 +110,9 @@ def _check(run: Run) -> Checkup:
         run=run,
         state=run.state,
         writers=len(reader.writers),
-        logged=sum(logged_rows(writer) for writer in reader.writers),
+        logged=sum(
+            logged_rows(writer) + trimmed_rows(writer, cursors.get(writer.id, {}).values()) for writer in reader.writers
+        ),
         journal_bytes=sum(path.stat().st_size for path in (run.dir / "journal").glob("*/*.mpj")),
         promises=sorted({str(writer.info.get("promise", "not recorded")) for writer in reader.writers}),
         accounts=books,
@@ -126,7 +128,8 @@ def _accounts(writer: WriterReader, cursors: Mapping[str, Cursor]) -> list[Accou
     """One account per exporter that has a cursor, or should have one."""
     missing = sum(last - first + 1 for problem in writer.problems for first, last in problem.missing)
     names = dict.fromkeys([*cursors, *stored_exporters(writer)])
-    return [account(writer, cursors.get(name) or Cursor(exporter=name), missing) for name in names]
+    trimmed = trimmed_rows(writer, cursors.values())
+    return [account(writer, cursors.get(name) or Cursor(exporter=name), missing, trimmed) for name in names]
 
 
 def _findings(checkup: Checkup) -> Iterator[Finding]:

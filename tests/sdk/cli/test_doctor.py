@@ -105,6 +105,18 @@ def test_damage_is_named_with_its_place_and_exits_with_1(command: Command) -> No
     assert "THE ACCOUNTS" not in out  # the row was delivered before it was damaged
 
 
+def test_rows_whose_segments_were_trimmed_stay_accounted_for(command: Command) -> None:
+    directory = kill_a_run()
+    command("sync", "runs")  # recovery put the rest into a second segment
+    (segment,) = directory.glob("journal/*/000000.mpj")
+    segment.unlink()
+
+    figures = exporter(command)
+
+    assert (figures["logged"], figures["delivered"], figures["pending"], figures["holds"]) == (201, 201, 0, True)
+    assert command("doctor", "runs").code == 0
+
+
 def test_rejected_and_dropped_rows_are_told_by_reason(command: Command) -> None:
     directory = log_run([{"x": i} for i in range(10)])
     change_cursor(directory, delivered=7, rejected={"too old": 2}, dropped={"disk full": 1})
