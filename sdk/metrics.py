@@ -37,6 +37,17 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the step metric is filled in."""
         return self.step_metric is not None and self.step_sync is not False
 
+    def as_values(self) -> dict[str, Any]:
+        """What the event "metric" says of it."""
+        return {
+            "name": self.name,
+            "step_metric": self.step_metric,
+            "step_sync": self.step_sync,
+            "hidden": self.hidden,
+            "summary": list(self.summary),
+            "goal": self.goal,
+        }
+
     def merged(self, newer: "Metric") -> "Metric":
         """This definition with what a newer one says on top."""
         said = {field: value for field in self.__struct_fields__ if (value := getattr(newer, field)) not in (None, ())}
@@ -92,6 +103,10 @@ class Metrics:
         older = None if overwrite else kept.get(metric.name)
         kept[metric.name] = metric if older is None else older.merged(metric)
         return kept[metric.name]
+
+    def defined(self, name: str) -> Metric | None:
+        """The definition of this very name or glob."""
+        return self._exact.get(name) or self._globs.get(name)
 
     def find(self, name: str) -> Metric | None:
         """The definition that holds for a name. Names that start with `_` match no glob."""

@@ -14,9 +14,9 @@ from milepost.sdk import names
 from milepost.sdk.capture.ranks import RankInfo
 from milepost.sdk.configuration import Settings
 from milepost.sdk.errors import Error, UsageError
-from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.ring import shared_memory
 from milepost.sdk.run_record import RunRecord
+from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
 
@@ -26,8 +26,7 @@ class Found:
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
-        self.summary: dict[str, Any] = {}
-        self.metrics: list[dict[str, Any]] = []
+        self.summary: Summary | None = None
 
 
 @contextlib.contextmanager
@@ -127,14 +126,7 @@ def _resume(record: RunRecord, found: Found, reader: Any) -> None:
     record.tags = record.tags or tuple(facts.get("tags") or ())
     record.notes = record.notes or facts.get("notes")
     found.config = replay.config(events)
-    flatten_into(found.summary, [], replay.summary(writers), "", ".")
-    for key in ("_step", "_runtime", "_timestamp"):
-        found.summary.pop(key, None)
-    found.metrics = [
-        {**event.values, "summary": ",".join(event.values.get("summary") or ())}
-        for event in events
-        if event.kind == "metric"
-    ]
+    found.summary = replay.live_summary(writers)
     last, _ = reader.select(record.rank or None).sample(Wish(), lambda value: value, 1)
     if last:
         record.start_step = last[0]["_step"] + 1

@@ -42,7 +42,7 @@ class Recorder:
     """The step counter, the pipeline and the writer of one process for one run. The base of `Run`.
 
     record: who the run is. writer: where its events go. pipeline: made around the summary that it keeps.
-    base_summary: flat names and values that a resumed run begins with.
+    base_summary: what a resumed run begins with.
     on_invalid, unordered: the settings `on_invalid` and `steps`.
     """
 
@@ -51,7 +51,7 @@ class Recorder:
         record: RunRecord,
         writer: Writer,
         pipeline: Callable[[Summary], Pipeline],
-        base_summary: Mapping[str, Any] | None = None,
+        base_summary: Summary | None = None,
         on_invalid: str = "raise",
         unordered: bool = False,
     ) -> None:
@@ -60,8 +60,8 @@ class Recorder:
         self._busy = False
         self._deferred: deque[tuple[Any, ...]] = deque()
         self._writer = writer
-        self._metrics = Metrics()
-        self._summary = Summary(self._metrics, base_summary)
+        self._summary = Summary(Metrics()) if base_summary is None else base_summary
+        self._metrics = self._summary.metrics
         self._pipeline = pipeline(self._summary)
         self._standard = self._pipeline.is_standard
         self._gather = Gather()
@@ -240,14 +240,8 @@ class Recorder:
             trace_id=trace[0].hex() if trace else "",
             span_id=trace[1].hex() if trace else "",
         )
-        row = self._pipeline.run(event)
-        if closes:
-            self._open = False
-            self._step += 1
-        else:
-            self._open = True
+        row = self._hand_on(event)
         if row is not None:
-            self._commit(row)
             if plain and self._standard and row.values.keys() == data.keys():
                 self._plan(data)
         elif self._standard:
@@ -312,17 +306,7 @@ class Recorder:
         """A resumed run goes back: what earlier writers logged from `step` on is superseded (kept, hidden)."""
         self._close_row()
         self._emit("rewind", {"step": step})
-        rows = self._record.earlier_rows(step)
-        base: dict[str, Any] = {}
-        for row in rows:
-            base.update(
-                {
-                    key: value
-                    for key, value in row.items()
-                    if value is not None and key not in ("_step", "_runtime", "_timestamp")
-                }
-            )
-        self._summary.rebase(base)
+        self._summary.rebase(self._record.earlier_rows(step))
         logger.warning(
             "milepost: resumed run %s goes back from step %d to %d; its older rows from there on are superseded",
             self._record.id,
@@ -347,11 +331,28 @@ class Recorder:
                 trace_id=held.trace_id if held else "",
                 span_id=held.span_id if held else "",
             )
-            row = self._pipeline.run(closing)
-            self._open = False
-            self._step = step + 1
+            self._hand_on(closing)
+
+    def _hand_on(self, event: Event) -> Event | None:
+        """Hand a call through the pipeline, and store the row that it makes whole; that row, or None.
+
+        Ctrl-C on the way leaves the open row as it was, for it holds values of calls that returned.
+        """
+        merge, writer = self._pipeline.merge, self._writer
+        before = merge.held(), self._open, self._step, writer.seq
+        try:
+            row = self._pipeline.run(event)
+            self._open = not event.commit
+            if event.commit:
+                self._step = (self._step if event.step is None else event.step) + 1
             if row is not None:
                 self._commit(row)
+        except BaseException:
+            if writer.seq == before[3]:
+                merge.restore(before[0])
+                self._open, self._step = before[1:3]
+            raise
+        return row
 
     def _commit(self, row: Event) -> None:
         """Write a committed row, whatever processors made of its values."""

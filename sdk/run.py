@@ -49,7 +49,7 @@ class Run(Identity):
         pipeline: Callable[[Summary], Pipeline],
         routes: Sequence[Route],
         config: Mapping[str, Any],
-        base_summary: Mapping[str, Any] | None = None,
+        base_summary: Summary | None = None,
         on_invalid: str = "raise",
         unordered: bool = False,
         timeouts_s: tuple[float, float] = (FINISH_TIMEOUT_S, FAILED_TIMEOUT_S),
@@ -95,22 +95,12 @@ class Run(Identity):
         with self._lock:
             self._check_running("define_metric")
             self._drop_plans()
+            before = self._metrics.defined(metric.name)
             defined = self._metrics.define(metric, bool(overwrite))
             seen = [path for path in self._summary.known() if self._metrics.find(path) == defined]
-            if seen and defined.summary:
+            if seen and defined.summary and defined != before:
                 self._summary.replay(seen, self._all_rows())
-            self._event(
-                "metric",
-                {
-                    "name": metric.name,
-                    "step_metric": metric.step_metric,
-                    "step_sync": metric.step_sync,
-                    "hidden": metric.hidden,
-                    "summary": list(metric.summary),
-                    "goal": metric.goal,
-                    "overwrite": bool(overwrite),
-                },
-            )
+            self._event("metric", {**metric.as_values(), "overwrite": bool(overwrite)})
         return defined
 
     def _all_rows(self) -> Sequence[Mapping[str, Any]]:

@@ -42,7 +42,8 @@ class RunConfig:
     def __setitem__(self, key: str, value: Any) -> None:
         self._set({key: value}, allow_val_change=False)
 
-    __setattr__ = __setitem__
+    def __setattr__(self, key: str, value: Any) -> None:
+        self._set({key: value}, allow_val_change=False)
 
     def __contains__(self, key: object) -> bool:
         return key in self._values

@@ -86,8 +86,8 @@ def start(
         timeouts_s=(chosen.finish.timeout / 1000, chosen.finish.timeout_after_exception / 1000),
         on_finish=lifecycle.finished,
     )
-    for metric in found.metrics:
-        run.define_metric(**metric)
+    for metric in found.summary.metrics if found.summary is not None else ():
+        run.record("metric", {**metric.as_values(), "overwrite": True})
     lifecycle.began(run)
     if record.primary:
         record.write()

@@ -8,9 +8,11 @@ Rows cost nothing here until somebody looks: the fast path leaves each plan's la
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from milepost.sdk.metrics import Metric, Metrics
+
+_CLOCKS: Final = frozenset(("_step", "_timestamp", "_runtime"))
 
 
 class LastRow(Protocol):
@@ -66,7 +68,7 @@ class Summary:
     """The live summary's state; flat names in, flat or nested values out. Not locked: the run calls it under its lock."""
 
     def __init__(self, metrics: Metrics, base: Mapping[str, Any] | None = None) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         self._entries: dict[str, tuple[int, Any]] = {path: (-1, value) for path, value in (base or {}).items()}
         self._recent: dict[tuple[str, ...], tuple[int, Mapping[str, Any]]] = {}
         self._locked: dict[str, Any] = {}
@@ -84,7 +86,7 @@ class Summary:
             self._recent[tuple(values)] = (seq, values)
             if len(self._recent) > 100:
                 self._settle()
-        if self._aggregates or self._metrics:
+        if self._aggregates or self.metrics:
             for path, value in values.items():
                 aggregate = self.aggregate(path)
                 if aggregate is not None:
@@ -94,7 +96,7 @@ class Summary:
         """The running aggregate of a name whose definition asks for one, else None."""
         kept = self._aggregates.get(path)
         if kept is None:
-            metric = self._metrics.find(path)
+            metric = self.metrics.find(path)
             if metric is not None and metric.summary and set(metric.summary) - {"none", "copy"}:
                 kept = self._aggregates[path] = Aggregate()
         return kept
@@ -149,18 +151,30 @@ class Summary:
                 if value is not None and seq >= entries.get(path, (-2,))[0]:
                     entries[path] = (seq, value)
 
-    def rebase(self, base: Mapping[str, Any]) -> None:
-        """Start from other values, keeping what was set by hand (a resumed run that went back)."""
+    def begin(self) -> None:
+        """Go on as the summary of another writer, whose numbers start at 0."""
+        self.absorb()
+        self._entries = {
+            path: (-1, value) for path, (seq, value) in self._entries.items() if seq > self._deleted.get(path, -2)
+        }
+        self._deleted.clear()
+
+    def rebase(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Start from these rows, keeping definitions and what was set by hand (a resumed run that went back)."""
         self.plans.clear()
         self._recent.clear()
         self._aggregates.clear()
-        self._entries = {path: (-1, value) for path, value in base.items()}
+        self._entries.clear()
+        self._deleted.clear()
+        for number, row in enumerate(rows):
+            self.add_row(number, {path: value for path, value in row.items() if path not in _CLOCKS})
+        self.begin()
 
     def step_metrics(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The step metrics that a row lacks, with their last values, 0 before there was one (define_metric, step_sync)."""
         missing: dict[str, Any] = {}
-        for path in values if self._metrics else ():
-            metric = self._metrics.find(path)
+        for path in values if self.metrics else ():
+            metric = self.metrics.find(path)
             if (
                 metric is not None
                 and metric.syncs_step
@@ -197,7 +211,7 @@ class Summary:
         for path, (seq, value) in entries.items():
             if seq <= self._deleted.get(path, -2):
                 continue
-            metric = self._metrics.find(path) if self._metrics else None
+            metric = self.metrics.find(path) if self.metrics else None
             if metric is None or not metric.summary or metric.summary == ("copy",):
                 out[path] = value
             elif "none" not in metric.summary:

@@ -54,6 +54,23 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
             flat = event.values.get("summary")
             if isinstance(flat, dict):
                 return nest(flat)
+    live, row = _replayed(selection)
+    flat = live.collect()
+    if row is not None:
+        flat |= {"_step": row.step, "_runtime": row.runtime_s}
+        flat.setdefault("_timestamp", row.time_unix_nano / 1e9)
+    return nest(flat)
+
+
+def live_summary(writers: Sequence[WriterReader]) -> Summary:
+    """The summary, ready to go on with: what a resumed run begins with."""
+    live, _ = _replayed(Selection(writers, writers, merged=False))
+    live.begin()
+    return live
+
+
+def _replayed(selection: Selection) -> tuple[Summary, Event | None]:
+    """The live summary after all that was said, and the last row."""
     metrics = Metrics()
     live = Summary(metrics)
     row: Event | None = None
@@ -68,16 +85,13 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
             for path in event.values.get("delete") or ():
                 live.delete(path, number)
         else:
+            before = metrics.defined(str(event.values.get("name")))
             metric = define(metrics, event)
-            if metric is not None and metric.summary and rows:  # it holds for earlier rows too
+            if metric is not None and metric.summary and metric != before and rows:  # it holds for earlier rows too
                 seen = [path for path in live.known() if metrics.find(path) == metric]
                 earlier = (told.values for told in _told(selection) if told.kind == "row")
                 live.replay(seen, islice(earlier, rows))
-    flat = live.collect()
-    if row is not None:
-        flat |= {"_step": row.step, "_runtime": row.runtime_s}
-        flat.setdefault("_timestamp", row.time_unix_nano / 1e9)
-    return nest(flat)
+    return live, row
 
 
 def define(metrics: Metrics, event: Event) -> Metric | None:
