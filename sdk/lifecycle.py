@@ -79,6 +79,7 @@ def attach(identity: dict[str, Any], step: int, parent: str) -> Run:
         on_finish=finished,
     )
     began(run)
+    _end_with_multiprocessing()
     return run
 
 
@@ -150,9 +151,22 @@ def _after_fork() -> None:
     _state.exit_code = None
     for run in _state.runs:
         run._after_fork()
-    if "multiprocessing.util" in sys.modules and _state.runs:
-        # Such a child ends without atexit; this is what multiprocessing runs instead.
-        sys.modules["multiprocessing.util"].Finalize(None, _end_child, exitpriority=100)
+    _end_with_multiprocessing()
+
+
+def _end_with_multiprocessing() -> None:
+    """A child that multiprocessing forked ends without atexit: what multiprocessing runs instead is to finish its runs.
+
+    Registered twice, since a child forgets what is registered before it starts its work, except what is to run after a fork.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _state.runs:
+        util.register_after_fork(_state, _finalize_children)
+        _finalize_children(_state)
+
+
+def _finalize_children(state: _State) -> None:
+    sys.modules["multiprocessing.util"].Finalize(None, _end_child, exitpriority=100)
 
 
 def _end_child() -> None:
