@@ -8,7 +8,14 @@ from typing import Any
 
 SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
-    "Use": ["reading-back.md", "configuration.md", "processors.md", "reading-back.md", "operations.md", "captured.md"],
+    "Use": [
+        "reading-back.md",
+        "command-line.md",
+        "configuration.md",
+        "processors.md",
+        "operations.md",
+        "captured.md",
+    ],
     "Extend": ["writing-an-exporter.md", "writing-a-processor.md"],
     "Look up": ["api.md", "contributing.md"],
 }
