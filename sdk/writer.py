@@ -78,6 +78,7 @@ class Writer:
         """Why the journal takes nothing right now."""
         self._parts = 0
         self._schemas: dict[tuple[str, ...], int] = {}
+        self._schemas_made = 0
         self.schema_frames: list[bytes] = []
         self._schema_bytes = 0
         self._seed_part = frame_seed(self.seed, PART)
@@ -94,6 +95,7 @@ class Writer:
         self._checked_at = 0.0
         self._lock_fd = -1
         self._forgotten = False
+        self._in_doubt = False
         self.wake: Any = None
         """Called when a block is full; set by the drain thread."""
         self.journal: Journal | None = None
@@ -130,7 +132,8 @@ class Writer:
         payload = frame.encode_payload(keys)
         if self._schema_bytes + len(payload) > MAX_SCHEMA_BYTES and self._schemas:
             return INLINE
-        number = len(self._schemas) + 1
+        self._schemas_made += 1
+        number = self._schemas_made  # used up even if Ctrl-C comes next: no two sets of keys ever share one
         data = frame.frame(SCHEMA, payload, frame_seed(self.seed, SCHEMA, number), number)
         if not self.append(data):
             return INLINE
@@ -174,13 +177,17 @@ class Writer:
     def numbered(self, data: bytes, *, is_row: bool) -> int:
         """Append a frame that holds the next number, or count it as dropped."""
         seq = self.seq
-        self.seq = seq + 1
         gap = self._gap
         # A gap is written together with what follows it: alone it would fit where no row does, a gap for every row.
+        # Storing in a block is the last thing that append does there, so Ctrl-C comes before it or after the number is used.
+        self._in_doubt = False
         try:
             stored = self.append(data if gap is None else self._gap_frame(gap) + data)
-        except BaseException:  # Ctrl-C: the call does not return, and nobody knows whether it was stored
-            self._gap = (seq if gap is None else gap[0], seq, "interrupted")
+            self.seq = seq + 1
+        except BaseException:
+            if self._in_doubt:  # Ctrl-C about a write: the call does not return, and its row may stand there or not
+                self.seq = seq + 1
+                self._gap = (seq if gap is None else gap[0], seq, "interrupted")
             raise
         if stored:
             self._gap = None
@@ -250,6 +257,7 @@ class Writer:
                 self._drain_lock.release()
         if self._backlog_bytes + len(data) > self._backlog_cap:
             return False
+        self._in_doubt = True
         self._backlog.append(data)
         self._backlog_bytes += len(data)
         return True
@@ -257,6 +265,7 @@ class Writer:
     def _write(self, data: bytes) -> bool:
         """Write frames whole, the rest of a short write into the backlog; False when nothing was taken."""
         assert self.journal is not None
+        self._in_doubt = True
         try:
             done = self.journal.write(data)
         except OSError as error:

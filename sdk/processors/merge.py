@@ -30,6 +30,10 @@ class Merge:
         """The open row, or None."""
         return self._open
 
+    def restore(self, held: Event | None) -> None:
+        """Hold this open row (or none) again, after a call that did not come to its end."""
+        self._open = held
+
     def flush(self) -> Event | None:
         """Close the open row and give it back; None when none is open."""
         row, self._open = self._open, None

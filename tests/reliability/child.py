@@ -1,6 +1,6 @@
 """The program under test: logs calls of one kind until it is told to stop, counting each call that returned.
 
-    python -m tests.reliability.child '{"dir": ..., "id": ..., "kind": "plain", "acks": ..., "rate": 1000}'
+python -m tests.reliability.child '{"dir": ..., "id": ..., "kind": "plain", "acks": ..., "rate": 1000}'
 """
 
 import json
@@ -14,7 +14,9 @@ import milepost
 from tests.reliability.oracle import KINDS, Acks
 
 
-def log_calls(run: Any, kind: str, acks: Acks, lane: int = 0, *, first: int = 0, count: int | None = None, rate: float = 0) -> None:
+def log_calls(
+    run: Any, kind: str, acks: Acks, lane: int = 0, *, first: int = 0, count: int | None = None, rate: float = 0
+) -> None:
     """Log calls `first`, `first + 1`, ... of a lane at `rate` per second (0: as fast as possible), acknowledging each."""
     make = KINDS[kind]
     began = time.monotonic()

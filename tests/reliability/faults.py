@@ -29,7 +29,10 @@ def small_disk(path: Path, size_bytes: int) -> Iterator[Path]:
     needs_root("mounts a small file system")
     path.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=777", "none", path], check=False, capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=777", "none", path],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         pytest.skip(f"needs root: mounts a small file system ({done.stderr.strip()})")
@@ -101,7 +104,10 @@ def _strace_works() -> str:
     if shutil.which("strace") is None:
         return "strace is not installed"
     done = subprocess.run(
-        ["strace", "-f", "-o", "/dev/null", "-e", "inject=getppid:error=EIO", "true"], check=False, capture_output=True, text=True
+        ["strace", "-f", "-o", "/dev/null", "-e", "inject=getppid:error=EIO", "true"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     return "" if done.returncode == 0 else f"strace may not trace here: {done.stderr.strip()[:100]}"
 

@@ -9,7 +9,7 @@ import mmap
 import os
 import random
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ SEED: Final = int(os.environ.get("RELIABILITY_SEED", "0")) or random.SystemRando
 """Decides every random choice; RELIABILITY_SEED repeats one."""
 
 _COUNT = struct.Struct("<q")
+_NOTHING = object()
 
 
 class Acks:
@@ -57,7 +58,14 @@ class Call:
 def plain(run: str, n: int, lane: int = 0) -> Call:
     """One call, one row: numbers, text, and an inner dict."""
     mixed = crc32(f"{run}/{lane}/{n}".encode())
-    values = {"lane": lane, "n": n, "x": mixed / 7, "word": f"{mixed:08x}", "odd": bool(mixed & 1), "inner": {"y": -mixed}}
+    values = {
+        "lane": lane,
+        "n": n,
+        "x": mixed / 7,
+        "word": f"{mixed:08x}",
+        "odd": bool(mixed & 1),
+        "inner": {"y": -mixed},
+    }
     return Call(values, n)
 
 
@@ -141,18 +149,31 @@ class Verdict:
         )
 
 
-def judge(rows: Iterable[Mapping[str, Any]], run: str, kind: str, acknowledged: int, lane: int = 0, tried: int = 1) -> Verdict:
-    """Hold rows against the first `acknowledged` calls of a lane; `tried` calls after them may have left a trace, or not."""
+def judge(
+    rows: Iterable[Mapping[str, Any]],
+    run: str,
+    kind: str,
+    acknowledged: int,
+    lane: int = 0,
+    tried: int = 1,
+    interrupted: Collection[int] = (),
+) -> Verdict:
+    """Hold rows against the first `acknowledged` calls of a lane.
+
+    `tried` calls after them, and those of them that were interrupted, may have left a trace, or not.
+    """
     make = KINDS[kind]
     grouped = kind in ("incremental", "stepwise")
     owed: dict[int, dict[str, Any]] = {}
-    for n in range(acknowledged):
+    allowed: dict[int, dict[str, list[Any]]] = {}
+    for n in range(acknowledged + tried):
         call = make(run, n, lane)
-        owed.setdefault(call.row, {}).update(flat(call.values))
-    allowed: dict[int, dict[str, Any]] = {row: dict(values) for row, values in owed.items()}
-    for n in range(acknowledged, acknowledged + tried):
-        call = make(run, n, lane)
-        allowed.setdefault(call.row, {}).update(flat(call.values))
+        values = flat(call.values)
+        if n < acknowledged and n not in interrupted:
+            owed.setdefault(call.row, {}).update(values)
+        possible = allowed.setdefault(call.row, {})
+        for key, value in values.items():
+            possible.setdefault(key, []).append(value)
     verdict = Verdict(acknowledged)
     seen: set[int] = set()
     for found in rows:
@@ -169,7 +190,12 @@ def judge(rows: Iterable[Mapping[str, Any]], run: str, kind: str, acknowledged: 
         seen.add(row)
         wanted = owed.get(row, {})
         missing = [key for key in wanted if key not in values]
-        wrong = [key for key, value in values.items() if value not in (wanted.get(key), allowed[row].get(key, object()))]
+        unsure = not grouped or any(n in interrupted or n >= acknowledged for n in range(3 * row, 3 * row + 3))
+        wrong = [
+            key
+            for key, value in values.items()
+            if (value not in allowed[row].get(key, ()) if unsure else wanted.get(key, _NOTHING) != value)
+        ]
         if missing:
             verdict.note("lost", f"row {row} lacks {missing}")
         if wrong:
@@ -197,7 +223,14 @@ def readings(run_dir: Path, *, recoveries: int = 2) -> Iterator[tuple[str, "mile
 
 
 def judge_run(
-    run_dir: Path, kind: str, acks: "list[int]", *, writer: str | int | None = None, tried: int = 1, recoveries: int = 2
+    run_dir: Path,
+    kind: str,
+    acks: Sequence[int],
+    *,
+    writer: str | int | None = None,
+    tried: int = 1,
+    recoveries: int = 2,
+    interrupted: Collection[int] = (),
 ) -> Verdict:
     """Judge all lanes of a run in each reading of it; the verdict of the last one, with the faults of all."""
     path = f"{run_dir.parent.name}/{run_dir.name}"
@@ -206,7 +239,7 @@ def judge_run(
         rows = lanes(api.run(path).scan_history(writer=writer))
         found = Verdict()
         for lane, count in enumerate(acks):
-            found += judge(rows.get(lane, ()), run_dir.name, kind, count, lane, tried)
+            found += judge(rows.get(lane, ()), run_dir.name, kind, count, lane, tried, interrupted)
         total = Verdict(
             found.acknowledged,
             found.rows,
@@ -226,8 +259,11 @@ def unbalanced(run: Any) -> list[str]:
     wrong: list[str] = []
     for name, cursor in accounting["exporters"].items():
         parts = (
-            cursor["delivered"] + cursor["pending"] + cursor["filtered"]
-            + sum(cursor["rejected"].values()) + sum(cursor["dropped"].values())
+            cursor["delivered"]
+            + cursor["pending"]
+            + cursor["filtered"]
+            + sum(cursor["rejected"].values())
+            + sum(cursor["dropped"].values())
         )
         if parts != logged:
             wrong.append(f"{name}: logged {logged}, accounted for {parts}: {cursor}")

@@ -34,7 +34,12 @@ class Program:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(
-        self, command: Sequence[str], *, before: Sequence[str] = (), environment: dict[str, str] | None = None, **popen: Any
+        self,
+        command: Sequence[str],
+        *,
+        before: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        **popen: Any,
     ) -> "Program":
         """Start python with these arguments. before: what stands before it (strace ...)."""
         variables = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"} | (environment or {})
@@ -51,9 +56,17 @@ class Program:
             )
         return self
 
-    def log_calls(self, kind: str, *, before: Sequence[str] = (), environment: dict[str, str] | None = None, **options: Any) -> "Program":
+    def log_calls(
+        self, kind: str, *, before: Sequence[str] = (), environment: dict[str, str] | None = None, **options: Any
+    ) -> "Program":
         """Start a program that logs calls of this kind (tests/reliability/child.py)."""
-        given = {"dir": str(self.runs), "id": self.name, "kind": kind, "acks": str(self.acks_path), "lanes": self.acks.lanes}
+        given = {
+            "dir": str(self.runs),
+            "id": self.name,
+            "kind": kind,
+            "acks": str(self.acks_path),
+            "lanes": self.acks.lanes,
+        }
         return self.start(
             ["-m", "tests.reliability.child", json.dumps(given | options)], before=before, environment=environment
         )
@@ -75,7 +88,9 @@ class Program:
         while not condition():
             assert self.process is not None
             ended = self.process.poll() is not None
-            assert not ended or condition(), f"{self.name} ended with {self.process.returncode} before {what}:\n{self.log}"
+            assert not ended or condition(), (
+                f"{self.name} ended with {self.process.returncode} before {what}:\n{self.log}"
+            )
             assert time.monotonic() < deadline, f"{self.name} hangs before {what}:\n{self.log}"
             time.sleep(0.002)
 
@@ -106,8 +121,15 @@ class Program:
 
     def warnings(self) -> list[str]:
         """The lines of its log in which milepost warned, without the two that greet."""
-        greetings = ("milepost: logging run", "milepost: settings from", "milepost: resuming run")
-        return [line for line in self.log.splitlines() if line.startswith("milepost: ") and not line.startswith(greetings)]
+        greetings = (
+            "milepost: logging run",
+            "milepost: settings from",
+            "milepost: resuming run",
+            "milepost: SIGKILL loses nothing",
+        )
+        return [
+            line for line in self.log.splitlines() if line.startswith("milepost: ") and not line.startswith(greetings)
+        ]
 
 
 def replay(request_node: str, extra: str = "") -> str:

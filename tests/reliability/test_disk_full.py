@@ -32,7 +32,9 @@ print(f"RESULT worst_ms={{worst * 1000:.1f}} finish_s={{time.monotonic() - began
 """
 
 
-def program(tmp_path: Path, disk: Path, *, large: bool = False, burst: int = 20, most: int = 10**9, timeout: float = 30) -> Program:
+def program(
+    tmp_path: Path, disk: Path, *, large: bool = False, burst: int = 20, most: int = 10**9, timeout: float = 30
+) -> Program:
     found = Program(tmp_path, "full")
     found.runs = disk / "runs"
     found.run_dir = found.runs / "reliability" / "full"
@@ -93,7 +95,9 @@ def test_a_full_disk_raises_nothing_warns_once_and_logging_resumes(tmp_path: Pat
         )
 
 
-def test_a_program_that_ends_on_a_full_disk_leaves_its_rows_readable_and_says_where_they_are(tmp_path: Path, figure: Figure) -> None:
+def test_a_program_that_ends_on_a_full_disk_leaves_its_rows_readable_and_says_where_they_are(
+    tmp_path: Path, figure: Figure
+) -> None:
     with faults.small_disk(tmp_path / "disk", 2 << 20) as disk:
         run = program(tmp_path, disk, burst=50, most=20_000, timeout=2)
         began = time.monotonic()

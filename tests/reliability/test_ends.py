@@ -41,7 +41,9 @@ ENDS = {
     "KeyboardInterrupt": ("raise KeyboardInterrupt", -2, "failed"),
     "an error in a with block": ("with run:\n    raise ValueError('inside')", 1, "failed"),
     "an error in a thread": (
-        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()", 0, "finished",
+        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()",
+        0,
+        "finished",
     ),
 }
 
@@ -59,7 +61,9 @@ def bare(text: str, tmp_path: Path) -> tuple[int, str]:
 def traceback_of(log: str) -> list[str]:
     """The traceback without the lines that name files, places in them, and their marks."""
     lines = [line for line in log.splitlines() if not line.lstrip().startswith(("File ", "^", "~")) and line.strip()]
-    first = next((at for at, line in enumerate(lines) if line.startswith(("Traceback", "Exception in thread"))), len(lines))
+    first = next(
+        (at for at, line in enumerate(lines) if line.startswith(("Traceback", "Exception in thread"))), len(lines)
+    )
     return [re.sub(r"Thread-\d+", "Thread", line) for line in lines[first:] if not line.startswith(("milepost:", "  "))]
 
 
@@ -114,7 +118,10 @@ def test_a_daemon_thread_may_log_until_the_interpreter_is_gone(tmp_path: Path, f
         assert verdict.good, verdict
         acknowledged += verdict.acknowledged
 
-    figure("E7", f"a daemon thread logging while the program ends, {trials} times: {acknowledged} rows acknowledged, 0 lost, no traceback")
+    figure(
+        "E7",
+        f"a daemon thread logging while the program ends, {trials} times: {acknowledged} rows acknowledged, 0 lost, no traceback",
+    )
 
 
 SIGTERM = """
@@ -124,7 +131,9 @@ log_calls(run, "{kind}", ACKS, rate={rate})
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("plain", 3000), ("plain", 100), ("incremental", 500), ("stepwise", 500)])
-def test_sigterm_at_random_ends_the_run_as_preempted_with_every_row(tmp_path: Path, figure: Figure, kind: str, rate: int) -> None:
+def test_sigterm_at_random_ends_the_run_as_preempted_with_every_row(
+    tmp_path: Path, figure: Figure, kind: str, rate: int
+) -> None:
     trials = 5
     acknowledged = 0
     longest = 0.0
@@ -141,5 +150,8 @@ def test_sigterm_at_random_ends_the_run_as_preempted_with_every_row(tmp_path: Pa
         assert verdict.good, verdict
         acknowledged += verdict.acknowledged
 
-    figure("E7", f"SIGTERM in {kind} at {rate}/s, {trials} times: {acknowledged} calls acknowledged, 0 lost, state "
-           f"preempted, exit code -15, gone after at most {longest:.1f} s")
+    figure(
+        "E7",
+        f"SIGTERM in {kind} at {rate}/s, {trials} times: {acknowledged} calls acknowledged, 0 lost, state "
+        f"preempted, exit code -15, gone after at most {longest:.1f} s",
+    )

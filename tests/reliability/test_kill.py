@@ -68,7 +68,9 @@ def test_sigkill_loses_no_call_that_returned(tmp_path: Path, figure: Figure, kin
     ("kind", "trials"),
     [("sized", 10), ("numbers", 10), pytest.param("sized", 100, marks=pytest.mark.gate)],
 )
-def test_sigkill_in_a_tight_loop_loses_no_call_that_returned(tmp_path: Path, figure: Figure, kind: str, trials: int) -> None:
+def test_sigkill_in_a_tight_loop_loses_no_call_that_returned(
+    tmp_path: Path, figure: Figure, kind: str, trials: int
+) -> None:
     choose = random.Random(f"{SEED}{kind}")
 
     verdict = kill_at_random(tmp_path, kind, trials, choose, count=40_000, finish=False)
@@ -107,7 +109,10 @@ def test_a_killed_process_tree_loses_no_call_that_returned(tmp_path: Path, figur
         total += judge_run(program.run_dir, "plain", program.acks.counts(), writer="all")
 
     assert total.good, total
-    figure("A2", f"whole tree (a program and 2 forked children) killed {trials} times: {total.acknowledged} acknowledged, {total.lost} lost")
+    figure(
+        "A2",
+        f"whole tree (a program and 2 forked children) killed {trials} times: {total.acknowledged} acknowledged, {total.lost} lost",
+    )
 
 
 OUT_OF_MEMORY = """
@@ -135,4 +140,6 @@ def test_the_kernel_killing_for_memory_loses_no_call_that_returned(tmp_path: Pat
             total += judge_run(program.run_dir, "plain", program.acks.counts())
 
     assert total.good, total
-    figure("A2", f"killed by the kernel for memory {trials} times: {total.acknowledged} acknowledged, {total.lost} lost")
+    figure(
+        "A2", f"killed by the kernel for memory {trials} times: {total.acknowledged} acknowledged, {total.lost} lost"
+    )

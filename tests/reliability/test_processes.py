@@ -51,7 +51,9 @@ print("JOINED", not any(thread.is_alive() for thread in threads), flush=True)
 
 
 @pytest.mark.parametrize("programs", [4, pytest.param(40, marks=pytest.mark.gate)])
-def test_forking_while_four_threads_log_loses_nothing_and_hangs_nowhere(tmp_path: Path, figure: Figure, programs: int) -> None:
+def test_forking_while_four_threads_log_loses_nothing_and_hangs_nowhere(
+    tmp_path: Path, figure: Figure, programs: int
+) -> None:
     parents, children = Verdict(), Verdict()
 
     for number in range(programs):
@@ -105,7 +107,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_a_run_given_to_a_process_of_multiprocessing_is_the_same_run_there(tmp_path: Path, figure: Figure, method: str) -> None:
+def test_a_run_given_to_a_process_of_multiprocessing_is_the_same_run_there(
+    tmp_path: Path, figure: Figure, method: str
+) -> None:
     processes = 4
     program = Program(tmp_path, "given", lanes=processes)
     program.script(MULTIPROCESSING.format(method=method, acks=str(program.acks_path)))
@@ -119,7 +123,10 @@ def test_a_run_given_to_a_process_of_multiprocessing_is_the_same_run_there(tmp_p
     assert len({row["_writer"] for row in run.scan_history(writer="all")}) == processes
     assert run.state == "finished"
     assert len(milepost.Api(program.runs).runs()) == 1
-    figure("E2", f"{method}: {processes - 1} processes given the run, 50 rows each and 50 of the parent: 0 lost, {processes} writers of one run")
+    figure(
+        "E2",
+        f"{method}: {processes - 1} processes given the run, 50 rows each and 50 of the parent: 0 lost, {processes} writers of one run",
+    )
 
 
 RANK = """
@@ -137,9 +144,16 @@ def start_ranks(tmp_path: Path, world: int, job: str, restarts: int = 0) -> list
         program = Program(tmp_path, f"rank{rank}", lanes=world)
         program.runs = tmp_path / "runs"
         variables = {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29500, "TORCHELASTIC_RUN_ID": job,
-            "TORCHELASTIC_RESTART_COUNT": restarts, "TORCHELASTIC_MAX_RESTARTS": 3,
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": world,
+            "LOCAL_WORLD_SIZE": world,
+            "GROUP_RANK": 0,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": 29500,
+            "TORCHELASTIC_RUN_ID": job,
+            "TORCHELASTIC_RESTART_COUNT": restarts,
+            "TORCHELASTIC_MAX_RESTARTS": 3,
         }
         programs.append(program.script(RANK, environment={name: str(value) for name, value in variables.items()}))
     return programs
