@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.docs_nav import SECTIONS, pages_in_order
+from scripts.docs_nav import SECTIONS, list_of_decisions, pages_in_order
 from tests.docs.blocks import pages
 
 
@@ -25,6 +25,15 @@ def test_every_page_of_the_navigation_is_there(repository: Path) -> None:
     named = {page for there in SECTIONS.values() for page in there}
 
     assert {page for page in named if not (repository / "docs" / page).exists()} == set()
+
+
+def test_decisions_are_listed_by_number_with_their_titles(tmp_path: Path) -> None:
+    (tmp_path / "decisions").mkdir()
+    (tmp_path / "decisions" / "0002-second.md").write_text("# 2. Second things\n\nDate: ...\n")
+    (tmp_path / "decisions" / "0001-first.md").write_text("# 1. First things\n")
+    (tmp_path / "decisions" / "index.md").write_text("# Decisions\n")
+
+    assert list_of_decisions(tmp_path) == "- [1. First things](0001-first.md)\n- [2. Second things](0002-second.md)"
 
 
 def test_no_page_names_a_path_of_somebodys_machine(repository: Path) -> None:
