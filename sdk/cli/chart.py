@@ -172,7 +172,7 @@ def _axis(left: float, right: float, columns: int, name: str, floor: str, mark: 
     labels = [" "] * columns
     room = columns - width(name) - 2
     if right > left:
-        ticks = round_numbers(left, right, max(2, columns // 16))
+        ticks = round_numbers(left, right, max(2, columns // 12))
         if all(value == int(value) for value in (left, right)):
             ticks = [value for value in ticks if value == int(value)] or [left, right]
         places = [_place(value, left, right, 2 * columns) // 2 for value in ticks]
