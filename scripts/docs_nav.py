@@ -36,7 +36,7 @@ def pages_in_order(docs: Path) -> list[Any]:
     ]
     if unnamed:
         raise ValueError(f"{sorted(unnamed)}: name each page in a section of scripts/docs_nav.py")
-    navigation: list[Any] = ["index.md"]
+    navigation: list[Any] = [{"Home": "index.md"}]
     for title, pages in SECTIONS.items():
         if there := [page for page in pages if (docs / page).exists()]:
             navigation.append({title: there})
