@@ -53,10 +53,13 @@ _VALUES = {
 
 
 def _own_methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties that milepost defines, in the order of the source; exceptions have none to show."""
+    """Public methods and properties that milepost defines, those of a base first; exceptions have none to show."""
     if issubclass(kind, BaseException):
         return
-    for name, member in vars(kind).items():
+    found: dict[str, Any] = {}
+    for base in reversed([base for base in kind.__mro__ if base.__module__.startswith("milepost.")]):
+        found |= vars(base)
+    for name, member in found.items():
         target = member.fget if isinstance(member, property) else member
         target = getattr(target, "__func__", target)
         if not name.startswith("_") and inspect.isfunction(target) and inspect.getdoc(target):
