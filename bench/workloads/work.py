@@ -16,13 +16,14 @@ def millisecond() -> Callable[[], object]:
     def work() -> object:
         return np.multiply(left[:length], right[:length], out=out[:length])
 
-    for _ in range(8):
-        took = min(_seconds(work) for _ in range(15))
-        length = int(min(max(length * 1e-3 / took, 1_000), 1_000_000))
+    for _ in range(6):
+        length = int(min(max(length * 1e-3 / _processor_s(work), 1_000), 1_000_000))
     return work
 
 
-def _seconds(function: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+def _processor_s(function: Callable[[], object], calls: int = 20) -> float:
+    """Processor time of a call, which waiting for the processor does not change."""
+    began = time.thread_time()
+    for _ in range(calls):
+        function()
+    return (time.thread_time() - began) / calls
