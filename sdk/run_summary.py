@@ -45,8 +45,11 @@ class RunSummary(MutableMapping[str, Any]):
         except KeyError:
             raise AttributeError(f"the summary has no {self._prefix + key!r}") from None
 
-    __setattr__ = __setitem__
-    __delattr__ = __delitem__
+    def __setattr__(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def __delattr__(self, key: str) -> None:
+        del self[key]
 
     def _nested(self) -> dict[str, Any]:
         flat = self._read()

@@ -1,0 +1,236 @@
+"""The fast path does what the pipeline, the loop over the processors, does: on any sequence of calls both leave the same events.
+
+The one run has the standard pipeline, for which plans are made; the other has a processor more that passes everything on, and
+so takes the loop for every call.
+"""
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import milepost
+from milepost.sdk.event import Event
+from tests.sdk.runs import Recorded, recorded
+
+Call = tuple[dict[Any, Any], int | None, bool | None]
+
+
+def passing(event: Event) -> Event:
+    return event
+
+
+LOOP: dict[str, Any] = {"processors": ["flatten", "merge", "summarize", passing]}
+
+
+def exact(value: Any) -> Any:
+    """A value in a form whose equality tells -0.0, NaN, 1, 1.0 and True apart."""
+    if isinstance(value, float):
+        return ("float", struct.pack("<d", value) if value == value else "nan")
+    if isinstance(value, dict):
+        return {key: exact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [exact(item) for item in value]
+    return (type(value).__name__, value)
+
+
+def told(run: Recorded) -> tuple[list[Any], Any, int]:
+    """Events, live summary and step of a run after its calls, without clocks."""
+    step = run.run.step
+    summary = exact(
+        {key: value for key, value in run.run.summary.as_dict().items() if key not in ("_timestamp", "_runtime")}
+    )
+    run.run.finish()
+    events = [
+        (event.kind, event.step, event.seq, exact(event.values)) for event in run.memory.events if event.kind == "row"
+    ]
+    stored = {key: value for key, value in run.memory.summary.items() if key not in ("_timestamp", "_runtime")}
+    return [*events, exact(stored)], summary, step
+
+
+def both(calls: list[Any], before: Callable[[milepost.Run], object] = lambda run: None) -> None:
+    """Make the calls in both runs and compare what became of them."""
+    outcomes = []
+    for arguments in ({}, LOOP):
+        with recorded(settings={"on_invalid": "raise"}, **arguments) as run:
+            before(run.run)
+            raised = []
+            for call in calls:
+                try:
+                    call(run.run) if callable(call) else run.log(call[0], step=call[1], commit=call[2])
+                    raised.append("")
+                except milepost.Error as error:
+                    raised.append(f"{type(error).__name__}: {error}")
+            outcomes.append((raised, told(run)))
+
+    assert outcomes[0] == outcomes[1]
+
+
+NAMES = st.sampled_from(["a", "b", "c", "a.b", "n", "n.x", "x", "", "_step", "_mine", "é", "s\ud800"])
+SCALARS = st.one_of(
+    st.floats(allow_subnormal=True),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([0, 1, -1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 127, 128, 255, 65535, 65536, 2**32]),
+    st.booleans(),
+    st.none(),
+    st.text(st.characters(), max_size=8),
+    st.sampled_from(
+        [np.float32(0.1), np.float64("nan"), np.int64(5), np.bool_(True), np.array([1, 2]), np.arange(40.0)]
+    ),
+)
+VALUES = st.recursive(
+    st.one_of(
+        SCALARS, SCALARS, SCALARS, st.lists(SCALARS, max_size=3), st.just({"_type": "own", "x": 1}), st.just(object)
+    ),
+    lambda inner: st.dictionaries(st.one_of(NAMES, st.integers(0, 2)), inner, max_size=3),
+    max_leaves=8,
+)
+DATA = st.one_of(
+    st.dictionaries(NAMES, st.floats(), max_size=4),  # the rows that plans are made for
+    st.dictionaries(NAMES, SCALARS, max_size=4),
+    st.dictionaries(NAMES, VALUES, max_size=4),
+)
+STEPS = st.one_of(st.none(), st.none(), st.none(), st.integers(-1, 12))
+COMMITS = st.sampled_from([None, None, None, True, False])
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> list[Call]:
+    """Calls, of which many have the names of one before, as a loop's calls do."""
+    calls: list[Call] = []
+    for _ in range(draw(st.integers(1, 12))):
+        again = bool(calls) and draw(st.booleans())
+        data = {name: draw(SCALARS) for name in draw(st.sampled_from(calls))[0]} if again else draw(DATA)
+        calls.append((data, draw(STEPS), draw(COMMITS)))
+        if draw(st.integers(0, 3)) == 0:
+            calls += [calls[-1]] * draw(st.integers(1, 4))
+    return calls
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@example([({"a": 1.0}, None, None)] * 3 + [({"a": 2**70}, None, None), ({"a": -0.0}, None, None)])
+@example([({"a": {"b": 1.0}, "a.b": 2.0}, None, None), ({"a.b": 2.0, "a": {"b": 1.0}}, None, False), ({}, None, None)])
+@example([({"n": {"h": np.arange(40.0)}}, None, False), ({"n": 5}, None, None)])
+@example([({"s\ud800": 1.0}, None, None)] * 3)
+@given(sequences())
+def test_plans_and_loop_leave_the_same_events_and_summaries(calls: list[Call]) -> None:
+    both(calls)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(sequences(), st.sampled_from(["max", "min,mean", "last,first", "none", "copy"]))
+def test_they_do_so_with_aggregates_and_step_metrics_too(calls: list[Call], summary: str) -> None:
+    def before(run: milepost.Run) -> None:
+        run.define_metric("a", summary=summary)
+        run.define_metric("n*", summary="max", step_metric="b")
+
+    both(calls, before)
+
+
+def setting(name: str, value: Any) -> Callable[[milepost.Run], object]:
+    return lambda run: run.summary.update({name: value})
+
+
+def deleting(name: str) -> Callable[[milepost.Run], object]:
+    return lambda run: run.summary.pop(name, None)
+
+
+def defining(name: str, summary: str) -> Callable[[milepost.Run], object]:
+    return lambda run: run.define_metric(name, summary=summary)
+
+
+OTHERS = st.sampled_from(
+    [setting("a", 9), setting("n", {"x": 1}), deleting("a"), deleting("n"), defining("a", "max"), defining("b", "mean")]
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    st.lists(
+        st.one_of(sequences().map(lambda calls: calls[0]), sequences().map(lambda calls: calls[-1]), OTHERS),
+        max_size=20,
+    )
+)
+def test_they_do_so_with_definitions_and_summary_values_in_between(calls: list[Any]) -> None:
+    both(calls)
+
+
+def test_rows_of_every_plain_type_come_back_exactly_on_the_quick_way() -> None:
+    values = [
+        0.0,
+        -0.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        5e-324,
+        0,
+        1,
+        -1,
+        127,
+        128,
+        2**31,
+        2**63 - 1,
+        -(2**63),
+        True,
+        False,
+    ]
+    values += ["", "text", "é🚀", "x" * 40, "x" * 70_000]
+    with recorded() as run:
+        for _ in range(3):
+            for value in values:
+                run.log({"v": value, "w": 1.0})
+        stored = [exact(row["v"]) for row in run.values()]
+
+    assert stored == [exact(value) for value in values] * 3
+
+
+@pytest.mark.parametrize("keys", [1, 10, 99, 100, 101, 300])
+def test_rows_of_any_width_are_the_same_on_both_ways(keys: int) -> None:
+    mixed: list[Any] = [1.5, 2, "x", True]
+    calls: list[Call] = []
+    for turn in range(4):
+        calls.append(({f"k{number}": mixed[(number + turn) % 4] for number in range(keys)}, None, None))
+        calls.append(({f"k{number}": float(number) for number in range(keys)}, None, None))
+
+    both(calls)
+
+
+def test_more_sets_of_names_than_plans_are_kept_are_the_same_on_both_ways() -> None:
+    calls: list[Call] = [({f"name {number}": float(number), "always": number}, None, None) for number in range(700)]
+
+    both([*calls, *calls])
+
+
+def test_more_types_of_one_name_than_a_plan_takes_are_the_same_on_both_ways() -> None:
+    mixed: list[Any] = [1.5, 2, "x", True, None]
+    calls: list[Call] = [
+        ({"a": mixed[number % 5], "b": mixed[number // 5 % 5], "c": mixed[number // 25]}, None, None)
+        for number in range(125)
+    ]
+
+    both([*calls, *calls])
+
+
+def test_what_a_call_makes_in_a_value_s_own_method_comes_after_it() -> None:
+    with recorded() as run:
+
+        class Logging:
+            def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+                run.log({"inner": 1})
+                return np.array(2.0)
+
+        run.log({"outer": Logging()})
+        run.log({"after": 1})
+
+        assert run.rows() == [{"_step": 0, "outer": 2.0}, {"_step": 1, "inner": 1}, {"_step": 2, "after": 1}]
