@@ -256,18 +256,26 @@ class Delivery:
         return True
 
     def _process(self, event: Event) -> Event | None:
-        result: Event | None = event
+        result: Any = event
         for processor in self.route.processors:
             try:
                 result = processor(event)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
                 self._trouble(
-                    f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it"
+                    f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it",
+                    about=f"processor {id(processor)}",
                 )
                 result = event
             if result is None:
                 return None
-            event = result
+            if isinstance(result, Event):
+                event = result
+                continue
+            self._trouble(
+                f"a processor of {self.route.name} returned {type(result).__name__}, not an Event or None; the event goes on "
+                "without it",
+                about=f"processor {id(processor)}",
+            )
         return event
 
     def _export(self) -> bool:
@@ -303,7 +311,7 @@ class Delivery:
         if refused:
             reason = result.reason or "rejected"
             self.cursor.rejected = {**self.cursor.rejected, reason: self.cursor.rejected.get(reason, 0) + refused}
-            self._trouble(f"{self.route.name} refused {refused} rows for good: {reason}")
+            self._trouble(f"{self.route.name} refused {refused} rows for good: {reason}", about=f"refused {reason}")
         self.cursor.delivered += batch.rows - refused
         self.cursor.filtered += batch.filtered
         for reason, count in batch.dropped.items():
@@ -317,7 +325,9 @@ class Delivery:
         """Call the exporter; whatever it raises or returns becomes a result."""
         try:
             result: Any = self.route.exporter.export(batch)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # the user's own, in `milepost sync`
             self._raised += 1
             return ExportResult.retry(f"{type(error).__name__}: {error}"[:300])
         if isinstance(result, ExportResult):
@@ -359,8 +369,9 @@ class Delivery:
         """The segment that the stored cursor stands in: older ones are not needed here any more."""
         return self._stored_in
 
-    def _trouble(self, text: str) -> None:
-        """Say once what is wrong."""
-        if text not in self._said and len(self._said) < 20:
-            self._said.add(text)
+    def _trouble(self, text: str, *, about: str = "") -> None:
+        """Say what is wrong, once; of several texts about one thing only the first."""
+        known = about or text
+        if known not in self._said and len(self._said) < 20:
+            self._said.add(known)
             logger.warning("milepost: %s", text)

@@ -40,6 +40,8 @@ class Pipeline:
         self.merge = merges[0]
         check_order(self.processors)
         self._failures: dict[int, int] = {}
+        """Failures in a row, by position."""
+        self._named: set[int] = set()
 
     @property
     def is_standard(self) -> bool:
@@ -112,7 +114,8 @@ class Pipeline:
     def _failed(self, at: int, what: str) -> None:
         count = self._failures[at] = self._failures.get(at, 0) + 1
         name = getattr(self.processors[at], "__name__", type(self.processors[at]).__name__)
-        if count == 1:
+        if at not in self._named:
+            self._named.add(at)
             logger.warning("milepost: processor %s %s; the event goes on without it", name, what)
         elif count == MAX_FAILURES:
             logger.warning("milepost: processor %s failed %d times in a row and is left out from now on", name, count)
