@@ -1,70 +1,78 @@
 """The fast path: what the standard pipeline does to a call, in one pass over the values.
 
-A `Plan` is made the first time a set of keys is logged and holds what follows from the keys alone: the schema announced in
-the journal and the start value of its checksum. `Run.log` uses it when the types of the values are ones that travel as they
-are. Everything else goes through `gather`, which flattens and converts in one pass; the names of a nested dict are put
-together once per shape.
+A `Plan` is made the first time data of a shape is logged and holds what follows from the shape alone: the function that makes
+the row, the schema announced in the journal and the start value of its checksum. `Recorder.log` uses it. Everything else goes
+through `Gather`, which flattens and converts in one pass; the names of a nested dict are put together once per shape.
 """
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable
 from struct import Struct
 from types import GeneratorType
 from typing import Any, Final
 
 from milepost.sdk import values as conversion
-from milepost.sdk.frame import HEADER, MAGIC, ROW, VERSION
+from milepost.sdk.frame import HEADER, MAGIC, ROW, SLICE, VERSION
+from milepost.sdk.shape import Shape, builder, leaves
 from milepost.sdk.summary import Aggregate
-from milepost.sdk.values import INT_MAX, INT_MIN, SCALARS
+from milepost.sdk.values import SCALARS
 
 MAX_PLANS: Final = 500
-MAX_TYPES: Final = 16
-MAX_COMPILED: Final = 100
-"""Keys up to which a row builder is compiled; with more, the time goes elsewhere."""
+MAX_VARIANTS: Final = 16
+"""Combinations of types for one set of keys that get plans."""
 _MAX_SHAPES: Final = 4096
-MAX_PACKED: Final = 4096
-"""Payload bytes up to which a row takes the fast path: zlib.crc32 lets the GIL go above 5 KiB."""
+MAX_PACKED: Final = 60_000
+"""Payload bytes up to which a row takes the fast path; msgpack's array header is at most three bytes up to there."""
 _FLOAT: Final = b"\xcb"
 _SHORT: Final = 11
 """Values of a row whose array needs a one-byte msgpack header (15 less the four numbers of the head)."""
 _INT_SIZES: Final = ((2**7, 1), (2**8, 2), (2**16, 3), (2**32, 5), (2**64, 9))
 """msgpack: whole numbers below a limit, and the bytes they take."""
 _UNCHECKED: Final = frozenset((float, bool, type(None)))
-_PLANNED: Final = frozenset((float, int, str, bool))
 _EASY: Final = SCALARS | {dict, list}
-_MAX_NESTED: Final = 1_000_000
-
-Types = tuple[type, ...]
-Builder = Callable[[Iterable[Any], int, int, int, int], "list[Any] | None"]
-"""(values, seq, time_ns, runtime_us, step) -> the row, or None when a value is not of the type it was compiled for."""
+_MAX_DICTS: Final = 1_000_000
+"""Inner dicts of one call that are walked here."""
 
 
 class Plan:
-    """What follows from a set of keys.
+    """What follows from the shape of a call's data.
 
-    keys, names:  as logged; flat, none of them milepost's own; as a tuple and as a list.
-    build:        makes the row to encode out of the values, or None when their types are new.
-    markers:      when all values were floats: the byte that starts a float, once per value; else empty.
+    top:          the keys of the data itself, in a list to compare with.
+    keys:         the flat names of its values.
+    direct:       whether its values, all floats, are the row as they stand.
+    build:        makes the row to encode, or None when the values do not fit the shape.
+    markers:      when all values are floats: the byte that starts a float, once per value; else empty, and `build` checks.
     schema, seed: of its frames.
     watched:      aggregates to feed, by position in the row.
     last:         the last row, [seq, time_ns, runtime_us, step, value, ...], from which the summary is read.
+    next:         the plan for the same keys with values of other types, or None.
     """
 
-    __slots__ = ("_builders", "build", "keys", "last", "markers", "names", "schema", "seed", "watched", "wide")
+    __slots__ = (
+        "build", "direct", "keys", "last", "markers", "next", "schema", "seed", "shape", "top", "watched", "wide"
+    )  # fmt: skip
 
     def __init__(
-        self, keys: tuple[str, ...], types: Types, schema: int, seed: int, watched: list[tuple[int, Aggregate]]
+        self,
+        top: tuple[str, ...],
+        keys: tuple[str, ...],
+        shape: Shape,
+        schema: int,
+        seed: int,
+        watched: list[tuple[int, Aggregate]],
     ) -> None:
+        self.top = list(top)
         self.keys = keys
-        self.names = list(keys)
+        self.shape = shape
         self.schema = schema
         self.seed = seed
         self.watched = watched
         self.last: list[Any] | None = None
-        self._builders: dict[Types, Builder] = {types: builder(types)}
-        self.build = self._builders[types]
-        self.markers = _FLOAT * len(types) if set(types) == {float} else b""
-        self.wide = 2 if len(types) > _SHORT else 0
+        self.next: Plan | None = None
+        floats = set(leaves(shape)) == {float}
+        self.direct = floats and len(top) == len(keys)
+        self.markers = _FLOAT * len(keys) if floats else b""
+        self.build = builder(shape, checked=not floats)
+        self.wide = 2 if len(keys) > _SHORT else 0
         """Bytes that the array's header takes beyond one."""
 
     def watch(self, row: list[Any]) -> None:
@@ -72,15 +80,21 @@ class Plan:
         for at, aggregate in self.watched:
             aggregate.add(row[at])
 
-    def allow(self, types: Types) -> None:
-        """Take another combination of types for the same keys."""
-        if types not in self._builders and len(self._builders) < MAX_TYPES:
-            self._builders[types] = builder(types)
-            known = list(self._builders.values())
-            self.markers = b""
-            self.build = lambda values, seq, time_ns, runtime_us, step: next(
-                (row for build in known if (row := build(values, seq, time_ns, runtime_us, step)) is not None), None
-            )
+    def variants(self) -> list["Plan"]:
+        """This plan and those that follow it."""
+        found, plan = [self], self.next
+        while plan is not None:
+            found.append(plan)
+            plan = plan.next
+        return found
+
+    def add(self, other: "Plan") -> None:
+        """Have another plan for the same keys. From now on each checks its own types, to tell them apart."""
+        plans = self.variants()
+        plans[-1].next = other
+        for plan in (*plans, other):
+            plan.direct, plan.markers = False, b""
+            plan.build = builder(plan.shape, checked=True)
 
 
 class Fast:
@@ -114,7 +128,9 @@ class _Packers(dict[int, Callable[..., None]]):
     """
 
     def __missing__(self, size: int) -> Callable[..., None]:
-        made = self[size] = Struct(f"<IIII{size}s").pack_into
+        made = Struct(f"<IIII{size}s").pack_into
+        if size <= SLICE:
+            self[size] = made
         return made
 
 
@@ -123,52 +139,8 @@ ROW_START: Final = int.from_bytes(HEADER.pack(MAGIC, ROW, VERSION, 0, 0, 0)[:4],
 """Magic, kind and version of a row's frame, as one number."""
 
 
-@lru_cache(maxsize=1024)
-def builder(types: Types) -> Builder:
-    """A function that checks the types of a row's values and puts the row together.
-
-    Written out per combination of types, as dataclasses do it, since a check in a loop costs as much as all the rest.
-    """
-    if len(types) > MAX_COMPILED:
-        return _uncompiled(types)
-    names = [f"v{at}" for at in range(len(types))]
-    checks = [f"type({name}) is {kind.__name__}" for name, kind in zip(names, types, strict=True)]
-    checks += [f"{INT_MIN} <= {name} <= {INT_MAX}" for name, kind in zip(names, types, strict=True) if kind is int]
-    unpack = f"({', '.join(names)},) = values" if names else "pass"
-    lines = [
-        "def build(values, seq, time_ns, runtime_us, step):",
-        f"    {unpack}",
-        f"    if {' and '.join(checks) or True}:",
-        f"        return [seq, time_ns, runtime_us, step, {', '.join(names)}]",
-    ]
-    space: dict[str, Any] = {}
-    exec("\n".join(lines), space)  # noqa: S102 - made of positions and type names only
-    made: Builder = space["build"]
-    return made
-
-
-def _uncompiled(types: Types) -> Builder:
-    """The same for many keys, in loops."""
-    ints = [at for at, kind in enumerate(types) if kind is int]
-
-    def build(values: Iterable[Any], seq: int, time_ns: int, runtime_us: int, step: int) -> list[Any] | None:
-        row = list(values)
-        if tuple(map(type, row)) != types or any(not INT_MIN <= row[at] <= INT_MAX for at in ints):
-            return None
-        return [seq, time_ns, runtime_us, step, *row]
-
-    return build
-
-
-NO_PLAN: Final = Plan(("",), (), 0, 0, [])
+NO_PLAN: Final = Plan(("",), (), (), 0, 0, [])
 """Fits no call: an empty name is never planned."""
-
-
-def plannable(data: dict[Any, Any]) -> bool:
-    """Whether rows of these keys and types can take the fast path: flat, plain values, no name of milepost's own."""
-    return _PLANNED.issuperset(map(type, data.values())) and all(
-        type(key) is str and key and key not in ("_step", "_runtime") for key in data
-    )
 
 
 class Gather:
@@ -176,11 +148,13 @@ class Gather:
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, tuple[Any, ...]], tuple[str, ...]] = {}
+        self._left = 0
 
     def __call__(self, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]] | None:
         """Flat names and values, and the names of inner dicts; None for what only the careful way can judge."""
         flat: dict[str, Any] = {}
         nested: list[str] = []
+        self._left = _MAX_DICTS
         try:
             self._add(flat, nested, data, "", 0)
         except Exception:  # noqa: BLE001 - a key's or value's own methods may raise anything; the careful way says what
@@ -204,7 +178,8 @@ class Gather:
             for name, value in zip(names, data.values(), strict=True):
                 flat[name] = value if type(value) is float else conversion.leaf(value)
             return True
-        if depth > conversion.MAX_DEPTH or len(flat) > conversion.MAX_UNFOLDED or len(nested) > _MAX_NESTED:
+        self._left -= 1
+        if depth > conversion.MAX_DEPTH or self._left < 0:
             raise _Careful
         found = False
         for name, value in zip(names, data.values(), strict=True):

@@ -44,7 +44,7 @@ SEGMENT_HEADER: Final = struct.Struct("<8sHHI16sQI20x")
 SEGMENT_HEADER_SIZE: Final = SEGMENT_HEADER.size
 
 # zlib.crc32 lets the GIL go above 5 KiB, and a busy thread then holds log() up for a switch interval: slices stay below.
-_SLICE = 4096
+SLICE: Final = 4096
 
 encode_payload = msgspec.msgpack.Encoder().encode
 decode_payload = msgspec.msgpack.Decoder().decode
@@ -63,11 +63,11 @@ def frame_seed(seed: int, kind: int, schema: int = INLINE) -> int:
 def checksum(payload: bytes | memoryview, seed: int) -> int:
     """CRC-32 of a payload from a start value, in slices that never release the GIL."""
     size = len(payload)
-    if size <= _SLICE:
+    if size <= SLICE:
         return crc32(payload, seed)
     view = memoryview(payload)
-    for at in range(0, size, _SLICE):
-        seed = crc32(view[at : at + _SLICE], seed)
+    for at in range(0, size, SLICE):
+        seed = crc32(view[at : at + SLICE], seed)
     return seed
 
 

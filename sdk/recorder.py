@@ -19,12 +19,13 @@ from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_PACKED, MAX_PLANS, ROW_START, Fast, Gather, Plan, packers, plannable
-from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, encode_payload, frame_seed
+from milepost.sdk.fastpath import MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
+from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, SLICE, checksum, encode_payload, frame_seed
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
+from milepost.sdk.shape import shape_of
 from milepost.sdk.summary import Summary
 from milepost.sdk.values import snapshot
 from milepost.sdk.writer import Writer
@@ -66,6 +67,8 @@ class Recorder:
         self._standard = self._pipeline.is_standard
         self._gather = Gather()
         self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._tried: dict[tuple[Any, ...], int] = {}
+        """How often each set of keys took the long way: what has no plan after some tries gets none."""
         self._fast: Fast | None = None
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
         self._step = record.start_step
@@ -106,18 +109,22 @@ class Recorder:
         if fast is not None and step is None and commit is None and type(data) is dict:
             used = fast.plan
             # A comparison takes half the time of a look-up, and the plan used last nearly always fits.
-            plan = used if [*data] == used.names else fast.plans.get(tuple(data))
+            plan = used if [*data] == used.top else fast.plans.get(tuple(data))
             if plan is not None and "opentelemetry.trace" not in _modules:
+                first = plan
                 writer = self._writer
                 seq = writer.seq
                 now = monotonic_ns()
                 row: list[Any] | None
-                if plan.markers:
+                if plan.direct:
                     row = [seq, writer.clock_offset + now, (now - self._began) // 1000, self._step, *data.values()]
                 else:
-                    row = plan.build(
-                        data.values(), seq, writer.clock_offset + now, (now - self._began) // 1000, self._step
-                    )
+                    clock = writer.clock_offset + now
+                    runtime = (now - self._began) // 1000
+                    row = plan.build(data.values(), seq, clock, runtime, self._step)
+                    while row is None and plan.next is not None:
+                        plan = plan.next
+                        row = plan.build(data.values(), seq, clock, runtime, self._step)
                 try:
                     payload = encode_payload(row)
                 except (TypeError, ValueError, OverflowError):
@@ -137,7 +144,7 @@ class Recorder:
                         and size <= MAX_PACKED
                         and (not plan.markers or payload[fast.head + plan.wide :: 9] == plan.markers)
                     ):
-                        crc = crc32(payload, plan.seed)
+                        crc = crc32(payload, plan.seed) if size <= SLICE else checksum(payload, plan.seed)
                         pack_into = packers[size]
                         if self._fast is fast and writer.seq == seq and block.pos == start:
                             block.pos = end
@@ -145,7 +152,7 @@ class Recorder:
                             writer.rows += 1
                             self._step += 1
                             plan.last = row
-                            fast.plan = plan
+                            fast.plan = first
                             pack_into(block.buffer, start, ROW_START, size, crc, plan.schema, payload)
                             if plan.watched:
                                 plan.watch(row)
@@ -242,8 +249,8 @@ class Recorder:
         )
         row = self._hand_on(event)
         if row is not None:
-            if plain and self._standard and row.values.keys() == data.keys():
-                self._plan(data)
+            if plain:
+                self._plan(data, tuple(row.values))
         elif self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
         if not self._standard:  # also beside a row: the row that closes a window may open the next one
@@ -252,12 +259,12 @@ class Recorder:
 
     def _read(self, data: Any) -> tuple[dict[str, Any], tuple[str, ...], bool]:
         """The clean values of a call (flat for the standard pipeline, nested for any other), the names of its inner dicts,
-        and whether all keys and values were plain."""
+        and whether the fast path might take the next one like it."""
         if type(data) is dict and self._standard:
             gathered = self._gather(data)
             if gathered is not None:
                 flat, nested = gathered
-                return flat, tuple(nested), not nested and plannable(data)
+                return flat, tuple(nested), True
         clean = snapshot(data, self._mode(), self._bad_value)
         if not self._standard:
             return clean, (), False
@@ -374,32 +381,35 @@ class Recorder:
 
     @staticmethod
     def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-        if not any(type(value) is dict and "_type" not in value for value in values.values()):
+        if dict not in set(map(type, values.values())):
             return dict(values)
         flat: dict[str, Any] = {}
         flatten_into(flat, [], dict(values), "", ".")
         return flat
 
-    def _plan(self, data: dict[Any, Any]) -> None:
-        """Remember what follows from these keys, so that the next such row is quick."""
-        keys = tuple(data)
-        types = tuple(map(type, data.values()))
-        known = self._plans.get(keys)
-        if known is not None:
-            known.allow(types)
+    def _plan(self, data: dict[Any, Any], names: tuple[str, ...]) -> None:
+        """Remember what follows from the shape of this data, so that the next such row is quick. names: of the row stored."""
+        top = tuple(data)
+        tries = self._tried[top] = self._tried.get(top, 0) + 1
+        if tries > MAX_VARIANTS or len(self._tried) > MAX_PLANS:
             return
-        if len(self._plans) >= MAX_PLANS or self._metrics_sync(keys):
+        found = shape_of(data)
+        if found is None or found[0] != names or self._metrics_sync(names):
             return
-        schema = self._writer.schema(keys)
+        schema = self._writer.schema(names)
         if schema == INLINE:
             return
         watched = [
             (at, aggregate)
-            for at, key in enumerate(keys, start=4)
-            if (aggregate := self._summary.aggregate(key)) is not None
+            for at, name in enumerate(names, start=4)
+            if (aggregate := self._summary.aggregate(name)) is not None
         ]
-        plan = Plan(keys, types, schema, frame_seed(self._writer.seed, ROW, schema), watched)
-        self._plans[keys] = plan
+        plan = Plan(top, names, found[1], schema, frame_seed(self._writer.seed, ROW, schema), watched)
+        first = self._plans.setdefault(top, plan)
+        if first is not plan:
+            if plan.shape in [known.shape for known in first.variants()]:
+                return
+            first.add(plan)
         self._summary.plans.append(plan)
 
     def _metrics_sync(self, keys: tuple[str, ...]) -> bool:
@@ -414,6 +424,7 @@ class Recorder:
         self._last = self._last_row()
         self._summary.absorb()
         self._plans.clear()
+        self._tried.clear()
 
     # -- what is no row ------------------------------------------------------------------------------------------------------
 

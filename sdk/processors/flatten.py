@@ -18,7 +18,7 @@ class Flatten:
 
     def __call__(self, event: Event) -> Event:
         """The event with flat values, and in `nested` the names that stood for dicts."""
-        if event.kind != "row" or not any(type(value) is dict for value in event.values.values()):
+        if event.kind != "row" or dict not in set(map(type, event.values.values())):
             return event
         flat: dict[str, Any] = {}
         nested = list(event.nested)
