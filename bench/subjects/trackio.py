@@ -12,5 +12,5 @@ def start(directory: Path) -> Subject:
     """A run of a local project, no dashboard."""
     os.environ["TRACKIO_DIR"] = str(directory)
     trackio: Any = import_module("trackio")
-    trackio.init(project="bench")
-    return Subject(trackio.log, trackio.finish)
+    run: Any = trackio.init(project="bench")
+    return Subject(run.log, run.finish)  # trackio.log knows the run on the thread of init only

@@ -30,6 +30,8 @@ def measure(task: Task) -> Figures:
         thread.join()
     logged_s = usage.seconds()
     subject.finish()
+    if 0 in done:
+        raise RuntimeError(f"{task.subject} failed in a thread")
     return {"logged_per_s": sum(done) / logged_s, "rows_per_s": sum(done) / usage.seconds(), "calls": sum(done)}
 
 
