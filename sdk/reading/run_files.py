@@ -78,11 +78,14 @@ def accounting(run_dir: Path, attempt: int | None = None) -> dict[str, Any]:
     )  # after the cursors, so that no row is settled that is not seen as logged
     logged = 0
     dropped: dict[str, int] = {}
+    dropped_calls: dict[str, int] = {}
     exporters: dict[str, dict[str, Any]] = {}
     for writer in reader.members:
         logged += logged_rows(writer)
         for event in writer.survey.events:
-            if event.kind == "gap":
+            if event.kind == "run.finish":
+                _add(dropped_calls, event.values.get("dropped_calls") or {})
+            elif event.kind == "gap":
                 _add(dropped, {str(event.values["reason"]): int(event.values["last"]) - int(event.values["first"]) + 1})
         for exporter, cursor in cursors.get(writer.id, {}).items():
             told = account(writer, cursor)
@@ -103,7 +106,7 @@ def accounting(run_dir: Path, attempt: int | None = None) -> dict[str, Any]:
             _add(figures["rejected"], told.rejected)
             _add(figures["dropped"], told.dropped)
             figures["last_error"] = told.last_error or figures["last_error"]
-    return {"logged": logged, "dropped": dropped, "exporters": exporters}
+    return {"logged": logged, "dropped": dropped, "dropped_calls": dropped_calls, "exporters": exporters}
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 """A run with a memory exporter and nothing else, for tests of what log(), the summary and the config mean."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,11 @@ class Recorded:
     def summary(self) -> dict[str, Any]:
         """The live summary as nested dicts, without step and clocks."""
         return without_clocks(self.run.summary.as_dict(), "_step")
+
+
+def label(value: Any) -> str:
+    """A test's name for a value: its repr without the address, which differs between the processes that share the tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def without_clocks(row: Mapping[str, Any], *more: str) -> dict[str, Any]:

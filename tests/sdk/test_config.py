@@ -10,7 +10,7 @@ import pytest
 
 import milepost
 from milepost.sdk.run_config import RunConfig
-from tests.sdk.runs import recorded
+from tests.sdk.runs import label, recorded
 
 
 def test_values_are_read_as_attributes_and_as_items() -> None:
@@ -68,7 +68,7 @@ def test_a_set_value_changes_only_when_that_is_allowed() -> None:
         assert config.lr == 0.2
 
 
-@pytest.mark.parametrize("value", [0.1, math.nan, [1, math.nan], {"a": 1}, None], ids=repr)
+@pytest.mark.parametrize("value", [0.1, math.nan, [1, math.nan], {"a": 1}, None], ids=label)
 def test_the_same_value_may_be_set_again(value: Any) -> None:
     with recorded(config={"x": value}) as run:
         run.run.config.update({"x": value})
@@ -127,7 +127,7 @@ def test_a_value_without_a_form_is_refused_and_later_changes_still_work() -> Non
         assert (read.name, read.tags) == ("new name", ["a"])
 
 
-@pytest.mark.parametrize("config", [5, [1], ("lr", 0.1), {1: 2}, {"a"}], ids=repr)
+@pytest.mark.parametrize("config", [5, [1], ("lr", 0.1), {1: 2}, {"a"}], ids=label)
 def test_init_refuses_a_config_of_another_kind(config: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="config"):
         milepost.init(project="tests", config=config)

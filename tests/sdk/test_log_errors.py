@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 import milepost
-from tests.sdk.runs import recorded
+from tests.sdk.runs import label, recorded
 
 
 class Plain:
     """An object without a form in a row."""
 
 
-@pytest.mark.parametrize("data", [[1], 10, "text", None, 1.5, (("a", 1),), {"a"}, Plain()], ids=repr)
+@pytest.mark.parametrize("data", [[1], 10, "text", None, 1.5, (("a", 1),), {"a"}, Plain()], ids=label)
 def test_data_that_is_no_mapping_is_refused_by_its_type(data: Any) -> None:
     with recorded() as run:
         with pytest.raises(milepost.DataError, match=f"got .*{type(data).__name__}"):
@@ -23,7 +23,7 @@ def test_data_that_is_no_mapping_is_refused_by_its_type(data: Any) -> None:
         assert run.rows() == [{"_step": 0, "a": 1}]
 
 
-@pytest.mark.parametrize("key", [1, 2.5, None, True, ("a", "b"), b"a"], ids=repr)
+@pytest.mark.parametrize("key", [1, 2.5, None, True, ("a", "b"), b"a"], ids=label)
 def test_a_key_that_is_no_text_refuses_the_whole_call(key: Any) -> None:
     with recorded() as run:
         with pytest.raises(milepost.DataError, match="keys are text"):
@@ -32,7 +32,7 @@ def test_a_key_that_is_no_text_refuses_the_whole_call(key: Any) -> None:
         assert run.rows() == []
 
 
-@pytest.mark.parametrize("value", [Plain(), range(3), object(), b"\xff", [1, Plain()], {"deep": [Plain()]}], ids=repr)
+@pytest.mark.parametrize("value", [Plain(), range(3), object(), b"\xff", [1, Plain()], {"deep": [Plain()]}], ids=label)
 def test_a_value_without_a_form_refuses_the_whole_call_and_leaves_all_before_it_untouched(value: Any) -> None:
     with recorded() as run:
         run.log({"row": 1})

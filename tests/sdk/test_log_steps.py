@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import milepost
-from tests.sdk.runs import read_back, recorded
+from tests.sdk.runs import label, read_back, recorded
 
 
 def test_rows_count_from_step_0() -> None:
@@ -199,7 +199,7 @@ class _BadIndex:
         1j,
         _BadIndex(),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_anything_but_a_whole_number_of_64_bits_is_refused_as_a_step_and_nothing_is_stored(step: Any) -> None:
     with recorded() as run:
@@ -227,7 +227,9 @@ class _BadEquality:
 
 
 @pytest.mark.parametrize(
-    "commit", ["yes", 2, 1.0, 0.0, [], np.array([True, False]), object(), _BadEquality()], ids=repr
+    "commit",
+    ["yes", 2, 1.0, 0.0, [], np.array([True, False]), object(), _BadEquality()],
+    ids=label,
 )
 def test_commit_of_another_type_is_refused_and_nothing_is_stored(commit: Any) -> None:
     with recorded() as run:

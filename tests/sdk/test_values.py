@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import milepost
-from tests.sdk.runs import recorded
+from tests.sdk.runs import label, recorded
 
 
 class Colour(enum.Enum):
@@ -63,7 +63,7 @@ def same(one: Any, other: Any) -> bool:
     [None, True, False, 0, 1, -1, 2**63 - 1, -(2**63), 0.0, -0.0, 1.0, 0.1, 5e-324, 1.7976931348623157e308,
      math.inf, -math.inf, math.nan, "", "text", "é🚀", "a\x00b", "line\n", [], [1, 2.5, "x", None, True],
      [[1, [2]], [math.nan]], [{"a": 1}]],
-    ids=repr,
+    ids=label,
 )  # fmt: skip
 def test_plain_values_stay_exactly_what_they_are(value: Any) -> None:
     assert same(logged(value), value)
@@ -109,7 +109,7 @@ UTC = datetime.UTC
         (int, "builtins.int"),
         (test_plain_values_stay_exactly_what_they_are, f"{__name__}.test_plain_values_stay_exactly_what_they_are"),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_other_values_of_python_get_a_plain_form(value: Any, expected: Any) -> None:
     if isinstance(value, dict):
@@ -167,7 +167,7 @@ class Dict(dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(Text("text"), "text"), (Number(5), 5), (Float(0.5), 0.5), (List([1, 2]), [1, 2])], ids=repr
+    ("value", "expected"), [(Text("text"), "text"), (Number(5), 5), (Float(0.5), 0.5), (List([1, 2]), [1, 2])], ids=label
 )
 def test_subclasses_are_stored_as_what_they_hold_not_as_what_they_say(value: Any, expected: Any) -> None:
     assert same(logged(value), expected)
@@ -223,7 +223,7 @@ def test_a_dict_whose_items_lie_is_stored_as_what_it_holds() -> None:
         (np.float32, "numpy.float32"),
         (np.sin, "numpy.sin"),
     ],
-    ids=repr,
+    ids=label,
 )  # fmt: skip
 def test_values_of_numpy_become_plain_ones(value: Any, expected: Any) -> None:
     if value is np.sin:
@@ -292,7 +292,7 @@ def test_a_structured_value_is_refused_with_what_to_do() -> None:
         (pd.Series(["a", "b"]), ["a", "b"]),
         (pd.Index([1.5, 2.5]), [1.5, 2.5]),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_values_of_pandas_become_plain_ones(value: Any, expected: Any) -> None:
     assert same(logged(value), expected)
@@ -464,7 +464,7 @@ def test_a_type_of_ones_own_can_be_logged_when_it_says_its_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [functools.partial(len), iter([1]), type("X", (), {})(), range(2), memoryview(b"a")], ids=repr
+    "value", [functools.partial(len), iter([1]), type("X", (), {})(), range(2), memoryview(b"a")], ids=label
 )
 def test_what_has_no_form_is_refused(value: Any) -> None:
     with recorded() as run, pytest.raises(milepost.DataError, match='"v"'):
