@@ -31,10 +31,14 @@ class Drain:
                 self._thread.start()
 
     def remove(self, writer: Writer) -> None:
-        """Serve a writer no longer; the thread ends with the last one."""
-        with self._lock, contextlib.suppress(ValueError):
-            self._writers.remove(writer)
+        """Serve a writer no longer; the thread ends with the last one, and is waited for a moment so that exits are clean."""
+        with self._lock:
+            with contextlib.suppress(ValueError):
+                self._writers.remove(writer)
+            thread = None if self._writers else self._thread
         self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(1.0)
 
     def _run(self) -> None:
         while True:

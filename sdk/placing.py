@@ -65,7 +65,11 @@ def place(chosen: Settings, rank: RankInfo) -> Iterator[tuple[RunRecord, Found]]
         raise UsageError(
             f'init(resume="never"): run {record.id} exists in {project}; choose another id, or resume="allow"'
         )
-    record.dir.mkdir(parents=True, exist_ok=True)
+    try:
+        record.dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        record.dir = _writable(chosen, f"{record.dir}: {error.strerror or error}") / chosen.project / record.id
+        record.dir.mkdir(parents=True, exist_ok=True)
     with _locked(record.dir):
         if (record.dir / "journal").is_dir():
             _join_or_resume(record, found, chosen, rank)
@@ -145,22 +149,23 @@ def _last_crashed(project: Path) -> str | None:
     return None
 
 
-def _writable(chosen: Settings) -> Path:
-    """The runs directory, or where rows can be kept instead when it cannot be written; says so."""
-    reasons: list[str] = []
-    for root in (
+def _writable(chosen: Settings, refused: str = "") -> Path:
+    """The runs directory, or where rows can be kept instead when it cannot be written (refused: known why); says so."""
+    reasons = [refused] if refused else []
+    roots = (
         chosen.dir,
         Path(tempfile.gettempdir()) / f"milepost-{os.getuid()}" / "runs",
         shared_memory() / "runs",
-    ):
+    )
+    for root in roots[len(reasons) :]:
+        if reasons and chosen.strict:
+            break
         try:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass
         except OSError as error:
             reasons.append(f"{root}: {error.strerror or error}")
-            if chosen.strict:
-                break
             continue
         if reasons:
             logger.warning(
@@ -187,13 +192,12 @@ def _ignore(root: Path) -> None:
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Alone with a run's directory, against other processes that start the same run."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks: ranks then agree by starting apart
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a folder or file system without locks: ranks then agree by starting apart
+            fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
 
 
 def recover_later(root: Path) -> None:

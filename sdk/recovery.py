@@ -83,7 +83,8 @@ def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
         if not rings[0].exists():  # put away while this process waited
             return False
         journal = run_dir / "journal" / writer
-        if journal.is_dir():
+        if run_dir.is_dir():
+            journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
             _append(writer, journal, rings)
         else:
             logger.warning("milepost: the run of writer %s was deleted (%s); its ring is removed", writer, run_dir)

@@ -65,14 +65,18 @@ class Block:
             os.posix_fallocate(self.fd, 0, size)
             self.buffer = mmap.mmap(self.fd, size)
             self.buffer[:] = bytes(size)  # touch every page now, so that no first store in log() pays for one
-            encoded = msgspec.msgpack.encode(header)
-            self.buffer[: len(_MAGIC)] = _MAGIC
-            self.buffer[8:12] = len(encoded).to_bytes(4, "little")
-            self.buffer[12 : 12 + len(encoded)] = encoded
+            self.describe(header)
         except BaseException:
             os.close(self.fd)
             path.unlink(missing_ok=True)
             raise
+
+    def describe(self, header: dict[str, Any]) -> None:
+        """Say in the first page whose rows these are."""
+        encoded = msgspec.msgpack.encode(header)
+        self.buffer[: len(_MAGIC)] = _MAGIC
+        self.buffer[8:12] = len(encoded).to_bytes(4, "little")
+        self.buffer[12 : 12 + len(encoded)] = encoded
 
     @property
     def free(self) -> int:
@@ -158,11 +162,17 @@ class Ring:
 
     def recycle(self, block: Block) -> None:
         """Take a drained block back: kept as the spare one, else removed."""
-        if not self.spare and block.size == self.block_bytes or block is self.lock_block:
+        if (not self.spare and block.size == self.block_bytes) or block is self.lock_block:
             block.reset()
             self.spare.append(block)
         else:
             block.close()
+
+    def belongs_to(self, run_dir: Path) -> None:
+        """The run's directory was moved: whoever finds the files must know where to."""
+        self._header["run_dir"] = str(run_dir)
+        for block in (*self.full, self.active, *self.spare):
+            block.describe(self._header)
 
     def close(self) -> None:
         """Remove all files."""

@@ -366,6 +366,11 @@ class Writer:
         try:
             news = self.journal.check_place()
             if news is not None:
+                if self.journal.directory != self.directory:
+                    self.directory = self.journal.directory
+                    self.run_dir = self.directory.parent.parent
+                    if self.ring is not None:
+                        self.ring.belongs_to(self.run_dir)
                 self._describe()
                 self.warn("place", news)
             else:
@@ -423,6 +428,12 @@ class Writer:
         with self._drain_lock:
             if self.ring is not None and done:
                 self.ring.close()
+            if self._backlog:
+                logger.warning(
+                    "milepost: %d bytes of rows that waited in memory are lost: %s",
+                    self._backlog_bytes,
+                    self.broken or self.directory,
+                )
             if self.journal is not None:
                 self.journal.close()
             if self._lock_fd >= 0:

@@ -60,8 +60,10 @@ class Gathering:
                 self._run.record("environment", found)
             if self._capture.system_metrics.enabled:
                 self._sample(self._capture.system_metrics.interval / 1000)
-        except Exception:
-            logger.exception("milepost: gathering what ran has failed; logging is not affected")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on without
+            logger.warning(
+                "milepost: what ran cannot be gathered (%s: %s); logging is not affected", type(error).__name__, error
+            )
 
     def _sample(self, interval_s: float) -> None:
         from milepost.sdk.capture.sampler import Sampler

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.oracle import SEED
-from tests.reliability.programs import replay
+from tests.reliability.programs import end_all, replay
 
 Figure = Callable[[str, str], None]
 
@@ -27,9 +27,10 @@ def own_shared_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def tell_the_seed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Print, where pytest shows it for a failing test, how to run it again with the same choices."""
+    """Print, where pytest shows it for a failing test, how to run it again with the same choices; leave no program behind."""
     print(replay(request.node.nodeid))
     yield
+    end_all()
 
 
 @pytest.fixture

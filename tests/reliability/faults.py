@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -112,15 +112,17 @@ def _strace_works() -> str:
     return "" if done.returncode == 0 else f"strace may not trace here: {done.stderr.strip()[:100]}"
 
 
-def strace(*injections: str, paths: tuple[Path, ...] = ()) -> list[str]:
+def strace(*injections: str, paths: Sequence[Path] = (), log: Path | None = None) -> list[str]:
     """What to put before a command so that its system calls fail or wait. injections: as strace's `-e inject=`.
 
-    paths: only calls on these files; they need not exist yet.
+    paths: only calls on these files and, for names relative to a folder, on that folder; they need not exist yet.
+    log:   where strace writes down each such call. The k-th call is counted for each thread by itself.
     """
     missing = _strace_works()
     if missing:
         pytest.skip(f"needs strace: {missing}")
-    command = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]
+    calls = ",".join(dict.fromkeys(injection.partition(":")[0] for injection in injections))
+    command = ["strace", "-f", "-y", "-qq", "--seccomp-bpf", "-o", str(log or "/dev/null"), "-e", f"trace={calls}"]
     for path in paths:
         command += ["-P", str(path)]
     for injection in injections:

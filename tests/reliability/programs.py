@@ -16,6 +16,10 @@ PATIENCE_S = 40.0
 """How long a program may take for what it does at once; longer is a hang."""
 
 
+started: "list[Program]" = []
+"""The programs of the test that runs; none of them outlives it."""
+
+
 class Program:
     """A Python program that logs, in a process of its own.
 
@@ -32,6 +36,7 @@ class Program:
         self.log_path = directory / f"{name}.log"
         self._directory = directory
         self.process: subprocess.Popen[bytes] | None = None
+        started.append(self)
 
     def start(
         self,
@@ -130,6 +135,14 @@ class Program:
         return [
             line for line in self.log.splitlines() if line.startswith("milepost: ") and not line.startswith(greetings)
         ]
+
+
+def end_all() -> None:
+    """Kill what a failed test left running."""
+    for program in started:
+        if program.process is not None and program.process.poll() is None:
+            program.kill()
+    started.clear()
 
 
 def replay(request_node: str, extra: str = "") -> str:
