@@ -60,7 +60,7 @@ class Plan:
         seed: int,
         watched: list[tuple[int, Aggregate]],
     ) -> None:
-        self.top = list(top)
+        self.top: list[object] = list(top)
         self.keys = keys
         self.shape = shape
         self.schema = schema
@@ -139,8 +139,9 @@ ROW_START: Final = int.from_bytes(HEADER.pack(MAGIC, ROW, VERSION, 0, 0, 0)[:4],
 """Magic, kind and version of a row's frame, as one number."""
 
 
-NO_PLAN: Final = Plan(("",), (), (), 0, 0, [])
-"""Fits no call: an empty name is never planned."""
+NO_PLAN: Final = Plan((), (), (), 0, 0, [])
+"""Fits no call: no key of a dict equals an object that nobody else has."""
+NO_PLAN.top = [object()]
 
 
 class Gather:
