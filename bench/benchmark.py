@@ -32,7 +32,7 @@ class Benchmark(NamedTuple):
     measure:  does one task in a process of its own; every figure of `fields` is in its answer, where the subject has it.
     cases:    the variants, each measured on its own; (case, subjects) where not everybody takes part.
     sizes:    Task.size at each scale: "tiny" (does it run), "quick" and "full".
-    ratios:   the figures told as multiples of the floor's in the same repeat.
+    ratios:   the figures told as multiples of the floor's and of milepost's in the same repeat.
     slow_disk: milliseconds per write of a case, under which its process is run.
     """
 

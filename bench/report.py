@@ -13,6 +13,7 @@ from typing import Any
 from bench.benchmark import Benchmark
 from bench.measuring import Figures
 from bench.peers import version
+from bench.subjects import OWN
 
 Repeats = list[Figures]
 """The figures of one subject and case, one entry per repeat; a repeat that failed is an empty one."""
@@ -50,16 +51,14 @@ def medians(repeats: Repeats) -> Figures:
     return {name: statistics.median(figures[name] for figures in repeats if name in figures) for name in names}
 
 
-def ratios(repeats: Repeats, floor: Repeats, names: Sequence[str]) -> Figures:
-    """How many times the floor's a figure is: the median of the ratios, each of two figures of the same repeat."""
+def ratios(repeats: Repeats, others: Repeats, names: Sequence[str]) -> Figures:
+    """How many times the others' a figure is: the median of the ratios, each of two figures of the same repeat."""
     out: Figures = {}
     for name in names:
-        pairs = [
-            (own[name], base[name]) for own, base in zip(repeats, floor, strict=True) if name in own and name in base
-        ]
-        found = [own / base for own, base in pairs if base]
+        pairs = zip(repeats, others, strict=True)
+        found = [own[name] / base[name] for own, base in pairs if name in own and base.get(name)]
         if found:
-            out[f"{name.removesuffix('_us')} / floor"] = statistics.median(found)
+            out[name] = statistics.median(found)
     return out
 
 
@@ -67,17 +66,26 @@ def table(benchmark: Benchmark, results: Mapping[tuple[str, str], Repeats]) -> s
     """The results of one benchmark as a table in Markdown, one line per case and subject."""
     rows: list[dict[str, str]] = []
     for (case, subject), repeats in results.items():
-        found = medians(repeats)
+        middle = medians(repeats)
         line = {"case": case, "subject": subject}
-        line |= {name: number(found[name]) if name in found else "" for name in benchmark.fields}
-        floor = results.get((case, "floor"), [{} for _ in repeats])
-        line |= {name: f"{value:.1f} x" for name, value in ratios(repeats, floor, benchmark.ratios).items()}
-        line["others"] = f"{found['others']:.1f}" if "others" in found else ""
+        line |= {name: number(middle[name]) if name in middle else "" for name in benchmark.fields}
+        for other in [other for other in OWN if other != subject != "floor"]:
+            found = ratios(repeats, results.get((case, other), [{} for _ in repeats]), benchmark.ratios)
+            line |= {f"{name.removesuffix('_us')} / {other}": times(value) for name, value in found.items()}
+        line["others"] = f"{middle['others']:.1f}" if "others" in middle else ""
         rows.append(line)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "others"))
+    if len({row["case"] for row in rows}) == 1:
+        columns.remove("case")
+    columns.append("others")
     head = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     body = ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
     return "\n".join([f"### {benchmark.title}", "", *head, *body, ""])
+
+
+def times(ratio: float) -> str:
+    """A ratio with the digits that mean something."""
+    return f"{ratio:,.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
 
 
 def number(value: float) -> str:
