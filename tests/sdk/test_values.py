@@ -78,7 +78,7 @@ UTC = datetime.UTC
         ((1, 2), [1, 2]),
         (Point(1, 2), [1, 2]),
         ({3, 1, 2}, [1, 2, 3]),
-        (frozenset("ba"), ["a", "b"]),
+        pytest.param(frozenset("ba"), ["a", "b"], id="frozenset"),  # its text differs between workers
         ((number * 2 for number in range(3)), [0, 2, 4]),
         (collections.OrderedDict(), None),
         (b"bytes", "bytes"),
@@ -167,7 +167,9 @@ class Dict(dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(Text("text"), "text"), (Number(5), 5), (Float(0.5), 0.5), (List([1, 2]), [1, 2])], ids=label
+    ("value", "expected"),
+    [(Text("text"), "text"), (Number(5), 5), (Float(0.5), 0.5), (List([1, 2]), [1, 2])],
+    ids=label,
 )
 def test_subclasses_are_stored_as_what_they_hold_not_as_what_they_say(value: Any, expected: Any) -> None:
     assert same(logged(value), expected)
