@@ -33,7 +33,7 @@ def leading_int(buffer: bytes, at: NDArray[np.int64], element: int) -> NDArray[n
         place += 1 + _SIZES[data[np.minimum(place, limit)]]
     code = data[np.minimum(place, limit)]
     sizes = _SIZES[code]
-    value = np.where(code < 0x80, code, NONE).astype(np.int64)
+    value = np.where(code < 0x80, code.astype(np.int64), NONE)
     for size in np.unique(sizes).tolist():
         if size:
             chosen: Any = slice(None) if (sizes == size).all() else sizes == size
