@@ -1,10 +1,11 @@
 """The questions, in the order in which they are asked."""
 
 from bench.benchmark import Benchmark
-from bench.workloads import calls, conditions, million, reading, slow_disk, startup, threads, training
+from bench.workloads import calls, conditions, million, reading, side_by_side, slow_disk, startup, threads, training
 
 BENCHMARKS: dict[str, Benchmark] = {
     "calls": calls.CALLS,
+    "side_by_side": side_by_side.SIDE_BY_SIDE,
     "kinds": calls.KINDS,
     "cold": conditions.COLD,
     "contention": conditions.CONTENTION,
