@@ -65,7 +65,7 @@ def bounds(block: Block) -> tuple[int, int]:
     return (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (-1, 0)
 
 
-def well_formed(kind: int, payload: Any) -> TypeGuard[list[Any]]:
+def well_formed(payload: Any, kind: int) -> TypeGuard[list[Any]]:
     """Whether a decoded payload is what a frame of this kind holds."""
     if not isinstance(payload, list) or len(payload) < 4:
         return False

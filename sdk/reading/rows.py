@@ -4,11 +4,13 @@ Choosing works on columns of headers, so that what is not asked for is never dec
 for a row of ten numbers, in which every checksum is checked.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import lru_cache
+from typing import Any, Final, cast
 from zlib import crc32
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,62 +18,13 @@ from milepost.sdk import frame
 from milepost.sdk.event import Event
 from milepost.sdk.reading.files import Unreadable
 from milepost.sdk.reading.numbers import leading_int
+from milepost.sdk.reading.wish import ALWAYS, LAST_STEP, Cut, Row, Wish, Wrap
 from milepost.sdk.reading.writer import DECODE_ERRORS, ROWS, Block, WriterReader
 
-Row = dict[str, Any]
-Wrap = Callable[[dict[str, Any]], Any]
-"""What a value that is a mapping is turned into."""
-
-ALWAYS: Final = frozenset(("_step", "_timestamp", "_runtime", "_writer", "_rank"))
-"""Keys that every row has."""
+__all__ = ["ALWAYS", "Chosen", "Cut", "Row", "Rows", "Wish", "Wrap", "as_row"]
 
 _STEP: Final = 3
 _PAGE: Final = 512
-_LAST_STEP: Final = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Which rows, and what of them.
-
-    keys:       only rows that hold them ("all" of them or "any"), and nothing else of these rows; None for whole rows.
-    along:      keys that are given too where a row holds them.
-    low, high:  steps, low inclusive, high exclusive.
-    superseded: rows that a later start of the run replaced are given too, marked `_superseded`.
-    marked:     rows say their `_writer` (16 hex digits) and `_rank`.
-    """
-
-    keys: tuple[str, ...] | None = None
-    along: tuple[str, ...] = ()
-    require: Literal["all", "any"] = "all"
-    low: int = 0
-    high: int = _LAST_STEP + 1
-    superseded: bool = False
-    marked: bool = False
-
-    def takes(self, keys: Collection[str]) -> bool:
-        """Whether a row that holds these keys is asked for."""
-        if self.keys is None:
-            return True
-        held = [key in keys for key in self.keys if key not in ALWAYS]
-        return not held or (all(held) if self.require == "all" else any(held))
-
-    def trim(self, row: Row) -> Row:
-        """The row with no more than what is asked for."""
-        return row if self.keys is None else {key: row[key] for key in (*self.along, *self.keys) if key in row}
-
-    @property
-    def every_step(self) -> bool:
-        """Whether no step is left out."""
-        return self.low <= 0 and self.high > _LAST_STEP
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A rewind: rows numbered below `before` whose step is at least `step` were replaced by later ones."""
-
-    before: int
-    step: int
 
 
 @dataclass(slots=True)
@@ -95,6 +48,11 @@ class Chosen:
         """Some of them: a slice, a mask, or positions."""
         return Chosen(self.block, self.at[which], None if self.hidden is None else self.hidden[which])
 
+
+_decode_plain = cast(
+    Callable[[bytes], list[Any]], msgspec.msgpack.Decoder(list[int | float | str | bool | None]).decode
+)
+"""Refuses what is no plain value: mappings are then wrapped on the longer way, and no value has to be looked at twice."""
 
 _Plan = tuple[int, tuple[str, ...] | None, bool]
 
@@ -157,7 +115,7 @@ class Rows:
         """Without the rows outside the steps asked for, and those that were superseded (or with a mark on these)."""
         steps = found.steps()
         keep = steps >= self._wish.low
-        if self._wish.high <= _LAST_STEP:
+        if self._wish.high <= LAST_STEP:
             keep &= steps < self._wish.high
         hidden = np.zeros(len(steps), np.bool_)
         for cut in self._cuts:
@@ -190,32 +148,46 @@ class Rows:
         codes = (block.kind[at].astype(np.int64) << 32 | block.schema[at]).tolist()
         plans = {code: self._plan(code) for code in set(codes)}
         crcs = block.crc[at].tolist()
-        if len(plans) == 1 and chosen.hidden is None and not self._marks and self._wish.keys is None:
+        if len(plans) == 1 and chosen.hidden is None and not self._marks:
             seed, keys, traced = plans[codes[0]]
             if keys is not None and not traced:
-                rows = self._alike(payloads, crcs, seed, keys)
+                alike = self._whole if self._wish.keys is None else self._some
+                rows = alike(payloads, crcs, seed, keys)
                 if rows is not None:
                     return rows
         return list(self._mixed(chosen, payloads, crcs, codes, plans))
 
-    def _alike(self, payloads: list[bytes], crcs: list[int], seed: int, keys: tuple[str, ...]) -> list[Row] | None:
-        """Whole rows of one set of keys, the common case, without a branch too many; None when any of them is damaged."""
+    def _whole(self, payloads: list[bytes], crcs: list[int], seed: int, keys: tuple[str, ...]) -> list[Row] | None:
+        """Whole rows of one set of keys that hold plain values, the common case; None when there is anything else."""
+        build = _builder(keys)
         rows: list[Row] = []
-        add, wrap, decode = rows.append, self._wrap, frame.decode_payload
         for payload, crc in zip(payloads, crcs, strict=True):
             if crc32(payload, seed) != crc:
                 return None
             try:
-                head = decode(payload)
-                # A literal and update() take two thirds of the time of dict(zip(...)) over all names.
-                row = {"_step": head[3], "_timestamp": head[1] / 1e9, "_runtime": head[2] / 1e6}
-                values = head[4:]
-                if dict in map(type, values):
-                    values = [wrap(value) if type(value) is dict else value for value in values]
-                row.update(zip(keys, values, strict=True))
+                rows.append(build(*_decode_plain(payload)))
             except DECODE_ERRORS:
                 return None
-            add(row)
+        return rows
+
+    def _some(self, payloads: list[bytes], crcs: list[int], seed: int, keys: tuple[str, ...]) -> list[Row] | None:
+        """As `_whole`, for the keys asked for alone."""
+        place = {"_timestamp": 1, "_runtime": 2, "_step": 3} | {key: n for n, key in enumerate(keys, start=4)}
+        names = tuple(name for name in (*self._wish.along, *(self._wish.keys or ())) if name in place)
+        places = [place[name] for name in names]
+        rows: list[Row] = []
+        width = len(keys) + 4
+        for payload, crc in zip(payloads, crcs, strict=True):
+            if crc32(payload, seed) != crc:
+                return None
+            try:
+                head = _decode_plain(payload)
+                head[1], head[2] = head[1] / 1e9, head[2] / 1e6
+            except DECODE_ERRORS:
+                return None
+            if len(head) != width:
+                return None
+            rows.append(dict(zip(names, [head[at] for at in places], strict=True)))
         return rows
 
     def _mixed(
@@ -273,6 +245,23 @@ class Rows:
             return None
         row = wish.trim(as_row(event, self._wrap))
         return row | self._marks | ({"_superseded": True} if hidden else {})
+
+
+@lru_cache(maxsize=256)
+def _builder(keys: tuple[str, ...]) -> Callable[..., Row]:
+    """A function from the elements of a row's payload to its dict.
+
+    It is written out as one dict display, `lambda seq, time, ...: {"_step": step, ...}`: measured, a row of ten keys then
+    takes 1.9 us in place of the 3.2 us of dict.update(zip(...)).
+    """
+    values = [f"v{n}" for n in range(len(keys))]
+    named = "".join(f", {key!r}: {value}" for key, value in zip(keys, values, strict=True))
+    source = (
+        f"lambda {', '.join(['seq', 'time_ns', 'runtime_us', 'step', *values])}: "
+        f"{{'_step': step, '_timestamp': time_ns / 1e9, '_runtime': runtime_us / 1e6{named}}}"
+    )
+    built: Callable[..., Row] = eval(source, {"__builtins__": {}})  # noqa: S307 - of the keys nothing but their repr is in it
+    return built
 
 
 def as_row(event: Event, wrap: Wrap) -> Row:

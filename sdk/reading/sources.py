@@ -158,7 +158,7 @@ class WriterSources:
         decoded: object = None
         with contextlib.suppress(*DECODE_ERRORS):
             decoded = frame.decode_payload(payload)
-        if not well_formed(int(block.kind[i]), decoded):
+        if not well_formed(decoded, int(block.kind[i])):
             self.lost(block, i, "a frame that cannot be decoded")
             return None
         return decoded

@@ -59,6 +59,38 @@ def test_a_scan_begun_again_sees_what_was_logged_since() -> None:
     journal.close()
 
 
+ODD_NAMES = [
+    "",
+    "a b",
+    "it's",
+    'say "hi"',
+    "back\\slash",
+    "{x}",
+    "%s",
+    "new\nline",
+    "ünï",
+    "\x00",
+    "__class__",
+    "lambda",
+    "v0",
+    "v1",
+    "\u2028",
+]
+
+
+def test_any_text_is_a_name() -> None:
+    journal = Journalist(RUN_DIR)
+    logged = [dict.fromkeys(ODD_NAMES, n) for n in range(3)]
+    journal.rows(logged)
+    journal.rows([{f"k{n}": n for n in range(2000)}])
+    journal.finish()
+    run = Run(RUN_DIR)
+
+    assert [{key: row[key] for key in ODD_NAMES} for row in rows(run, max_step=3)] == logged
+    assert rows(run, keys=ODD_NAMES) == logged
+    assert rows(run, keys=["k1999"]) == [{"k1999": 1999}]
+
+
 def test_min_step_is_inclusive_and_max_step_exclusive(run: Run) -> None:
     assert steps(run.scan_history(min_step=10, max_step=13)) == [10, 11, 12]
     assert steps(run.scan_history(min_step=98)) == [98, 99]
