@@ -45,7 +45,7 @@ def sources(repository: Path, folder: str) -> set[str]:
 
 
 def test_the_wheel_holds_exactly_the_folders(repository: Path, wheel: Path) -> None:
-    expected = {"milepost/__init__.py", "milepost/py.typed"}
+    expected = {f"milepost/{path.name}" for path in (repository / "milepost").iterdir() if path.is_file()}
     for folder in FOLDERS:
         expected |= {f"milepost/{path}" for path in sources(repository, folder)}
 
