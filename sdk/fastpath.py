@@ -18,6 +18,8 @@ from milepost.sdk.values import SCALARS
 
 MAX_PLANS: Final = 500
 MAX_VARIANTS: Final = 16
+MAX_NAMES: Final = 20_000
+"""Names of a row that a plan is made for; wider ones do not fit the quick way."""
 """Combinations of types for one set of keys that get plans."""
 _MAX_SHAPES: Final = 4096
 MAX_PACKED: Final = 60_000

@@ -19,7 +19,7 @@ from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
+from milepost.sdk.fastpath import MAX_NAMES, MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
 from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, SLICE, checksum, encode_payload, frame_seed
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
@@ -109,7 +109,10 @@ class Recorder:
         if fast is not None and step is None and commit is None and type(data) is dict:
             used = fast.plan
             # A comparison takes half the time of a look-up, and the plan used last nearly always fits.
-            plan = used if [*data] == used.top else fast.plans.get(tuple(data))
+            try:
+                plan = used if [*data] == used.top else fast.plans.get(tuple(data))
+            except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
+                plan = None
             if plan is not None and "opentelemetry.trace" not in _modules:
                 first = plan
                 writer = self._writer
@@ -389,6 +392,8 @@ class Recorder:
 
     def _plan(self, data: dict[Any, Any], names: tuple[str, ...]) -> None:
         """Remember what follows from the shape of this data, so that the next such row is quick. names: of the row stored."""
+        if len(names) > MAX_NAMES:
+            return
         top = tuple(data)
         tries = self._tried[top] = self._tried.get(top, 0) + 1
         if tries > MAX_VARIANTS or len(self._tried) > MAX_PLANS:

@@ -95,7 +95,7 @@ class Summary:
     def aggregate(self, path: str) -> Aggregate | None:
         """The running aggregate of a name whose definition asks for one, else None."""
         kept = self._aggregates.get(path)
-        if kept is None:
+        if kept is None and self.metrics:
             metric = self.metrics.find(path)
             if metric is not None and metric.summary and set(metric.summary) - {"none", "copy"}:
                 kept = self._aggregates[path] = Aggregate()

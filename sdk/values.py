@@ -93,6 +93,8 @@ def shown(value: Any) -> str:
 
 def text_key(key: Any) -> str:
     """A nested key as text: 1 -> "1", True -> "true", None -> "None"."""
+    if type(key) is str and key.isascii() and len(key) <= MAX_TEXT:
+        return key
     if issubclass(type(key), str):
         return clean_text(str.__str__(key))
     if key is True or key is False:
@@ -146,41 +148,52 @@ def _sequence(value: Any, depth: int) -> list[Any]:
     return [item if type(item) is float else leaf(item, depth) for item in value]
 
 
-def check_nesting(value: Any) -> None:
-    """Raise Unloggable for containers that hold themselves, are nested too deeply, or unfold into too many items.
+def check_nesting(value: Any, kinds: tuple[type, ...] = (dict, list, tuple, set, frozenset)) -> None:
+    """Raise Unloggable for a container that holds itself, is nested too deeply, or unfolds into too many items.
 
-    Two lists that hold each other twice unfold into 2**200 items before any limit of depth ends that.
+    Two lists that hold each other twice unfold into 2**200 items before any limit of depth ends that, so each container is
+    counted once, however often it stands in others.
     """
-    path = [_inner(value) or iter(())]
-    inside = [id(value)]
-    items = 0
+    known: dict[int, tuple[int, int]] = {}  # of containers that were counted: items once unfolded, and depth
+    path: list[tuple[int, Iterator[Any]]] = [(id(value), _inner(value, kinds) or iter(()))]
+    inside = {id(value)}
+    items, depths = [0], [1]
     while path:
-        for item in path[-1]:
-            items += 1
-            inner = None if type(item) in SCALARS else _inner(item)
-            if inner is not None:
-                if id(item) in inside:
-                    raise Unloggable("it holds itself")
-                if len(path) >= MAX_DEPTH:
-                    raise Unloggable(f"it is nested deeper than {MAX_DEPTH} levels")
-                path.append(inner)
-                inside.append(id(item))
+        for item in path[-1][1]:
+            items[-1] += 1
+            inner = None if type(item) in SCALARS else _inner(item, kinds)
+            if inner is None:
+                continue
+            key = id(item)
+            if key in inside:
+                raise Unloggable("it holds itself")
+            if len(path) + (known[key][1] if key in known else 1) > MAX_DEPTH:
+                raise Unloggable(f"it is nested deeper than {MAX_DEPTH} levels")
+            if key not in known:
+                path.append((key, inner))
+                inside.add(key)
+                items.append(0)
+                depths.append(1)
                 break
+            items[-1] += known[key][0]
+            depths[-1] = max(depths[-1], known[key][1] + 1)
         else:
-            path.pop()
-            inside.pop()
-        if items > MAX_UNFOLDED:
-            raise Unloggable(f"it unfolds into more than {MAX_UNFOLDED} items")
+            key = path.pop()[0]
+            inside.remove(key)
+            total, depth = known[key] = items.pop(), depths.pop()
+            if path:
+                items[-1] += total
+                depths[-1] = max(depths[-1], depth + 1)
+            if total > MAX_UNFOLDED:
+                raise Unloggable(f"it unfolds into more than {MAX_UNFOLDED} items")
 
 
-def _inner(value: Any) -> Iterator[Any] | None:
-    """What a container holds; None for a leaf."""
+def _inner(value: Any, kinds: tuple[type, ...]) -> Iterator[Any] | None:
+    """What a container of these kinds holds; None for a leaf."""
     kind = type(value)
-    if issubclass(kind, dict):
-        return iter(dict.values(value))
-    for base in (list, tuple, set, frozenset):
+    for base in kinds:
         if issubclass(kind, base):
-            return base.__iter__(value)
+            return iter(dict.values(value)) if base is dict else base.__iter__(value)  # type: ignore[attr-defined, no-any-return]
     return None
 
 
@@ -482,25 +495,67 @@ def nested(
     path: str,
     on_invalid: OnInvalid = "raise",
     report: Callable[[str, Any, str], None] | None = None,
-    depth: int = 0,
+    inside: tuple[int, ...] | None = (),
 ) -> Any:
-    """A dict with its leaves converted, or one converted leaf. path: its name, for messages. Errors as in `snapshot`."""
+    """A dict with its leaves converted, or one converted leaf. path: its name, for messages. Errors as in `snapshot`.
+
+    inside: the ids of the dicts around it; None when it is known to end.
+    """
     try:
-        if issubclass(type(value), dict) and not dict.__contains__(value, "_type"):
-            if depth == 0:
-                check_nesting(value)
-            inner: dict[str, Any] = {}
-            for key, item in items_of(value):
-                name = _key(key, on_invalid)
-                inner[name] = nested(item, f"{path}.{name}", on_invalid, report, depth + 1)
-            return inner
-        return leaf(value)
+        if not _is_plain_dict(value):
+            return leaf(value)
+        bad: dict[int, str] = {}
+        if inside is not None:
+            bad, inside = _endless(value, (*inside, id(value)))
+        inner: dict[str, Any] = {}
+        for key, item in items_of(value):
+            name = _key(key, on_invalid)
+            if id(item) in bad:
+                inner[name] = _refuse(item, f"{path}.{name}", bad[id(item)], on_invalid, report)
+            else:
+                inner[name] = nested(item, f"{path}.{name}", on_invalid, report, inside)
+        return inner
     except Unloggable as error:
         reason = str(error)
     except RecursionError:
         reason = _TOO_DEEP
+    return _refuse(value, path, reason, on_invalid, report)
+
+
+def _refuse(
+    value: Any, path: str, reason: str, on_invalid: OnInvalid, report: Callable[[str, Any, str], None] | None
+) -> dict[str, Any]:
+    """The placeholder for a value that cannot be logged, or its DataError."""
     if on_invalid == "raise":
         raise data_error(path, value, reason)
     if report is not None:
         report(path, value, reason)
     return placeholder(value, reason)
+
+
+def _is_plain_dict(value: Any) -> bool:
+    return issubclass(type(value), dict) and not dict.__contains__(value, "_type")
+
+
+def _endless(value: dict[Any, Any], inside: tuple[int, ...]) -> tuple[dict[int, str], tuple[int, ...] | None]:
+    """What in a dict cannot be followed to its end, by id with the reason; and `inside` for the rest of its dicts.
+
+    Where only one inner dict is bad it is looked into, so that what stands beside the bad one deeper down is kept.
+    """
+    if _reason(value) is None:
+        return {}, None
+    dicts = {id(item): item for item in dict.values(value) if _is_plain_dict(item)}
+    bad = {key: reason for key, item in dicts.items() if (reason := _reason(item)) is not None}
+    around = {key: "it holds itself" for key in bad if key in inside}
+    if len(bad) == 1 and not around and len(inside) < MAX_DEPTH:
+        return {}, inside
+    return bad | around, inside
+
+
+def _reason(value: dict[Any, Any]) -> str | None:
+    """Why the dicts in a dict cannot be followed to their end; None when they can."""
+    try:
+        check_nesting(value, (dict,))
+    except Unloggable as error:
+        return str(error)
+    return None
