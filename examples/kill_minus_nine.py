@@ -44,7 +44,7 @@ def main() -> None:
         kills = [kill_once(Path(directory), f"kill-{number}") for number in range(1, options.kills + 1)]
         # The next init() would do this; here there is none, and what the killed programs left takes memory.
         sync = [sys.executable, "-m", "milepost", "sync", f"{directory}/milepost-runs"]
-        subprocess.run(sync, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(sync, capture_output=True, check=True)
     calls, lost = sum(kill.calls for kill in kills), sum(kill.lost for kill in kills)
     print(f"{len(kills)} kills: {calls:,} calls had returned, {lost} of them lost")
     sys.exit(1 if lost else 0)
