@@ -29,7 +29,7 @@ REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 SLICE_BYTES: Final = 2 * 1024
-DRAIN_BYTES: Final = 32 * 1024
+DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
 
 
@@ -109,6 +109,7 @@ class Delivery:
         self.info = info
         self._path = directory / f"cursor-{route.name}.json"
         self.cursor = load_cursor(self._path, route.name)
+        self._shared = shared if shared is not None else Shared()
         self._tail = Tail(
             directory,
             f"{info.project}/{info.id}",
@@ -116,7 +117,7 @@ class Delivery:
             self.cursor.segment,
             self.cursor.offset,
             self.cursor.seq,
-            shared,
+            self._shared,
         )
         self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
         self._batch: _Batch | None = None
@@ -183,8 +184,10 @@ class Delivery:
             if self._not_before > now:
                 time.sleep(min(self._not_before - now, deadline - now))
                 continue
-            if not self.step(DRAIN_BYTES, 1.0) and self._batch is None:
+            if not self.step(DRAIN_BYTES, 0.0) and self._batch is None:
                 break
+            self._shared.keep_pace(self, self.cursor.rows)
+        self._shared.leave(self)
         with contextlib.suppress(Exception):
             self.route.exporter.force_flush(max(int((deadline - time.monotonic()) * 1000), 0))
         self._store()

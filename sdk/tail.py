@@ -19,8 +19,15 @@ CHUNK: Final = 64 * 1024
 
 Decoded = tuple[list[Event], int, int]
 """Events, bytes they took, bytes that were damaged."""
+Piece = tuple[int, int, int, int]
+"""Segment, offset, bytes read, and the limit before which its frames begin."""
 _SLICE: Final = 4096
+_OVERLAP: Final = 4096
+"""Bytes read beyond a piece's limit, for its last frame."""
 _KEPT: Final = 8
+_LEAD_ROWS: Final = 1500
+"""How far a finishing reader gets ahead of the others; about half of the pieces kept."""
+_PATIENCE_S: Final = 0.02
 
 
 class Shared:
@@ -28,19 +35,37 @@ class Shared:
 
     def __init__(self) -> None:
         self.schemas: dict[int, tuple[str, ...]] = {}
-        self._pieces: dict[tuple[int, int, int], Decoded] = {}
-        self._lock = threading.Lock()
+        self._pieces: dict[Piece, Decoded] = {}
+        self._places: dict[object, int] = {}
+        self._moved = threading.Condition()
 
-    def get(self, index: int, offset: int, size: int) -> Decoded | None:
-        """A piece decoded before, by segment, offset and size."""
-        return self._pieces.get((index, offset, size))
+    def get(self, piece: Piece) -> Decoded | None:
+        """A piece decoded before."""
+        return self._pieces.get(piece)
 
-    def put(self, index: int, offset: int, size: int, decoded: Decoded) -> None:
+    def put(self, piece: Piece, decoded: Decoded) -> None:
         """Keep a piece; the oldest one goes."""
-        with self._lock:
-            self._pieces[index, offset, size] = decoded
+        with self._moved:
+            self._pieces[piece] = decoded
             if len(self._pieces) > _KEPT:
                 del self._pieces[next(iter(self._pieces))]
+
+    def keep_pace(self, reader: object, rows: int) -> None:
+        """Wait, a moment at the most, while another reader that calls this is so far behind that its pieces would be gone.
+
+        rows: how far this reader is. A reader that does not come nearer is waited for no longer.
+        """
+        with self._moved:
+            self._places[reader] = rows
+            self._moved.notify_all()
+            if not self._moved.wait_for(lambda: min(self._places.values()) > rows - _LEAD_ROWS, _PATIENCE_S):
+                self._places = {other: place for other, place in self._places.items() if place > rows - _LEAD_ROWS}
+
+    def leave(self, reader: object) -> None:
+        """Nobody waits for this reader any more."""
+        with self._moved:
+            self._places.pop(reader, None)
+            self._moved.notify_all()
 
 
 class Tail:
@@ -79,15 +104,19 @@ class Tail:
     def read(self, size: int = CHUNK) -> list[Event]:
         """The next events, about `size` bytes of them; empty when nothing is new yet."""
         while True:
-            data = self._next_bytes(size)
+            self.offset = max(self.offset, frame.SEGMENT_HEADER_SIZE)
+            # A piece holds the frames that begin before the next multiple of size, so that tails that began at different places
+            # soon read the same pieces.
+            limit = size - self.offset % size
+            data = self._next_bytes(limit + _OVERLAP)
             if not data:
                 if not self._next_segment():
                     return []
                 continue
-            events, taken = self._parse(data)
+            events, taken = self._parse(data, limit)
             if taken == 0 and len(data) >= frame.HEADER_SIZE:
                 data = self._next_bytes(self._frame_size(data))
-                events, taken = self._parse(data)
+                events, taken = self._parse(data, 1)
             if taken == 0:
                 if not self._next_segment():
                     return []
@@ -122,8 +151,6 @@ class Tail:
             except OSError:
                 return b""
             self._opened = self.index
-        if self.offset < frame.SEGMENT_HEADER_SIZE:
-            self.offset = frame.SEGMENT_HEADER_SIZE
         return os.pread(self._fd, size, self.offset)
 
     def _next_segment(self) -> bool:
@@ -135,12 +162,16 @@ class Tail:
         self.offset = 0
         return True
 
-    def _parse(self, data: bytes) -> tuple[list[Event], int]:
-        """The events of the whole frames in data, and how many bytes they take. A damaged range at the end may still grow."""
-        found = self._shared.get(self.index, self.offset, len(data))
+    def _parse(self, data: bytes, limit: int) -> tuple[list[Event], int]:
+        """The events of the whole frames that begin before data[limit], and how many bytes they take.
+
+        A damaged range at the end may still grow.
+        """
+        piece = (self.index, self.offset, len(data), limit)
+        found = self._shared.get(piece)
         if found is None:
-            found = self._decode(data)
-            self._shared.put(self.index, self.offset, len(data), found)
+            found = self._decode(data, limit)
+            self._shared.put(piece, found)
         events, taken, damaged = found
         self.damaged_bytes += damaged
         if events and events[0].seq <= self.seq:
@@ -150,7 +181,7 @@ class Tail:
             self.seq = last.values["last"] if last.kind == "gap" else last.seq
         return events, taken
 
-    def _decode(self, data: bytes) -> "Decoded":
+    def _decode(self, data: bytes, limit: int) -> "Decoded":
         """Frames to events. Rows of a known schema, nearly all of them, are taken in one tight loop."""
         events: list[Event] = []
         taken = at = damaged = 0
@@ -162,7 +193,7 @@ class Tail:
             self._seeds,
         )
         run, writer = self._decoder.run, self._decoder.writer
-        while at + frame.HEADER_SIZE <= size:
+        while at < limit and at + frame.HEADER_SIZE <= size:
             magic, kind, version, length, crc, schema = unpack(data, at)
             begin = at + frame.HEADER_SIZE
             end = begin + length
