@@ -148,7 +148,9 @@ class Journal:
             here = None
         if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
             before = self.directory
-            with contextlib.suppress(OSError):  # without /proc nobody says where it went, and writing goes on all the same
+            with contextlib.suppress(
+                OSError
+            ):  # without /proc nobody says where it went, and writing goes on all the same
                 self.directory = Path(os.readlink(f"/proc/self/fd/{self._directory_fd}"))
             return f"the run's directory {before} was moved to {self.directory}; logging goes on there"
         return None

@@ -83,7 +83,10 @@ def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
         if not rings[0].exists():  # put away while this process waited
             return False
         journal = run_dir / "journal" / writer
-        if run_dir.is_dir():
+        moved = None if run_dir.is_dir() else next(run_dir.parent.glob(f"*/journal/{writer}"), None)
+        if moved is not None:
+            _append(writer, moved, rings)
+        elif run_dir.is_dir():
             journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
             _append(writer, journal, rings)
         else:

@@ -142,11 +142,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         from milepost.sdk.reading.rows import Wish
 
         wish = Wish() if below is None else Wish(high=below)
-        return (
-            open_run(self.dir, attempt=self.attempt)
-            .select(self.rank or None)
-            .scan(wish, lambda value: value)
-        )
+        return open_run(self.dir, attempt=self.attempt).select(self.rank or None).scan(wish, lambda value: value)
 
     def pickled(self) -> dict[str, Any]:
         """What another process needs to attach to the run."""
