@@ -30,6 +30,10 @@ format: setup ## format the code and apply the safe fixes
 	@$(bin)/ruff check --fix --quiet . || true
 	@$(bin)/ruff format .
 
+.PHONY: reliability
+reliability: setup ## run the reliability tests and write their figures into docs/reliability.md
+	@$(bin)/python scripts/reliability.py
+
 .PHONY: format-check
 format-check: setup
 	@$(bin)/ruff format --check .

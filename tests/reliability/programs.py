@@ -35,7 +35,7 @@ class Program:
         self.acks = Acks(self.acks_path, lanes)
         self.log_path = directory / f"{name}.log"
         self._directory = directory
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[Any] | None = None
         started.append(self)
 
     def start(

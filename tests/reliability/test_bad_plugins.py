@@ -78,7 +78,7 @@ def test_an_exporter_that_misbehaves_harms_nobody_else(tmp_path: Path, figure: F
     # One line when it goes wrong and one at the end of the run, of which the SDK may also be the only one to speak.
     assert len(program.warnings()) <= 3, program.log
     assert "Traceback" not in program.log
-    finish_s, worst_ms = next(line for line in program.log.splitlines() if line.startswith("RESULT")).split()[1:]
+    finish_s, _ = next(line for line in program.log.splitlines() if line.startswith("RESULT")).split()[1:]
     assert float(finish_s) < 12
     assert took < 40
     figure("E8", f"{fault}: {ROWS} of {ROWS} rows in the journal and in the other exporter, finish() {finish_s} s")

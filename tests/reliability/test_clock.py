@@ -54,7 +54,8 @@ def test_a_clock_that_jumps_changes_no_order_and_stalls_nothing(
     assert took < 60
     figure(
         "E10",
-        f"wall clock set by {' and '.join(f'{hours:+d} h' for hours in jumps)}: {n} rows in order, runtimes rise, nothing stalled",
+        f"wall clock set by {' and '.join(f'{hours:+d} h' for hours in jumps)}: {n} rows in order, "
+        "runtimes rise, nothing stalled",
     )
 
 

@@ -209,7 +209,8 @@ def test_log_inside_a_signal_handler_loses_nothing_and_never_hangs(
     assert program.warnings() == []
     figure(
         "E6",
-        f"log() in a handler of {times} signals, 1 ms apart, beside {outer}: {verdict.acknowledged} calls acknowledged, 0 lost, no hang",
+        f"log() in a handler of {times} signals, 1 ms apart, beside {outer}: {verdict.acknowledged} calls acknowledged, "
+        "0 lost, no hang",
     )
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.reliability.programs import Program
 AT_ONCE = 5
 
 
-def kill_at_random(directory: Path, kind: str, trials: int, choose: random.Random, **options: object) -> Verdict:
+def kill_at_random(directory: Path, kind: str, trials: int, choose: random.Random, **options: Any) -> Verdict:
     """Kill programs 0.3 to 1.0 s after their first call, a few at a time, and judge each run three times."""
     total = Verdict()
     for first in range(0, trials, AT_ONCE):
@@ -111,7 +112,8 @@ def test_a_killed_process_tree_loses_no_call_that_returned(tmp_path: Path, figur
     assert total.good, total
     figure(
         "A2",
-        f"whole tree (a program and 2 forked children) killed {trials} times: {total.acknowledged} acknowledged, {total.lost} lost",
+        f"whole tree (a program and 2 forked children) killed {trials} times: {total.acknowledged} "
+        f"acknowledged, {total.lost} lost",
     )
 
 

@@ -125,7 +125,8 @@ def test_a_run_given_to_a_process_of_multiprocessing_is_the_same_run_there(
     assert len(milepost.Api(program.runs).runs()) == 1
     figure(
         "E2",
-        f"{method}: {processes - 1} processes given the run, 50 rows each and 50 of the parent: 0 lost, {processes} writers of one run",
+        f"{method}: {processes - 1} processes given the run, 50 rows each and 50 of the parent: 0 lost, "
+        f"{processes} writers of one run",
     )
 
 

@@ -42,7 +42,8 @@ over.set()
 heart.join()
 calls.sort()
 gaps.sort()
-print("RESULT", {"p50": calls[len(calls) // 2], "p99": calls[int(len(calls) * 0.99)], "worst": calls[-1], "beat": gaps[-1]}, flush=True)
+middle, late = calls[len(calls) // 2], calls[int(len(calls) * 0.99)]
+print("RESULT", {"p50": middle, "p99": late, "worst": calls[-1], "beat": gaps[-1]}, flush=True)
 milepost.finish(timeout=20)
 """
 
@@ -68,7 +69,7 @@ def test_a_disk_that_takes_a_second_a_call_holds_up_neither_log_nor_another_thre
     assert result["beat"] < DELAY_S * 0.9
     figure(
         "C4",
-        f"{delayed} disk calls of {DELAY_S:.0f} s each: {verdict.acknowledged} rows, 0 lost; log() p50 {result['p50'] * 1e6:.0f} us, "
-        f"p99 {result['p99'] * 1e6:.0f} us, worst {result['worst'] * 1000:.1f} ms; longest gap of a 1 ms heartbeat "
-        f"{result['beat'] * 1000:.1f} ms",
+        f"{delayed} disk calls of {DELAY_S:.0f} s each: {verdict.acknowledged} rows, 0 lost; log() p50 "
+        f"{result['p50'] * 1e6:.0f} us, p99 {result['p99'] * 1e6:.0f} us, worst {result['worst'] * 1000:.1f} ms; "
+        f"longest gap of a 1 ms heartbeat {result['beat'] * 1000:.1f} ms",
     )
