@@ -59,12 +59,6 @@ class Block:
         return np.isin(self.kind, kinds)
 
 
-def bounds(block: Block) -> tuple[int, int]:
-    """The first number of a block and the one after its last; (-1, 0) without numbers. A GAP counts as one number."""
-    numbers = block.seq[block.seq >= 0]
-    return (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (-1, 0)
-
-
 def well_formed(payload: Any, kind: int) -> TypeGuard[list[Any]]:
     """Whether a decoded payload is what a frame of this kind holds."""
     if not isinstance(payload, list) or len(payload) < 4:

@@ -91,7 +91,7 @@ class Selection:
                 yield [row]
 
     def _streams(self, wish: Wish, wrap: Wrap) -> list[Rows]:
-        return [Rows(writer, self._cuts[writer.id], wish, wrap) for writer in self.writers]
+        return [Rows(writer, self._cuts[writer.id], wish, wrap, rising=not self.unordered) for writer in self.writers]
 
     def sample(self, wish: Wish, wrap: Wrap, samples: int | None) -> tuple[list[Row], int]:
         """At most `samples` rows (None for all), evenly spaced, the first and the last among them; and how many there are."""

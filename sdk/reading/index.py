@@ -48,17 +48,18 @@ class Frames:
         return np.flatnonzero(mask).astype(np.int64, copy=False)
 
 
-def index(buffer: bytes, seed: int, start: int = 0, *, verify: bool = False) -> Frames:
+def index(buffer: bytes, seed: int, start: int = 0, *, verify: bool = False, search: bool = True) -> Frames:
     """Every frame of buffer[start:].
 
     seed: of the writer. verify: check every sum, not only after the chain of headers broke.
+    search: whether to look for frames behind such a break.
     Raises `frame.NewerFormat`.
     """
     stop = len(buffer)
     if verify:
         return _searched(buffer, seed, np.empty(0, np.int64), min(start, stop))
     offsets, reached = _hop(buffer, start, stop)
-    if reached >= stop:
+    if reached >= stop or not search:
         return _gather(buffer, offsets, ())
     # What led here must itself be sound: a flipped bit in a length sends the hop astray.
     if len(offsets) and not intact(buffer, int(offsets[-1]), seed):

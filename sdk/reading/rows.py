@@ -58,11 +58,14 @@ _Plan = tuple[int, tuple[str, ...] | None, bool]
 
 
 class Rows:
-    """The rows of one writer that a wish asks for."""
+    """The rows of one writer that a wish asks for. rising: the writer's steps never fall, unless it rewinds."""
 
-    def __init__(self, writer: WriterReader, cuts: Sequence[Cut], wish: Wish, wrap: Wrap) -> None:
+    def __init__(
+        self, writer: WriterReader, cuts: Sequence[Cut], wish: Wish, wrap: Wrap, *, rising: bool = True
+    ) -> None:
         self.writer = writer
         self._cuts = cuts
+        self._rising = rising and all(cut.before > writer.survey.last for cut in cuts)
         self._wish = wish
         self._wrap = wrap
         self._marks: Row = {"_writer": writer.id, "_rank": writer.rank} if wish.marked else {}
@@ -113,6 +116,14 @@ class Rows:
 
     def _by_step(self, found: Chosen) -> Chosen:
         """Without the rows outside the steps asked for, and those that were superseded (or with a mark on these)."""
+        if self._rising:
+            first, last = (self.writer.payload(found.block, int(found.at[n])) for n in (0, -1))
+            if first is not None and last is not None:
+                if last[3] < self._wish.low or first[3] >= self._wish.high:
+                    return found.some(slice(0, 0))
+                inside = self._wish.low <= first[3] and last[3] < self._wish.high
+                if inside and all(last[3] < cut.step for cut in self._cuts):
+                    return found
         steps = found.steps()
         keep = steps >= self._wish.low
         if self._wish.high <= LAST_STEP:

@@ -5,6 +5,7 @@ The ring is copied before the segments are listed: a row drained in between is t
 
 import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -54,6 +55,16 @@ class WriterSources:
         self._searched_all = False
         self._read_keys()
 
+    @cached_property
+    def _ring_frames(self) -> list[tuple[Source, Frames]]:
+        """The frames at the front of each ring block, where the new ones stand; behind them are those of earlier uses."""
+        found: list[tuple[Source, Frames]] = []
+        for source in self._rings:
+            data = source.data or b""
+            found.append((source, index(data, self.seed, source.start, search=False)))
+            self._learn(data, found[-1][1])
+        return found
+
     def _read_info(self) -> dict[str, Any]:
         try:
             return read_json(self.dir / "writer.json")
@@ -74,18 +85,14 @@ class WriterSources:
 
     def _read_keys(self) -> None:
         path = self.dir / KEYS_FILE
-        for source in [*self._rings, Source(path, 0, 1 << 40)]:
-            try:
-                buffer = source.read()
-                head = frame.SEGMENT_HEADER_SIZE if buffer.startswith(frame.SEGMENT_MAGIC) else 0
-                frames = index(buffer, self.seed, max(source.start, head), verify=True)
-            except Unreadable as error:
-                if str(error) != "is gone":
-                    self._set_aside(source, error)
-            except frame.NewerFormat as error:
+        source = Source(path, 0, 1 << 40)
+        try:
+            buffer = source.read()
+            head = frame.SEGMENT_HEADER_SIZE if buffer.startswith(frame.SEGMENT_MAGIC) else 0
+            self._learn(buffer, index(buffer, self.seed, head, verify=True))
+        except (Unreadable, frame.NewerFormat) as error:
+            if str(error) != "is gone":
                 self._set_aside(source, error)
-            else:
-                self._learn(buffer, frames)
 
     def _set_aside(self, source: Source, error: Exception) -> None:
         problem = Problem(source.path, 0, 0, f"{error}: set aside")
@@ -108,6 +115,8 @@ class WriterSources:
     def keys(self, schema: int) -> tuple[str, ...] | None:
         """The keys of a schema, or None when every copy of them is lost."""
         found = self._keys.get(schema)
+        if found is None and self._ring_frames:
+            found = self._keys.get(schema)
         if found is None and not self._searched_all:
             self._searched_all = True
             for source in self.segments:
@@ -138,8 +147,8 @@ class WriterSources:
         self._learn(buffer, frames)
         return buffer, frames
 
-    def sound(self, block: Block, i: int) -> bytes | None:
-        """The payload of a block's frame i when its sum is right, else None (and a problem is noted)."""
+    def sound(self, block: Block, i: int, *, quiet: bool = False) -> bytes | None:
+        """The payload of a block's frame i when its sum is right, else None (and a problem is noted unless quiet)."""
         try:
             payload = block.data()[int(block.at[i]) + frame.HEADER_SIZE : int(block.end[i])]
         except Unreadable as error:
@@ -147,7 +156,8 @@ class WriterSources:
             return None
         if crc32(payload, frame.frame_seed(self.seed, int(block.kind[i]), int(block.schema[i]))) == int(block.crc[i]):
             return payload
-        self.lost(block, i, "a damaged frame")
+        if not quiet:
+            self.lost(block, i, "a damaged frame")
         return None
 
     def payload(self, block: Block, i: int) -> list[Any] | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from milepost.sdk import frame
 from milepost.sdk.event import Event
-from milepost.sdk.reading.blocks import DECODE_ERRORS, NUMBERED, ROWS, Block, bounds
+from milepost.sdk.reading.blocks import DECODE_ERRORS, NUMBERED, ROWS, Block
 from milepost.sdk.reading.files import Problem, Source
 from milepost.sdk.reading.index import Frames
 from milepost.sdk.reading.numbers import leading_int
@@ -100,37 +100,67 @@ class WriterReader(WriterSources):
             if loaded is None:
                 continue
             block = self._numbered(source, *loaded)
-            first, after = (-1, -1) if block is None else bounds(block)
-            if (
-                block is None
-                or (first >= 0 and expected >= 0 and first != expected)
-                or (expected < 0 < first and not self.trimmed)
-            ):
+            if block is None:
                 yield from self._sorted(max(expected, 0))
                 return
+            first, after = self._reach(block)
+            if first >= 0:
+                if first != expected and not (expected < 0 and (first == 0 or self.trimmed)):
+                    yield from self._sorted(max(expected, 0))
+                    return
+                expected = after
             if len(block):
                 yield block
-            expected = max(expected, after)
-        yield from self._tail(max(expected, 0))
+        yield from self._tail(expected)
 
     def _tail(self, expected: int) -> Iterator[Block]:
-        """What stands in the ring and not yet in the segments."""
-        blocks = list(self._merged(self._rings, expected))
-        for n, block in enumerate(blocks):
-            numbers = block.seq[block.seq >= 0]
-            if not len(numbers):
-                continue
-            hole = int(numbers[0]) != expected or len(numbers) != int(numbers[-1]) - expected + 1
-            if hole and not (block.kind == frame.GAP).any():
-                if not self.alive:
-                    yield from self._sorted(expected)
-                    return
-                # Rows moved on while the ring was copied: what follows the hole is shown by the next reader.
-                whole = int(np.argmax(np.append(numbers, -1) != np.arange(expected, expected + len(numbers) + 1)))
-                yield from (*blocks[:n], block.only(slice(0, whole)))
+        """What stands in the ring and not yet in the segments; expected: the number after theirs, -1 when they have none."""
+        expected = max(expected, 0)
+        blocks = self._ring_blocks(expected)
+        if blocks is None:
+            yield from self._sorted(expected)
+            return
+        for block in blocks:
+            first, after = self._reach(block)
+            if first < 0 or first == expected:
+                yield block
+                expected = max(expected, after)
+            elif not self.alive:
+                yield from self._sorted(expected)
                 return
-            expected = int(numbers[-1]) + 1
-        yield from blocks
+            else:  # rows moved on while the ring was copied: the next reader sees what follows
+                return
+
+    def _ring_blocks(self, expected: int) -> list[Block] | None:
+        """The new frames of each ring block, in the order of their numbers; None when a block of a dead writer has a hole."""
+        found: list[Block] = []
+        for source, frames in self._ring_frames:
+            seq = leading_int(source.data or b"", frames.at, 0) if len(frames) else np.empty(0, np.int64)
+            seq[~np.isin(frames.kind, NUMBERED)] = -1
+            numbered = np.flatnonzero(seq >= 0)
+            step = np.diff(seq[numbered])
+            # Where numbers fall, frames of an earlier use of the block begin. Where they jump (and no gap says so), the block
+            # was written anew while it was copied, or is damaged.
+            breaks = np.flatnonzero((step != 1) & ((step <= 0) | (frames.kind[numbered[:-1]] != frame.GAP)))
+            if len(breaks) and step[breaks[0]] > 1 and not self.alive:
+                return None
+            new = np.arange(len(frames)) < (numbered[breaks[0] + 1] if len(breaks) else len(frames))
+            whole = Block(source, frames.at, frames.end, frames.kind, frames.schema, frames.crc, seq)
+            block = whole.only(new & ((seq >= expected) | (frames.kind == frame.PART)))
+            last = np.flatnonzero(block.seq >= 0)[-1:]
+            if len(last) and self.sound(block, int(last[0]), quiet=True) is None:  # in the middle of being written
+                block = block.only(np.arange(len(block)) < last[0])
+            found.append(block)
+        return sorted(found, key=lambda block: int(block.seq.max(initial=-1)) if (block.seq >= 0).any() else 2**63)
+
+    def _reach(self, block: Block) -> tuple[int, int]:
+        """The first number of a block and the one after its last; (-1, -1) without numbers."""
+        numbered = np.flatnonzero(block.seq >= 0)
+        if not len(numbered):
+            return -1, -1
+        last = int(numbered[-1])
+        gap = self.payload(block, last) if block.kind[last] == frame.GAP else None
+        return int(block.seq[numbered[0]]), (int(gap[1]) if gap else int(block.seq[last])) + 1
 
     def _sorted(self, expected: int) -> Iterator[Block]:
         yield from self._merged([*self.segments, *self._rings], expected)
