@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.errors import Error
+from milepost.sdk.values import clean_text
 
 AGGREGATES: Final = ("min", "max", "mean", "last", "first", "best", "copy", "none")
 
@@ -87,7 +88,7 @@ def parse(name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any
 
 def plain(name: str) -> str:
     """The flat name a definition means: an escaped dot is a dot (both read `a.b`)."""
-    return name.replace("\\.", ".")
+    return clean_text(name.replace("\\.", "."))
 
 
 class Metrics:

@@ -128,6 +128,7 @@ class Run(Identity):
     def _delete_summary(self, path: str) -> None:
         with self._lock:
             self._check_running("summary")
+            path = conversion.text_key(path)
             self._drop_plans()
             self._summary.delete(path, self._writer.seq - 1)
             self._event("summary", {"set": {}, "delete": [path]})

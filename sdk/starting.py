@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -157,7 +158,8 @@ def route_of(component: Component) -> Route:
         for inner in component.processors
     ]
     check_exporter_processors(component.name, processors)
-    return Route(component.name, exporter, processors)
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", component.name)[:64].lstrip(".")  # its cursor is a file of that name
+    return Route(name or "exporter", exporter, processors)
 
 
 def _unique_names(routes: list[Route]) -> None:
