@@ -18,12 +18,12 @@ _WITHOUT_EFFECT: Final = {
     "anonymous": "",
     "entity": "a run belongs to a project only; group= and tags= also tell runs apart",
     "force": "",
-    "fork_from": "start a run with the same config and group=; the old one stays as it is",
+    "fork_from": "instead, start a run with the same config and group=; the old one stays as it is",
     "magic": "",
-    "monitor_gym": "log the videos of the environment yourself",
+    "monitor_gym": "instead, log the videos of the environment yourself",
     "save_code": "the git commit and the size of the diff are recorded with every run; copy files with milepost.save()",
-    "sync_tensorboard": "log the values with milepost.log()",
-    "tensorboard": "log the values with milepost.log()",
+    "sync_tensorboard": "instead, log the values with milepost.log()",
+    "tensorboard": "instead, log the values with milepost.log()",
 }
 _REINIT: Final = ("default", "return_previous", "finish_previous", "create_new")
 _SETTINGS: Final = {  # wandb's names of what the config file has under another
@@ -219,8 +219,8 @@ def _names(argument: str, value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-def _say(key: str, text: str, instead: str) -> None:
+def _say(key: str, text: str, more: str) -> None:
     """Warn once."""
     if key not in _said:
         _said.add(key)
-        logger.warning("milepost: %s%s", text, f"; instead: {instead}" if instead else "")
+        logger.warning("milepost: %s%s", text, f"; {more}" if more else "")
