@@ -84,7 +84,8 @@ class Plan:
 
     def variants(self) -> list["Plan"]:
         """This plan and those that follow it."""
-        found, plan = [self], self.next
+        found: list[Plan] = [self]
+        plan = self.next
         while plan is not None:
             found.append(plan)
             plan = plan.next

@@ -193,7 +193,7 @@ def _inner(value: Any, kinds: tuple[type, ...]) -> Iterator[Any] | None:
     kind = type(value)
     for base in kinds:
         if issubclass(kind, base):
-            return iter(dict.values(value)) if base is dict else base.__iter__(value)  # type: ignore[attr-defined, no-any-return]
+            return iter(dict.values(value)) if base is dict else base.__iter__(value)  # type: ignore[attr-defined]
     return None
 
 
@@ -415,10 +415,12 @@ def _torch(value: Any, kind: type, depth: int) -> Any:
         if value.dtype in (torch.float64, torch.float32, torch.float16) and value.numel() == 1:
             return float(value)
         return _numpy(value.resolve_conj().resolve_neg().numpy(), depth)
+    if kind.__name__ == "Size":
+        return list(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
-    if kind.__name__ in ("dtype", "device", "Size"):
-        return list(value) if kind.__name__ == "Size" else str(value)
+    if kind.__name__ in ("dtype", "device"):
+        return str(value)
     raise Unloggable("this torch type has no form in a row")
 
 

@@ -53,7 +53,8 @@ def recorded(**arguments: Any) -> Iterator[Recorded]:
     """Start a run, and finish it when the test has not. `settings` are added to those that switch the capture off."""
     memory = MemoryExporter()
     settings = QUIET | dict(arguments.pop("settings", {}))
-    run = milepost.init(**{"project": "tests", "exporters": [memory], **arguments, "settings": settings})
+    keywords: dict[str, Any] = {"project": "tests", "exporters": [memory], **arguments, "settings": settings}
+    run = milepost.init(**keywords)
     try:
         yield Recorded(run, memory)
     finally:

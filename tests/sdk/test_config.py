@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import operator
 import pathlib
 from typing import Any
 
@@ -55,11 +56,11 @@ def test_later_changes_of_what_was_given_do_not_reach_the_config() -> None:
 
 def test_a_set_value_changes_only_when_that_is_allowed() -> None:
     with recorded(config={"lr": 0.1}) as run:
-        config = run.run.config
+        config: Any = run.run.config
         for change in (
             lambda: config.update({"lr": 0.2}),
             lambda: setattr(config, "lr", 0.2),
-            lambda: config.__setitem__("lr", 0.2),
+            lambda: operator.setitem(config, "lr", 0.2),
         ):
             with pytest.raises(milepost.ConfigurationError, match=r"'lr' is 0\.1.*allow_val_change=True"):
                 change()

@@ -167,7 +167,7 @@ def test_they_do_so_with_definitions_and_summary_values_in_between(calls: list[A
 
 
 def test_rows_of_every_plain_type_come_back_exactly_on_the_quick_way() -> None:
-    values = [
+    values: list[Any] = [
         0.0,
         -0.0,
         math.nan,

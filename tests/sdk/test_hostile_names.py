@@ -38,10 +38,9 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 def run_with(tree: Path, **arguments: Any) -> None:
     """Start a run, log, finish; refused arguments start nothing."""
     memory = MemoryExporter()
+    defaults: dict[str, Any] = {"project": "p", "dir": tree, "exporters": ["file", memory], "settings": QUIET}
     try:
-        run = milepost.init(
-            **{"project": "p", "dir": tree, "exporters": ["file", memory], "settings": QUIET, **arguments}
-        )
+        run = milepost.init(**defaults | arguments)
     except (milepost.Error, ValueError):
         assert milepost.run is None
         return

@@ -50,7 +50,7 @@ def test_name_tags_and_notes_can_be_changed() -> None:
         run.tags = [*run.tags, "added"]
         run.notes = "changed"
         assert (run.name, run.tags, run.notes) == ("new", ("old", "added"), "changed")
-        run.tags = "single"  # type: ignore[assignment]  # as init() takes it
+        run.tags = "single"  # as init() takes it
         assert run.tags == ("single",)
         run.finish()
 
@@ -98,8 +98,10 @@ def test_one_tag_may_be_a_text() -> None:
 def test_a_bad_argument_is_a_value_error_that_names_it_and_starts_nothing(
     arguments: dict[str, Any], named: str
 ) -> None:
+    keywords: dict[str, Any] = {"project": "tests"} | arguments
+
     with pytest.raises(milepost.Error, match=named) as caught:
-        milepost.init(**({"project": "tests"} | arguments))
+        milepost.init(**keywords)
 
     assert isinstance(caught.value, ValueError)
     assert milepost.run is None
@@ -298,7 +300,7 @@ def _log_in_child(run: milepost.Run, number: int) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_attach_with_the_run_and_all_rows_are_kept(method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     with milepost.init(project="tests", settings=QUIET) as run:
         run.log({"parent": 1})
         children = [context.Process(target=_log_in_child, args=(run, number)) for number in range(2)]

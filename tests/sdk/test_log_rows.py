@@ -131,7 +131,7 @@ def test_what_is_changed_after_the_call_does_not_change_the_row() -> None:
 
 
 def test_nested_keys_become_text() -> None:
-    assert row_of({"n": {1: "int", 2.5: "float", True: "bool", None: "none", (1, 2): "tuple"}}) == {
+    assert row_of({"n": {1: "int", 2.5: "float", True: "bool", None: "none", (1, 2): "tuple"}}) == {  # noqa: F601
         "n.1": "bool",  # to Python, 1 and True are one key, and the last value counts
         "n.2.5": "float",
         "n.None": "none",

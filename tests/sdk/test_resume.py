@@ -247,10 +247,12 @@ def test_values_set_by_hand_stay_locked_after_a_resume() -> None:
 
 
 def test_the_files_of_a_resumed_run_hold_all_of_it() -> None:
+    directories: list[str] = []
     for resume in (None, "must"):
         with milepost.init(project="tests", id="r", resume=resume, exporters=["file"], settings=QUIET) as run:
+            directories.append(run.dir)
             for _ in range(3):
                 run.log({"a": run.step})
 
-    lines = (Path(run.dir) / "history.jsonl").read_text().splitlines()
+    lines = (Path(directories[-1]) / "history.jsonl").read_text().splitlines()
     assert len(lines) == 6

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import milepost
+from milepost.sdk import plugins
 from tests.sdk.runs import QUIET, recorded, without_clocks
 
 
@@ -44,7 +45,7 @@ def test_a_row_counts_once_it_is_committed() -> None:
 
 
 def test_live_and_stored_summary_agree_and_file_and_exporter_have_the_same() -> None:
-    memory = milepost.sdk.plugins.build("exporter", "memory")
+    memory = plugins.build("exporter", "memory")
     with milepost.init(project="tests", exporters=["file", memory], settings=QUIET) as run:
         run.define_metric("acc", summary="max,mean")
         for number in range(4):
