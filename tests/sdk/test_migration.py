@@ -554,7 +554,7 @@ class FakeParameter:
 
 def test_watch_logs_into_the_open_row_every_nth_batch_and_stops_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = types.SimpleNamespace(nn=types.SimpleNamespace(Module=FakeModule))
-    monkeypatch.setitem(sys.modules, "torch", torch)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", torch)
     model = FakeModule(weight=[1.0, float("nan"), 3.0])
     with recorded() as run:
         milepost.watch(model, log="all", log_freq=2)
