@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from typing import Final
 from milepost.sdk import frame
 
 SEGMENT_BYTES: Final = 8 * 2**20
+MAX_SYNC_WAIT_S: Final = 60.0
+"""How long a disk that failed to sync again and again is left alone: each try costs a segment."""
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -65,6 +68,8 @@ class Journal:
         """Up to here the open segment holds whole frames: only there may the next segment begin."""
         self._synced = self._durable = 0
         """Bytes that the last sync covered, and how many of them are whole frames."""
+        self._sync_failures = 0
+        self._sync_not_before = 0.0
         self._first_frame = 0
         self._keys_written = 0
         self._free_checked_at = -(2**30)
@@ -82,8 +87,12 @@ class Journal:
         Raises OSError (ENOSPC also at the limits of its own) when nothing could be taken.
         """
         if self.offset >= self._segment_bytes and self._whole == self.offset:
-            self.sync()
-            self._rotate()
+            with contextlib.suppress(
+                OSError
+            ):  # then it went on in a new segment, and the drain says so at its next sync
+                self.sync()
+            if self.offset >= self._segment_bytes:
+                self._rotate()
         self._check_room(len(data))
         done = 0
         view = memoryview(data)
@@ -106,21 +115,28 @@ class Journal:
             self._whole = self.offset
         return done
 
-    def sync(self) -> None:
-        """Make all that was written survive a power cut (fdatasync).
+    def sync(self) -> bool:
+        """Make all that was written survive a power cut (fdatasync); whether it does.
 
         A failed sync is not tried again on the same file, where it would lie: what was not durable is copied into a new
-        segment first (readers drop the doubles by their numbers), and the error is raised.
+        segment first (readers drop the doubles by their numbers), and the error is raised. After several failures in a row
+        a while passes before the next try.
         """
         if self.offset == self._synced:
-            return
+            return True
+        if time.monotonic() < self._sync_not_before:
+            return False
         whole, upto = self._whole, self.offset
         try:
             os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
         except OSError:
+            self._sync_not_before = time.monotonic() + min(0.1 * 2**self._sync_failures, MAX_SYNC_WAIT_S)
+            self._sync_failures = min(self._sync_failures + 1, 20)
             self._copy_on(self._durable)
             raise
+        self._sync_failures = 0
         self._synced, self._durable = upto, whole
+        return True
 
     def write_keys(self, schemas: list[bytes]) -> None:
         """Put the second copy of schema frames that are new since the last call beside the segments."""

@@ -224,7 +224,7 @@ class Run(Identity):
         with self._lock:
             writer = self._writer
         deadline = time.monotonic() + timeout
-        while not writer.drain(sync=durable):
+        while not writer.drain(sync=durable) or (durable and not writer.synced):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.05)

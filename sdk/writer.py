@@ -95,6 +95,8 @@ class Writer:
         self._checked_at = 0.0
         self._lock_fd = -1
         self._forgotten = False
+        self.synced = True
+        """Whether the last sync made all rows durable."""
         self._in_doubt = False
         self.wake: Any = None
         """Called when a block is full; set by the drain thread."""
@@ -285,7 +287,10 @@ class Writer:
     # -- draining --------------------------------------------------------------------------------------------------------
 
     def drain(self, *, sync: bool = False) -> bool:
-        """Move what the ring holds into the journal; True when all of it is there. Called by the drain thread and by flush."""
+        """Move what the ring holds into the journal; True when all of it is there. Called by the drain thread and by flush.
+
+        sync: also make it durable; `synced` says whether that was possible.
+        """
         with self._drain_lock:
             if self._forgotten:
                 return True
@@ -296,16 +301,27 @@ class Writer:
             try:
                 journal.write_keys(self.schema_frames)
                 done = self._drain_backlog() and self._drain_ring()
-                if sync:
-                    journal.sync()
             except OSError as error:
                 self._failed(error)
                 return False
+            if sync:
+                self._sync(journal)
             if done and self.broken is not None:
                 self.broken = None
                 self._warned -= {"journal", "dropped"}
                 logger.warning("milepost: %s can be written again; logging goes on", self.directory)
             return done
+
+    def _sync(self, journal: Journal) -> None:
+        try:
+            self.synced = journal.sync()
+        except OSError as error:
+            self.synced = False
+            self.warn(
+                "sync",
+                f"{self.directory} cannot be made durable: {error.strerror or error}. Rows are written and survive the "
+                "program, but perhaps not the machine; it is tried again",
+            )
 
     def _drain_backlog(self) -> bool:
         assert self.journal is not None

@@ -72,7 +72,7 @@ def test_init_works_where_the_runs_directory_cannot_be_written_and_says_so(
         (warning,) = [line for line in program.warnings() if "cannot be written" in line]
         assert str(program.runs) in warning
         assert str(where.parent.parent) in warning
-    figure("C2", f"runs directory {place}: init() works, 300 of 300 rows, {len(program.warnings())} warnings")
+    figure("C2", f"runs directory {place}: init() works, 300 of 300 rows, warnings: {len(program.warnings())}")
 
 
 LIMITS = {
@@ -110,7 +110,7 @@ def test_limits_of_the_process_cost_no_row(tmp_path: Path, figure: Figure, limit
     assert verdict.acknowledged == 3000
     assert "Traceback" not in program.log
     segments = sorted(program.run_dir.glob("journal/*/[0-9]*.mpj"))
-    figure("C2", f"{limit}: 3000 of 3000 rows in {len(segments)} segments, {len(program.warnings())} warnings")
+    figure("C2", f"{limit}: 3000 of 3000 rows segments: {len(segments)}, warnings: {len(program.warnings())}")
 
 
 def test_strict_refuses_to_start_where_the_promise_is_weaker(tmp_path: Path) -> None:
@@ -194,6 +194,7 @@ def test_a_failing_system_call_raises_nothing_and_loses_no_row(
         assert verdict.acknowledged == 250
         assert unbalanced(milepost.Api(run_dir.parent.parent).run("reliability/fault")) == []
         if injection.startswith("fdatasync"):
+            assert program.log.count("cannot be made durable") == 1
             refused: set[str] = set()
             for line in log.read_text().splitlines():
                 path = line.partition("<")[2].partition(">")[0]

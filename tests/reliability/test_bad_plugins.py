@@ -125,5 +125,5 @@ def test_a_processor_that_misbehaves_is_passed_over(tmp_path: Path, figure: Figu
     assert len(program.warnings()) <= 2, program.log
     assert "Traceback" not in program.log
     figure(
-        "E8", f"a processor {place} that {fault}: {len(rows)} rows in the journal, {len(program.warnings())} warnings"
+        "E8", f"a processor {place} that {fault}: {len(rows)} rows in the journal, warnings: {len(program.warnings())}"
     )

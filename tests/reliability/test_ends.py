@@ -101,7 +101,7 @@ def test_a_row_left_open_at_the_end_is_committed(tmp_path: Path) -> None:
 
 DAEMON = """
 run = milepost.init(project="reliability", id=ID, dir=DIR)
-threading.Thread(target=log_calls, args=(run, "plain", ACKS), daemon=True).start()
+threading.Thread(target=log_calls, args=(run, "plain", ACKS), kwargs={"rate": 3000}, daemon=True).start()
 time.sleep(0.3)
 """
 

@@ -161,7 +161,7 @@ def test_ctrl_c_in_finish_ends_the_program_with_every_row_kept(tmp_path: Path, f
     assert took < 20
     figure(
         "E5",
-        f"Ctrl-C in finish(), {presses} times: KeyboardInterrupt, exit code -2 after {took:.1f} s, 2000 of 2000 rows kept",
+        f"Ctrl-C in finish(), presses: {presses}; KeyboardInterrupt, exit code -2 after {took:.1f} s, 2000 of 2000 rows kept",
     )
 
 

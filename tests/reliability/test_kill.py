@@ -74,7 +74,7 @@ def test_sigkill_in_a_tight_loop_loses_no_call_that_returned(
 ) -> None:
     choose = random.Random(f"{SEED}{kind}")
 
-    verdict = kill_at_random(tmp_path, kind, trials, choose, count=40_000, finish=False)
+    verdict = kill_at_random(tmp_path, kind, trials, choose, count=15_000, finish=False)
 
     assert verdict.good, verdict
     figure(
