@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from milepost.sdk.writer import Writer
+
+
+@pytest.fixture
+def own_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings go below the test's directory, so that what a killed writer leaves behind goes with it."""
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setenv("MILEPOST_SHM", str(tmp_path / "shm"))
 
 
 class Journalist:

@@ -14,7 +14,11 @@ import pytest
 import milepost
 from milepost.sdk.api import Api, File, Run, Runs
 from milepost.sdk.errors import Error, RunNotFoundError, UsageError
-from tests.sdk.journals import Journalist, write_run_json
+from tests.sdk.journals import Journalist, own_shared_memory, write_run_json
+
+__all__ = ["own_shared_memory"]
+
+pytestmark = pytest.mark.usefixtures("own_shared_memory")
 
 RUNS = Path("milepost-runs")
 

@@ -14,7 +14,11 @@ import milepost
 from milepost.sdk.api import History, Run
 from milepost.sdk.errors import UsageError
 from milepost.sdk.reading import result
-from tests.sdk.journals import Journalist
+from tests.sdk.journals import Journalist, own_shared_memory
+
+__all__ = ["own_shared_memory"]
+
+pytestmark = pytest.mark.usefixtures("own_shared_memory")
 
 RUN_DIR = Path("milepost-runs") / "digits" / "r"
 

@@ -8,7 +8,11 @@ import pytest
 
 from milepost.sdk import frame
 from milepost.sdk.reader import WriterReader, open_run
-from tests.sdk.journals import Journalist, segment_files
+from tests.sdk.journals import Journalist, own_shared_memory, segment_files
+
+__all__ = ["own_shared_memory"]
+
+pytestmark = pytest.mark.usefixtures("own_shared_memory")
 
 
 @pytest.fixture
