@@ -47,7 +47,7 @@ class Identity(Recorder):
 
     @notes.setter
     def notes(self, value: str | None) -> None:
-        self._set_meta(notes=value)
+        self._set_meta(notes=None if value is None else str(value))
 
     def _set_meta(self, **values: Any) -> None:
         clean = snapshot(values)

@@ -4,6 +4,7 @@ What `log()` does is in `recorder.py`, what can be asked of a run in `identity.p
 config and alerts, the exporters' deliveries, and the end.
 """
 
+import datetime
 import logging
 import math
 import threading
@@ -157,9 +158,11 @@ class Run(Identity):
         name = name.upper() if isinstance(name, str) else name
         if name not in ("INFO", "WARN", "ERROR"):
             raise DataError(f'alert() level must be "INFO", "WARN" or "ERROR", got {conversion.shown(level)}')
-        wait_s = getattr(
-            wait_duration, "total_seconds", lambda: 60.0 if wait_duration is None else float(wait_duration)
-        )()
+        if isinstance(wait_duration, datetime.timedelta):
+            wait_duration = wait_duration.total_seconds()
+        if wait_duration is not None and (isinstance(wait_duration, bool) or not isinstance(wait_duration, (int, float))):
+            raise DataError(f"alert() wait_duration must be seconds or a timedelta, got {conversion.shown(wait_duration)}")
+        wait_s = 60.0 if wait_duration is None else wait_duration
         alert = snapshot({"title": str(title), "text": str(text), "level": name})
         with self._lock:
             self._check_running("alert")
@@ -220,9 +223,14 @@ class Run(Identity):
     # -- the end -----------------------------------------------------------------------------------------------------------
 
     def flush(self, durable: bool = False, timeout: float = FINISH_TIMEOUT_S) -> bool:
-        """Move all rows into the journal, and with durable=True onto the disk; True when that was done."""
+        """Move all rows into the journal, and with durable=True onto the disk; True when that was done.
+
+        After `finish()`, which does so itself, there is nothing left to move.
+        """
         with self._lock:
             writer = self._writer
+            if self._finished:
+                return writer.broken is None
         deadline = time.monotonic() + timeout
         while not writer.drain(sync=durable) or (durable and not writer.synced):
             if time.monotonic() >= deadline:

@@ -59,10 +59,16 @@ def save(run: Target, glob_str: Any, base_path: Any = None, policy: str = "live"
             "milepost: save(%s) names a folder; its files are named by %s/*, or by %s/** with all below", *[pattern] * 3
         )
 
+    copied: dict[Path, tuple[int, int]] = {}
+
     def copy_all(files: list[tuple[Path, Path]]) -> None:
         for source, name in files:
-            said = None if source.is_relative_to(run_dir) else copy(source, run_dir / "files", name)
+            version = _version(source)
+            if source.is_relative_to(run_dir) or copied.get(source) == version:
+                continue
+            said = copy(source, run_dir / "files", name)
             if said is not None:
+                copied[source] = version
                 run.record("file", said)
 
     if policy != "end":
@@ -149,6 +155,15 @@ def _make_folders(files: Path, below: Path) -> None:
         folder.mkdir(exist_ok=True)
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise NotADirectoryError(20, "a link or file stands where a folder must be", str(folder))
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """What changes when a file is written: its time and size."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, -1
+    return found.st_mtime_ns, found.st_size
 
 
 def _create(path: Path) -> Any:

@@ -282,6 +282,8 @@ def test_an_alert_is_recorded_and_said_once_a_minute_per_title(caplog: pytest.Lo
         run.run.alert("Slow", level="WARN", wait_duration=0)
         with pytest.raises(ValueError, match="level"):
             run.run.alert("x", level="LOUD")
+        with pytest.raises(ValueError, match="wait_duration"):
+            run.run.alert("x", wait_duration="long")
         run.run.finish()
 
         alerts = [event.values for event in run.memory.of_kind("alert")]

@@ -141,6 +141,15 @@ def test_a_refused_change_after_finish_changes_nothing() -> None:
         assert run.summary() == {}
 
 
+def test_after_finish_nothing_is_left_to_flush() -> None:
+    with recorded() as run:
+        run.log({"a": 1})
+        run.run.finish()
+
+        assert run.run.flush()
+        assert run.run.flush(durable=True)
+
+
 def test_after_finish_the_module_says_that_no_run_is_active() -> None:
     with recorded():
         milepost.finish()

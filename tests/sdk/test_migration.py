@@ -429,6 +429,19 @@ def test_the_policy_says_when_files_are_copied(policy: str, before: dict[str, st
         assert saved(run.run) == after
 
 
+def test_a_file_that_did_not_change_is_copied_once() -> None:
+    write("a.txt", "b.txt")
+    with recorded() as run:
+        milepost.save("*.txt")
+        copies = {path.name: path.stat().st_ino for path in (Path(run.run.dir) / "files").iterdir()}
+        Path("b.txt").write_text("longer than before")
+        run.run.finish()
+
+        after = {path.name: path.stat().st_ino for path in (Path(run.run.dir) / "files").iterdir()}
+        assert after["a.txt"] == copies["a.txt"]
+        assert after["b.txt"] != copies["b.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
