@@ -6,7 +6,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gate check format lint types contracts docs bench lock changelog clean
+.PHONY: help setup demo test gate check format lint types contracts docs reference bench lock changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ contracts: setup ## check that no lower folder imports a higher one
 
 docs: setup ## build the documentation into site/; a warning is an error
 	@scripts/docs
+
+reference: setup ## write docs/api.md and docs/configuration.md anew from the code
+	@$(bin)/python scripts/api_reference.py
+	@$(bin)/python scripts/configuration_reference.py
 
 bench: setup ## measure log() beside its floor and its peers; results in bench/results/
 	@$(bin)/python -m bench $(BENCH)
