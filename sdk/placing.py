@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from milepost.sdk import names
 from milepost.sdk.capture.ranks import RankInfo
@@ -19,6 +19,9 @@ from milepost.sdk.run_record import RunRecord
 from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
+
+FORGOTTEN_S: Final = 3600.0
+"""A ring this old whose writer is dead is put away by any `init` of its user, whatever runs directory it is of."""
 
 
 class Found:
@@ -213,7 +216,8 @@ def _recover(root: Path) -> None:
     from milepost.sdk.syncing import complete
 
     try:
-        for run_dir in recover(root):
+        # Runs of other directories, too, once they have been dead for long: their rings take memory until somebody comes by.
+        for run_dir in (*recover(root), *recover(Path("/"), settled_s=FORGOTTEN_S)):
             complete(run_dir)
     except Exception:
         logger.exception("milepost: recovering runs in %s failed; milepost sync tries it again", root)

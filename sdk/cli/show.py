@@ -81,7 +81,7 @@ def _header(of: Card, screen: Screen) -> Iterator[str]:
         screen.paint(printable(run.name), "bold"),
         printable(run.path),
         screen.paint(of.state, out.STATES.get(of.state, "warn")) + f" after {out.took(of.duration_s)}",
-        f"{of.rows:,} rows",
+        "1 row" if of.rows == 1 else f"{of.rows:,} rows",
         *([f"attempt {of.reader.attempt} of {len(of.reader.attempts)}"] if len(of.reader.attempts) > 1 else []),
     ]
     yield ""
