@@ -95,6 +95,7 @@ class Writer:
         self._checked_at = 0.0
         self._lock_fd = -1
         self._forgotten = False
+        self._closed = False
         self.synced = True
         """Whether the last sync made all rows durable."""
         self._in_doubt = False
@@ -292,7 +293,7 @@ class Writer:
         sync: also make it durable; `synced` says whether that was possible.
         """
         with self._drain_lock:
-            if self._forgotten:
+            if self._forgotten or self._closed:
                 return True
             journal = self.journal if self.journal is not None else self._open_journal()
             if journal is None:
@@ -442,6 +443,7 @@ class Writer:
         """Drain, sync, and remove the ring; True when all is on disk. What could not be drained stays in the ring's files."""
         done = self.drain(sync=True)
         with self._drain_lock:
+            self._closed = True  # the drain thread may be on its way here
             if self.ring is not None and done:
                 self.ring.close()
             if self._backlog:

@@ -171,7 +171,8 @@ def _sum(book: Account) -> str:
 def _block(checkup: Checkup, screen: Screen) -> Iterator[str]:
     run = checkup.run
     writers = f"{checkup.writers} writer{'s' * (checkup.writers != 1)}"
-    facts = f"{checkup.logged:,} {'row' if checkup.logged == 1 else 'rows'} logged by {writers}, {out.size(checkup.journal_bytes)} of journal"
+    rows = "1 row" if checkup.logged == 1 else f"{checkup.logged:,} rows"
+    facts = f"{rows} logged by {writers}, {out.size(checkup.journal_bytes)} of journal"
     state = screen.paint(checkup.state, out.STATES.get(checkup.state, "warn"))
     yield f"{screen.paint(out.shown(run.path), 'bold')}  {state}  {facts}"
     for promise in checkup.promises:
