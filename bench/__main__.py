@@ -1,7 +1,7 @@
 """python -m bench [BENCHMARK ...]: measure, print a table for each, store every figure in bench/results/.
 
     python -m bench calls cold --size quick --repeats 3 --peers trackio,wandb
-    python -m bench --report bench/results/FILE.json
+    python -m bench --report bench/results/FILE.json [--into docs/performance.md]
 
 Each subject is measured in a fresh process, the subjects interleaved within a repeat, one at a time.
 """
@@ -24,9 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line names; 1 when something could not be measured."""
     options = _parser().parse_args(arguments)
     if options.report:
-        _about, stored = report.load(options.report)
-        for name, found in stored.items():
-            print(report.table(BENCHMARKS[name], found))
+        text = report.page(*report.load(options.report), BENCHMARKS)
+        if options.into:
+            report.put_into(options.into, text)
+        else:
+            print(text)
         return 0
     subjects, missing = _available([name for name in options.peers.split(",") if name and name != "none"])
     results: dict[str, dict[tuple[str, str], Repeats]] = {}
@@ -101,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, help="where to store the figures (default: bench/results/DATE.json)")
     parser.add_argument("--report", type=Path, help="print the tables of a stored file and measure nothing")
+    parser.add_argument(
+        "--into", type=Path, help="with --report: write the tables into this page, between its two comments"
+    )
     return parser
 
 

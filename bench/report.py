@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,6 +82,43 @@ def table(benchmark: Benchmark, results: Mapping[tuple[str, str], Repeats]) -> s
     head = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     body = ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
     return "\n".join([f"### {benchmark.title}", "", *head, *body, ""])
+
+
+def page(
+    about: Mapping[str, Any],
+    results: Mapping[str, Mapping[tuple[str, str], Repeats]],
+    benchmarks: Mapping[str, Benchmark],
+) -> str:
+    """All tables, under a line that says what was measured, when, on what, and how busy that was."""
+    measured = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if name != "floor")
+    others = [
+        each["others"]
+        for found in results.values()
+        for repeats in found.values()
+        for each in repeats
+        if "others" in each
+    ]
+    built = "" if about["optimized_python"] else ", built without profile-guided optimization"
+    head = (
+        f"{about['date'][:10]}; {measured}; Python {about['python']}{built}; {about['processors']} virtual cores "
+        f"({about['processor']}), {about['system']}. Other programs kept {statistics.median(others):.1f} of the cores busy "
+        f"(median; {max(others):.1f} at worst)."
+    )
+    return "\n".join([head, "", *(table(benchmarks[name], found) for name, found in results.items())])
+
+
+_BETWEEN = re.compile(r"(<!-- figures: [^\n]*-->\n).*?(<!-- end of the figures -->)", re.DOTALL)
+
+
+def put_into(path: Path, text: str) -> None:
+    """Replace what stands between the two comments of a page. Raises ValueError when they are not there."""
+    old = path.read_text()
+    fresh, count = _BETWEEN.subn(lambda found: f"{found[1]}\n{text}\n{found[2]}", old)
+    if count != 1:
+        raise ValueError(
+            f"{path} has no place for the figures: a line <!-- figures: ... --> and one <!-- end of the figures -->"
+        )
+    path.write_text(fresh)
 
 
 def times(ratio: float) -> str:

@@ -9,6 +9,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "kinds": calls.KINDS,
     "cold": conditions.COLD,
     "contention": conditions.CONTENTION,
+    "no_shared_memory": conditions.NO_SHARED_MEMORY,
     "training": training.TRAINING,
     "threads": threads.THREADS,
     "million": million.MILLION,

@@ -1,11 +1,16 @@
 """Calls under the conditions they meet in practice: cold caches, and a Python thread that never rests."""
 
+import os
 import threading
 import time
+from typing import Final
 
 from bench import samples, subjects
 from bench.benchmark import EVERYBODY, Benchmark, Task
 from bench.measuring import Figures, latency, timed_calls
+from bench.subjects import OWN
+
+ALONE: Final = "alone"
 
 
 def after_work(task: Task) -> Figures:
@@ -57,6 +62,22 @@ def beside_a_spinning_thread(task: Task) -> Figures:
     return {**latency(times), "calls": len(times)}
 
 
+def without_shared_memory(task: Task) -> Figures:
+    """Latency of calls on a machine that has no shared memory to give: milepost then makes one system call per row."""
+    os.environ["MILEPOST_SHM"] = str(task.directory / "missing")
+    return alone(task) if task.case == ALONE else beside_a_spinning_thread(task)
+
+
+def alone(task: Task) -> Figures:
+    """Latency of calls in a tight loop."""
+    rows = samples.rows("floats")
+    subject = subjects.start(task.subject, task.directory)
+    timed_calls(subject.log, rows, 200, task.budget_s)
+    times = timed_calls(subject.log, rows, task.size, task.budget_s)
+    subject.finish()
+    return {**latency(times), "calls": len(times)}
+
+
 FIELDS = ("p50_us", "p99_us", "p999_us", "max_us", "calls")
 
 COLD = Benchmark(
@@ -74,5 +95,14 @@ CONTENTION = Benchmark(
     fields=FIELDS,
     cases={"floats": EVERYBODY},
     sizes={"tiny": 300, "quick": 100_000, "full": 200_000},
+    ratios=("p50_us", "p99_us"),
+)
+
+NO_SHARED_MEMORY = Benchmark(
+    title="10 floats where there is no shared memory: one system call per row",
+    measure=without_shared_memory,
+    fields=FIELDS,
+    cases={ALONE: OWN, "beside a spinning thread": OWN},
+    sizes={"tiny": 300, "quick": 20_000, "full": 50_000},
     ratios=("p50_us", "p99_us"),
 )

@@ -48,8 +48,12 @@ def test_the_command_prints_a_table_and_stores_every_repeat(tmp_path: Path, caps
     assert {"python", "processor", "versions", "results"} <= set(json.loads(stored.read_text()))
     _about, results = report.load(stored)
     assert [len(repeats) for repeats in results["calls"].values()] == [2, 2]
-    main(["--report", str(stored)])
-    assert "| milepost |" in capsys.readouterr().out
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- figures: here -->\nold\n<!-- end of the figures -->\nafter\n")
+    main(["--report", str(stored), "--into", str(page)])
+    assert "| milepost |" in page.read_text()
+    assert "old" not in page.read_text()
+    assert page.read_text().endswith("<!-- end of the figures -->\nafter\n")
 
 
 def test_a_ratio_compares_figures_of_one_repeat() -> None:
