@@ -37,6 +37,7 @@ _PLACE = re.compile(
     r"^<!-- recorded: (?P<command>.+?) -->\n+```(?P<language>\w*)\n(?P<output>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _TITLED = re.compile(r'^```\w+ .*?title="(?P<title>[^"]+)".*?\n(?P<code>.*?)^```$', re.MULTILINE | re.DOTALL)
+_ERASED = re.compile(r"[^\n]*\r\x1b\[K")  # progress, which a slow machine shows, until the line was cleared
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -121,6 +122,7 @@ def run(command: str, directory: Path, columns: int = COLUMNS) -> str:
             output += piece
     os.close(main)
     text = output.decode().replace("\r\n", "\n").replace(str(directory), "~/work")
+    text = _ERASED.sub("", text)
     if process.wait() != 0:
         raise RuntimeError(f"{command!r} failed:\n{text}")
     return text

@@ -57,12 +57,15 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
 
     Exits with 1 when something could not be delivered.
     """
-    left = _once(target, to, timeout, as_json, closing=not watch)
+    left = False
     try:
+        left = _once(target, to, timeout, as_json, closing=not watch)
         while watch:
             time.sleep(interval)
             left = _once(target, to, timeout, as_json, closing=False)
     except KeyboardInterrupt:
+        if not watch:
+            raise
         out.note("")
     click.get_current_context().exit(1 if left else 0)
 
