@@ -3,7 +3,8 @@
 from typing import Any
 
 from milepost.sdk.errors import DataError
-from milepost.sdk.values import INT_MAX, shown, type_name
+from milepost.sdk.text import shown, type_name
+from milepost.sdk.values import INT_MAX
 
 _YES_OR_NO = (bool, int)
 

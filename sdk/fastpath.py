@@ -10,11 +10,11 @@ from struct import Struct
 from types import GeneratorType
 from typing import Any, Final
 
-from milepost.sdk import values as conversion
 from milepost.sdk.frame import HEADER, MAGIC, ROW, SLICE, VERSION
+from milepost.sdk.nesting import MAX_DEPTH, SCALARS
 from milepost.sdk.shape import Shape, builder, leaves
 from milepost.sdk.summary import Aggregate
-from milepost.sdk.values import SCALARS
+from milepost.sdk.values import leaf, text_key
 
 MAX_PLANS: Final = 500
 MAX_VARIANTS: Final = 16
@@ -180,10 +180,10 @@ class Gather:
                 raise _Careful  # a generator can be read once only; a subclass of dict may answer with anything
         if dict not in kinds:
             for name, value in zip(names, data.values(), strict=True):
-                flat[name] = value if type(value) is float else conversion.leaf(value)
+                flat[name] = value if type(value) is float else leaf(value)
             return True
         self._left -= 1
-        if depth > conversion.MAX_DEPTH or self._left < 0:
+        if depth > MAX_DEPTH or self._left < 0:
             raise _Careful
         found = False
         for name, value in zip(names, data.values(), strict=True):
@@ -195,7 +195,7 @@ class Gather:
                     continue
                 nested.append(name)
             else:
-                flat[name] = conversion.leaf(value)
+                flat[name] = leaf(value)
             found = True
         return found
 
@@ -203,7 +203,7 @@ class Gather:
         prefix, keys = shape
         if not all(type(key) is str and (prefix or key not in ("", "_step", "_runtime")) for key in keys):
             raise _Careful
-        names = tuple([prefix + conversion.text_key(key) for key in keys])
+        names = tuple([prefix + text_key(key) for key in keys])
         if len(self._names) < _MAX_SHAPES and len(keys) <= 100_000:
             self._names[shape] = names
         return names

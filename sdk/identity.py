@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from milepost.sdk.recorder import Recorder
-from milepost.sdk.values import snapshot
+from milepost.sdk.snapshot import snapshot
 from milepost.sdk.writer import PROMISES
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.errors import Error
-from milepost.sdk.values import clean_text
+from milepost.sdk.text import clean_text
 
 AGGREGATES: Final = ("min", "max", "mean", "last", "first", "best", "copy", "none")
 

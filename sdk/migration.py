@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from milepost.sdk.errors import Error, UsageError
-from milepost.sdk.values import shown
+from milepost.sdk.text import shown
 
 logger = logging.getLogger("milepost")
 

@@ -1,7 +1,7 @@
 """Recorder: what `log()` does, from a call to rows in the writer's hands.
 
 `log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. All
-else takes `_call`, which is the full meaning of `log` (SEMANTICS L1-L44). A call that interrupts another on its own thread
+else takes `_call`, which is the full meaning of `log`. A call that interrupts another on its own thread
 (a signal handler, `__del__`) is copied, set aside, and stored when the interrupted one is done.
 """
 
@@ -14,7 +14,6 @@ from time import monotonic_ns, time_ns
 from typing import Any, Final
 from zlib import crc32
 
-from milepost.sdk import values as conversion
 from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError, Error, UsageError
@@ -26,8 +25,9 @@ from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.shape import shape_of
+from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
-from milepost.sdk.values import snapshot
+from milepost.sdk.text import shown, type_name
 from milepost.sdk.writer import Writer
 
 logger = logging.getLogger("milepost")
@@ -223,7 +223,7 @@ class Recorder:
             given, closes = usable(step, commit)
             self._warn(
                 f"argument:{type(step)}:{type(commit)}",
-                f"log(step={conversion.shown(step)}, commit={conversion.shown(commit)}): step must be a whole number, "
+                f"log(step={shown(step)}, commit={shown(commit)}): step must be a whole number, "
                 f"commit True or False; the call's values are stored {'without these' if given is None else f'at step {given}'}",
             )
         step = given
@@ -497,7 +497,7 @@ class Recorder:
     def _bad_value(self, key: str, value: Any, reason: str) -> None:
         self._warn(
             f"bad:{key}:{type(value)}",
-            f'"{key}" of type {conversion.type_name(type(value))} cannot be logged: {reason}; a placeholder stands in its place',
+            f'"{key}" of type {type_name(type(value))} cannot be logged: {reason}; a placeholder stands in its place',
         )
 
     def _warn(self, pattern: str, text: str) -> None:

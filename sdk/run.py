@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from milepost.sdk import values as conversion
 from milepost.sdk.delivery import Delivery, Route
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError
@@ -24,9 +23,11 @@ from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.run_config import RunConfig
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.run_summary import RunSummary
+from milepost.sdk.snapshot import nested, snapshot
 from milepost.sdk.summary import Summary, paths
 from milepost.sdk.tail import Shared
-from milepost.sdk.values import snapshot
+from milepost.sdk.text import shown
+from milepost.sdk.values import text_key
 from milepost.sdk.writer import Writer
 
 logger = logging.getLogger("milepost")
@@ -118,7 +119,7 @@ class Run(Identity):
         with self._lock:
             self._check_running("summary")
             changed: dict[str, Any] = {}
-            top, value = conversion.text_key(path), _summary_value(path, value)
+            top, value = text_key(path), _summary_value(path, value)
             if isinstance(value, dict) and any(other.startswith(top + ".") for other in self._summary.collect()):
                 self._delete_summary(top)  # a dict takes the place of what stood there
             for name, inner in paths(top, value):
@@ -129,7 +130,7 @@ class Run(Identity):
     def _delete_summary(self, path: str) -> None:
         with self._lock:
             self._check_running("summary")
-            path = conversion.text_key(path)
+            path = text_key(path)
             self._drop_plans()
             self._summary.delete(path, self._writer.seq - 1)
             self._event("summary", {"set": {}, "delete": [path]})
@@ -157,11 +158,13 @@ class Run(Identity):
         name = getattr(level, "value", level) or "INFO"
         name = name.upper() if isinstance(name, str) else name
         if name not in ("INFO", "WARN", "ERROR"):
-            raise DataError(f'alert() level must be "INFO", "WARN" or "ERROR", got {conversion.shown(level)}')
+            raise DataError(f'alert() level must be "INFO", "WARN" or "ERROR", got {shown(level)}')
         if isinstance(wait_duration, datetime.timedelta):
             wait_duration = wait_duration.total_seconds()
-        if wait_duration is not None and (isinstance(wait_duration, bool) or not isinstance(wait_duration, (int, float))):
-            raise DataError(f"alert() wait_duration must be seconds or a timedelta, got {conversion.shown(wait_duration)}")
+        if wait_duration is not None and (
+            isinstance(wait_duration, bool) or not isinstance(wait_duration, (int, float))
+        ):
+            raise DataError(f"alert() wait_duration must be seconds or a timedelta, got {shown(wait_duration)}")
         wait_s = 60.0 if wait_duration is None else wait_duration
         alert = snapshot({"title": str(title), "text": str(text), "level": name})
         with self._lock:
@@ -392,25 +395,11 @@ class Run(Identity):
 
 
 def _summary_value(path: str, value: Any) -> Any:
-    """A value set by hand, as it is stored: a large array becomes its statistics (SEMANTICS S6)."""
-    if (
-        type(value).__module__ == "numpy"
-        and getattr(value, "size", 0) > conversion.LIST_LIMIT
-        and value.dtype.kind in "fiub"
-    ):
-        import numpy as np
+    """A value set by hand, as it is stored: a large array becomes its statistics."""
+    if type(value).__module__ == "numpy":
+        from milepost.sdk.arrays import statistics
 
-        low, quarter, three_quarters, high = (float(part) for part in np.percentile(value, [10, 25, 75, 90]))
-        return {
-            "_type": "numpy.ndarray",
-            "var": float(value.var()),
-            "mean": float(value.mean()),
-            "min": value.min().item(),
-            "max": value.max().item(),
-            "10%": low,
-            "25%": quarter,
-            "75%": three_quarters,
-            "90%": high,
-            "size": int(value.size),
-        }
-    return conversion.nested(value, path)
+        found = statistics(value)
+        if found is not None:
+            return found
+    return nested(value, path)

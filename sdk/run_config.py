@@ -1,6 +1,6 @@
 """The user's config of a run: hyperparameters, set once, read as attributes or items.
 
-Rules: SEMANTICS P10. Values become plain Python (tuples -> lists, numpy -> numbers); a value that was set changes only with
+Values become plain Python (tuples -> lists, numpy -> numbers); a value that was set changes only with
 `update(..., allow_val_change=True)`; what cannot be stored raises and leaves the config as it was.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from milepost.sdk.errors import ConfigurationError, DataError
 from milepost.sdk.frame import encode_payload
-from milepost.sdk.values import shown, snapshot
+from milepost.sdk.snapshot import snapshot
+from milepost.sdk.text import shown
 
 
 class ConfigError(ConfigurationError):

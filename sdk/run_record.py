@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from milepost.sdk.exporter import RunInfo
-from milepost.sdk.values import clean_text, snapshot
+from milepost.sdk.snapshot import snapshot
+from milepost.sdk.text import clean_text
 from milepost.sdk.writer import Writer
 
 

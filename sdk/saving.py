@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from milepost.sdk.errors import DataError
-from milepost.sdk.values import shown
+from milepost.sdk.text import shown
 
 logger = logging.getLogger("milepost")
 

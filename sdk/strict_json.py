@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.sdk.values import placeholder
+from milepost.sdk.snapshot import placeholder
 
 _ENCODER: Final = msgspec.json.Encoder()
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -1,6 +1,6 @@
 """The summary of a run: one value per name, last by default, aggregates where `define_metric` asked for them.
 
-Rules (SEMANTICS S1-S16 with the rulings above them): a row counts once it is committed; None never changes an entry; a
+Rules: a row counts once it is committed; None never changes an entry; a
 value set by hand stays until it is set by hand again; NaN poisons min, max and mean; text and booleans have no aggregates.
 Rows cost nothing here until somebody looks: the fast path leaves each plan's last row, and `collect` puts them together.
 """

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from milepost.media.histogram import Histogram
 from milepost.sdk.errors import DataError, MissingDependencyError
-from milepost.sdk.values import shown, type_name
+from milepost.sdk.text import shown, type_name
 
 KINDS: Final = ("gradients", "parameters", "all", None)
 

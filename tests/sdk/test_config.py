@@ -1,4 +1,4 @@
-"""run.config: set once, read as attributes or items (SEMANTICS P10)."""
+"""run.config: set once, read as attributes or items."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""define_metric: aggregates in the summary, x axes, globs (SEMANTICS S9-S15)."""
+"""define_metric: aggregates in the summary, x axes, globs."""
 
 import math
 from typing import Any

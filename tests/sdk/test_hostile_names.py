@@ -1,4 +1,4 @@
-"""Names made to lead elsewhere (RELIABILITY G3): nothing is ever written outside the runs directory."""
+"""Names made to lead elsewhere: nothing is ever written outside the runs directory."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""init(): which run starts, what it is, and what is refused (SEMANTICS P8, P9, L42, L43)."""
+"""init(): which run starts, what it is, and what is refused."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What cannot be logged: which error, what it says, and that nothing else changes (SEMANTICS L20-L22, L39, L40)."""
+"""What cannot be logged: which error, what it says, and that nothing else changes."""
 
 from collections.abc import Callable
 from typing import Any

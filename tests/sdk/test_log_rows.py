@@ -1,4 +1,4 @@
-"""What becomes of names and values within one row: merging, nesting, names of milepost's own (SEMANTICS L14-L26)."""
+"""What becomes of names and values within one row: merging, nesting, names of milepost's own."""
 
 import collections
 import types

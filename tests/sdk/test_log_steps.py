@@ -1,4 +1,4 @@
-"""The step counter and rows that stay open: what `step` and `commit` of log() do (SEMANTICS L1-L14)."""
+"""The step counter and rows that stay open: what `step` and `commit` of log() do."""
 
 import logging
 from typing import Any

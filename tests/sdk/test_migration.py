@@ -1,4 +1,4 @@
-"""`import milepost as wandb`: ordinary scripts run with no other line changed (SEMANTICS P1-P12)."""
+"""`import milepost as wandb`: ordinary scripts run with no other line changed."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""Damaged journals (RELIABILITY B1-B4): what is whole is read, what is not is reported, and nothing stops the reader."""
+"""Damaged journals: what is whole is read, what is not is reported, and nothing stops the reader."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Starting an id again: resume, rewind, and further attempts (SEMANTICS P11, S16, T45)."""
+"""Starting an id again: resume, rewind, and further attempts."""
 
 import subprocess
 import sys

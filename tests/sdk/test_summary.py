@@ -1,4 +1,4 @@
-"""run.summary: last values, values set by hand, and what is stored of it (SEMANTICS S1-S8)."""
+"""run.summary: last values, values set by hand, and what is stored of it."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Which form each kind of value takes in a row (SEMANTICS L27-L37)."""
+"""Which form each kind of value takes in a row."""
 
 import collections
 import datetime
