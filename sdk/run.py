@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -105,10 +105,10 @@ class Run(Identity):
             self._event("metric", {**metric.as_values(), "overwrite": bool(overwrite)})
         return defined
 
-    def _all_rows(self) -> Sequence[Mapping[str, Any]]:
+    def _all_rows(self) -> Iterable[Mapping[str, Any]]:
         """The rows of this run so far, from the journal."""
         self._writer.drain()
-        return list(self._record.earlier_rows(None))
+        return self._record.earlier_rows(None)
 
     @property
     def summary(self) -> RunSummary:

@@ -639,3 +639,32 @@ def test_a_new_name_in_each_row_keeps_memory_bounded_and_every_row() -> None:
         read = milepost.Api().run(run.run.path)
         assert sum(1 for _ in read.scan_history()) == rows + 2_000
         assert read.summary["name 19999"] == 1.0
+
+
+# F5: a burst while every exporter is down
+
+
+def test_a_burst_while_every_exporter_is_down_costs_disk_and_no_row() -> None:
+    rows = 100_000
+
+    def refusing(batch: Any) -> milepost.ExportResult:
+        return milepost.ExportResult.retry("down")
+
+    def failing(batch: Any) -> None:
+        raise ConnectionError("down")
+
+    with recorded(exporters=[refusing, failing]) as run:
+        run.log({"a": 0.0, "b": 0})
+        before = peak_kib()
+        for number in range(1, rows):
+            run.log({"a": float(number), "b": number})
+        assert peak_kib() - before < 64 * 1024
+        run.run.finish(timeout=0.1)
+
+        read = milepost.Api().run(run.run.path)
+        figures = read.accounting()
+        assert figures["logged"] == rows
+        for exporter in figures["exporters"].values():
+            assert (exporter["delivered"], exporter["pending"], exporter["dropped"]) == (0, rows, {})
+        assert sum(1 for _ in read.scan_history()) == rows
+        assert sum(path.stat().st_size for path in Path(run.run.dir).rglob("*.mpj")) < 220 * rows
