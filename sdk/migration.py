@@ -177,7 +177,16 @@ _INSTEAD: Final = {
     ),
     "restore": "read a file of an earlier run with milepost.Api().run(...).file(name).download()",
 }
-_NOTHING: Final = ("get_url", "get_project_url", "get_sweep_url", "log_code", "mark_preempting", "unwatch", "display")
+_NOTHING: Final = (
+    "_label",
+    "get_url",
+    "get_project_url",
+    "get_sweep_url",
+    "log_code",
+    "mark_preempting",
+    "unwatch",
+    "display",
+)
 _NOTHING_OF_MODULE: Final = ("require", "setup", "teardown", "unwatch", "ensure_configured")
 
 

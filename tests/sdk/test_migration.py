@@ -79,7 +79,7 @@ class Callback:
             wandb.define_metric("train/global_step")
             wandb.define_metric("*", step_metric="train/global_step", step_sync=True)
         wandb.config["model/num_parameters"] = 1234
-        wandb.run._label = None
+        wandb.run._label(code="transformers_trainer")
     def on_log(self, logs, step):
         wandb.log({**{f"train/{name}": value for name, value in logs.items()}, "train/global_step": step})
     def on_end(self, metrics):
