@@ -56,26 +56,28 @@ import random
 run = milepost.init(project="reliability", id=ID, dir=DIR)
 choose = random.Random({seed})
 make = KINDS["{kind}"]
-handled, over = threading.Event(), threading.Event()
+ready, over = threading.Event(), threading.Event()
 sent = worst = 0.0
 swallowed = 0
 
 def send():
     global sent, swallowed
     for _ in range({times}):
+        swallowed += not ready.wait(10)
         time.sleep(choose.uniform(0, 0.006))
-        handled.clear()
+        ready.clear()
         sent = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
-        swallowed += not handled.wait(10)
+    swallowed += not ready.wait(10)
     over.set()
 
 sender = threading.Thread(target=send)
 interrupted = []
 n = 0
 sender.start()
-while not over.is_set():
+while True:
     try:
+        ready.set()  # the next one may come
         while not over.is_set():
             call = make(ID, n)
             run.log(call.values, **call.keywords)
@@ -83,12 +85,12 @@ while not over.is_set():
             ACKS[0] = n
             if {pause}:
                 time.sleep({pause})
+        break
     except KeyboardInterrupt:
         worst = max(worst, time.monotonic() - sent)
         interrupted.append(n)
         n += 1
         ACKS[0] = n
-        handled.set()
 sender.join()
 milepost.finish()
 print("RESULT", {{"interrupted": interrupted, "worst": worst, "swallowed": swallowed}}, flush=True)

@@ -84,6 +84,22 @@ def test_sigkill_in_a_tight_loop_loses_no_call_that_returned(
     )
 
 
+@pytest.mark.parametrize("kind", ["plain", "incremental"])
+def test_sigkill_without_shared_memory_loses_no_call_that_returned(
+    tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("MILEPOST_SHM", str(tmp_path / "nowhere"))
+    choose = random.Random(f"{SEED}{kind}")
+
+    verdict = kill_at_random(tmp_path, kind, 5, choose, rate=1000)
+
+    assert verdict.good, verdict
+    figure(
+        "A1",
+        f"{kind} at 1000/s without shared memory: 5 SIGKILLs, {verdict.acknowledged} calls acknowledged, {verdict.lost} lost",
+    )
+
+
 TREE = """
 run = milepost.init(project="reliability", id=ID, dir=DIR)
 lane = 0
