@@ -25,6 +25,10 @@ _WITHOUT_EFFECT: Final = {
     "sync_tensorboard": "instead, log the values with milepost.log()",
     "tensorboard": "instead, log the values with milepost.log()",
 }
+_ARGUMENTS: Final = (
+    "project", "name", "id", "config", "dir", "group", "job_type", "tags", "notes", "mode", "resume", "config_file", "exporters",
+    "processors", "settings", "reinit", "resume_from", "config_include_keys", "config_exclude_keys",
+)  # fmt: skip
 _REINIT: Final = ("default", "return_previous", "finish_previous", "create_new")
 _SETTINGS: Final = {  # wandb's names of what the config file has under another
     "root_dir": "dir",
@@ -59,7 +63,7 @@ class Keywords:
         rest.pop("allow_val_change", None)  # always so: init() sets what it is given
         for name, value in rest.items():
             if name not in _WITHOUT_EFFECT:
-                raise TypeError(f"init() got an unexpected keyword argument {name!r}")
+                raise TypeError(f"init() got an unexpected keyword argument {name!r}{_near(name)}")
             if value not in (None, False):
                 _say(name, f"init({name}=...) has no effect in milepost", _WITHOUT_EFFECT[name])
 
@@ -218,6 +222,15 @@ def _missing(owner: str, name: str) -> str:
     if name in _INSTEAD:
         return f"{owner}.{name} is not in milepost; instead, {_INSTEAD[name]}"
     return f"module 'milepost' has no attribute {name!r}" if owner == "milepost" else f"a run has no attribute {name!r}"
+
+
+def _near(name: str) -> str:
+    """The argument that may have been meant, as the end of a message."""
+    import difflib  # only a mistake needs it
+
+    known = [*_ARGUMENTS, *_WITHOUT_EFFECT]
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _names(argument: str, value: Any) -> frozenset[str]:

@@ -111,7 +111,7 @@ def test_a_bad_argument_is_a_value_error_that_names_it_and_starts_nothing(
 def test_an_unknown_keyword_is_a_type_error() -> None:
     wrong: dict[str, Any] = {"projct": "x"}
 
-    with pytest.raises(TypeError, match="projct"):
+    with pytest.raises(TypeError, match=r"projct.*did you mean 'project'"):
         milepost.init(**wrong)
 
 
