@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from milepost.sdk import frame
 
@@ -29,6 +29,25 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) |
 def segment_name(index: int) -> str:
     """The file name of a segment."""
     return f"{index:06d}.mpj"
+
+
+class Sync(NamedTuple):
+    """A sync under way: of a segment, `upto` that many bytes, of which `whole` are whole frames."""
+
+    fd: int
+    segment: int
+    whole: int
+    upto: int
+
+    def run(self) -> OSError | None:
+        """Wait for the disk; the error, if there was one."""
+        try:
+            os.fdatasync(self.fd) if hasattr(os, "fdatasync") else os.fsync(self.fd)
+        except OSError as error:
+            return error
+        finally:
+            os.close(self.fd)
+        return None
 
 
 class Journal:
@@ -116,27 +135,40 @@ class Journal:
         return done
 
     def sync(self) -> bool:
-        """Make all that was written survive a power cut (fdatasync); whether it does.
+        """Make all that was written survive a power cut (fdatasync); whether it does. Raises OSError when that fails."""
+        begun = self.begin_sync()
+        return self.is_synced if begun is None else self.end_sync(begun, begun.run())
+
+    def begin_sync(self) -> "Sync | None":
+        """The first of three steps, of which the second, `Sync.run`, waits for the disk and needs no lock on the journal.
+
+        None when there is nothing to do, or when so many tries failed that a while has to pass before the next.
+        """
+        if self.offset == self._synced or time.monotonic() < self._sync_not_before:
+            return None
+        return Sync(os.dup(self._fd), self.index, self._whole, self.offset)
+
+    def end_sync(self, begun: "Sync", error: OSError | None) -> bool:
+        """Take in what became of a sync; whether what was written before it is durable.
 
         A failed sync is not tried again on the same file, where it would lie: what was not durable is copied into a new
-        segment first (readers drop the doubles by their numbers), and the error is raised. After several failures in a row
-        a while passes before the next try.
+        segment first (readers drop the doubles by their numbers), and the error is raised.
         """
-        if self.offset == self._synced:
-            return True
-        if time.monotonic() < self._sync_not_before:
+        if begun.segment != self.index:  # it went on in another segment meanwhile
             return False
-        whole, upto = self._whole, self.offset
-        try:
-            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
-        except OSError:
+        if error is not None:
             self._sync_not_before = time.monotonic() + min(0.1 * 2**self._sync_failures, MAX_SYNC_WAIT_S)
             self._sync_failures = min(self._sync_failures + 1, 20)
             self._copy_on(self._durable)
-            raise
+            raise error
         self._sync_failures = 0
-        self._synced, self._durable = upto, whole
+        self._synced, self._durable = max(self._synced, begun.upto), max(self._durable, begun.whole)
         return True
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the last sync covers all that was written."""
+        return self.offset == self._synced
 
     def write_keys(self, schemas: list[bytes]) -> None:
         """Put the second copy of schema frames that are new since the last call beside the segments."""

@@ -260,6 +260,10 @@ class Writer:
                 self._drain_lock.release()
         if self._backlog_bytes + len(data) > self._backlog_cap:
             return False
+        if not self.broken and self.journal is not None:
+            self.warn(
+                "slow", f"{self.directory} takes more than half a second for a write; rows wait in memory meanwhile"
+            )
         self._in_doubt = True
         self._backlog.append(data)
         self._backlog_bytes += len(data)
@@ -305,22 +309,31 @@ class Writer:
             except OSError as error:
                 self._failed(error)
                 return False
-            if sync:
-                self._sync(journal)
             if done and self.broken is not None:
                 self.broken = None
                 self._warned -= {"journal", "dropped"}
                 logger.warning("milepost: %s can be written again; logging goes on", self.directory)
-            return done
+        if sync:
+            self._sync(journal)
+        return done
 
     def _sync(self, journal: Journal) -> None:
+        """Make durable what was drained. The wait for the disk is outside the lock: without a ring, log() writes meanwhile."""
+        error: OSError | None
         try:
-            self.synced = journal.sync()
-        except OSError as error:
+            with self._drain_lock:
+                begun = None if self._closed else journal.begin_sync()
+                self.synced = journal.is_synced
+            if begun is None:
+                return
+            error = begun.run()
+            with self._drain_lock:
+                self.synced = not self._closed and journal.end_sync(begun, error)
+        except OSError as failed:
             self.synced = False
             self.warn(
                 "sync",
-                f"{self.directory} cannot be made durable: {error.strerror or error}. Rows are written and survive the "
+                f"{self.directory} cannot be made durable: {failed.strerror or failed}. Rows are written and survive the "
                 "program, but perhaps not the machine; it is tried again",
             )
 
