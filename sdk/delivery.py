@@ -159,10 +159,8 @@ class Delivery:
     def _run(self) -> None:
         try:
             self._begin()
-            while not self._closing.is_set():
+            while not self.disabled and not self._closing.is_set():
                 worked = self.step(SLICE_BYTES, SLICE_S)
-                if self.disabled:
-                    break
                 self._closing.wait(REST_S if worked else IDLE_S)
             self.drain(self._deadline)
         except Exception:

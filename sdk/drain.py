@@ -27,8 +27,15 @@ class Drain:
         with self._lock:
             self._writers.append(writer)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="milepost-drain", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="milepost-drain", daemon=True)
+                try:
+                    thread.start()
+                except (
+                    RuntimeError
+                ) as error:  # no more threads: the next writer tries again, and flush and finish drain
+                    logger.warning("milepost: the drain thread cannot start (%s); rows wait in shared memory", error)
+                else:
+                    self._thread = thread
 
     def remove(self, writer: Writer) -> None:
         """Serve a writer no longer; the thread ends with the last one, and is waited for a moment so that exits are clean."""

@@ -231,16 +231,22 @@ class Journal:
         whole: how many bytes of tail are whole frames. When not all of it fits, the segment before stays in use.
         """
         index = self.index + 1
-        fd = os.open(segment_name(index), _APPEND | os.O_EXCL, 0o644, dir_fd=self._directory_fd)
+        fresh = (
+            segment_name(index) + ".new"
+        )  # it gets its name when it is whole, for a name is all that readers need to go on
+        with contextlib.suppress(OSError):
+            os.unlink(fresh, dir_fd=self._directory_fd)
+        fd = os.open(fresh, _APPEND | os.O_EXCL, 0o644, dir_fd=self._directory_fd)
         start = frame.segment_header(self._writer, index) + b"".join(self._schemas())
         try:
             count = os.write(fd, start + tail)
             if count < len(start) + len(tail):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.rename(fresh, segment_name(index), src_dir_fd=self._directory_fd, dst_dir_fd=self._directory_fd)
         except OSError:
             os.close(fd)
             with contextlib.suppress(OSError):
-                os.unlink(segment_name(index), dir_fd=self._directory_fd)
+                os.unlink(fresh, dir_fd=self._directory_fd)
             raise
         older, self._fd = self._fd, fd
         if older >= 0:

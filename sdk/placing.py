@@ -1,6 +1,7 @@
 """Placing: who a new run is and where it lives: a new run, the next attempt, a further rank, or one that goes on."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -14,7 +15,7 @@ from milepost.sdk import names
 from milepost.sdk.capture.ranks import RankInfo
 from milepost.sdk.configuration import Settings
 from milepost.sdk.errors import Error, UsageError
-from milepost.sdk.ring import shared_memory
+from milepost.sdk.ring import is_ours, shared_memory
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.summary import Summary
 
@@ -164,6 +165,10 @@ def _writable(chosen: Settings, refused: str = "") -> Path:
         if reasons and chosen.strict:
             break
         try:
+            if root is not chosen.dir:
+                root.parent.mkdir(mode=0o700, exist_ok=True)
+                if not is_ours(root.parent):
+                    raise PermissionError(errno.EPERM, f"{root.parent} belongs to somebody else")
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root):
                 pass

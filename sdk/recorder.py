@@ -468,10 +468,10 @@ class Recorder:
 
     def _become_writer(self) -> None:
         """In a forked child that logs: its own writer, ring, journal and exporters, under the same run."""
-        parent, self._forked_from = self._forked_from, None
         self._last = self._last_row()
         self._summary.absorb()
-        self._writer = self._record.new_writer(parent=parent)
+        self._writer = self._record.new_writer(parent=self._forked_from)
+        self._forked_from = None  # last: until then the writer is the parent's, and must not be written
         self._record.primary = False
         self._emit("run.start", self._start_values())
         self._serve()

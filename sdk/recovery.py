@@ -17,7 +17,7 @@ from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Damage, NewerFormat
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.files import Unreadable, read_file
-from milepost.sdk.ring import HEADER_SIZE, read_header, shared_memory
+from milepost.sdk.ring import HEADER_SIZE, is_ours, mount_namespace, read_header, shared_memory
 
 logger = logging.getLogger("milepost")
 
@@ -51,6 +51,8 @@ def _rings() -> dict[str, list[Path]]:
     """The ring files of each writer, in the order they were made."""
     found: dict[str, list[Path]] = {}
     with contextlib.suppress(OSError):
+        if not is_ours(shared_memory()):
+            return {}
         for path in shared_memory().glob("*-*.ring"):
             found.setdefault(path.name.partition("-")[0], []).append(path)
     return {writer: sorted(paths, key=_number) for writer, paths in found.items()}
@@ -65,6 +67,12 @@ def _run_dir(ring: Path) -> Path | None:
     header = read_header(read_file(ring, HEADER_SIZE))
     where = header.get("run_dir") if header is not None else None
     return Path(where) if isinstance(where, str) else None
+
+
+def _sees_the_same(ring: Path) -> bool:
+    """Whether the ring's writer had this process's view of the file systems."""
+    header = read_header(read_file(ring, HEADER_SIZE)) or {}
+    return bool(header.get("mounts", "") == mount_namespace())
 
 
 def _settled(rings: Iterable[Path], settled_s: float) -> bool:
@@ -89,6 +97,8 @@ def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
         elif run_dir.is_dir():
             journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
             _append(writer, journal, rings)
+        elif not run_dir.parent.is_dir() or not _sees_the_same(rings[0]):
+            return False  # a volume that is not mounted here: the rows may be all there is of the run
         else:
             logger.warning("milepost: the run of writer %s was deleted (%s); its ring is removed", writer, run_dir)
         for path in reversed(rings):

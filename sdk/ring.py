@@ -35,6 +35,20 @@ def shared_memory() -> Path:
     return root / f"milepost-{os.getuid()}"
 
 
+def mount_namespace() -> str:
+    """Which view of the file systems this process has, "" where the system does not say: containers that share memory differ."""
+    try:
+        return os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return ""
+
+
+def is_ours(directory: Path) -> bool:
+    """Whether a directory is this user's own and nobody else may write in it. Raises OSError when it is not there."""
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
 def make_directory() -> Path:
     """The ring directory, made private to this user. Raises `RingUnavailable`."""
     directory = shared_memory()

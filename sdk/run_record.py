@@ -108,7 +108,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         with contextlib.suppress(OSError):  # the journal says the same
             known: dict[str, Any] = {}
             with contextlib.suppress(OSError, msgspec.DecodeError):
-                known = msgspec.json.decode(path.read_bytes())
+                known = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
             if known.get("attempt") != self.attempt:
                 known = {}
             card = {

@@ -98,6 +98,8 @@ class Tail:
         self._decoder.schemas = self._shared.schemas
         self._fd = -1
         self._opened = -1
+        self._complete = -1
+        """The segment that was seen to have a successor: nothing is added to it any more."""
         if index or offset:
             self._learn_schemas()
 
@@ -154,9 +156,12 @@ class Tail:
         return os.pread(self._fd, size, self.offset)
 
     def _next_segment(self) -> bool:
-        """Go on to the next segment when there is one: this one is then complete."""
+        """Go on to the next segment when there is one; whether there is something to read now."""
         if not (self.directory / segment_name(self.index + 1)).exists():
             return False
+        if self._complete != self.index:  # it may have grown between the last read and this look: it is read once more
+            self._complete = self.index
+            return True
         self.damaged_bytes += len(self._next_bytes(CHUNK))
         self.index += 1
         self.offset = 0

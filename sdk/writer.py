@@ -23,7 +23,7 @@ import msgspec
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, frame_seed, writer_seed
 from milepost.sdk.journal import Journal
-from milepost.sdk.ring import Block, Ring, RingUnavailable
+from milepost.sdk.ring import Block, Ring, RingUnavailable, mount_namespace
 
 logger = logging.getLogger("milepost")
 
@@ -107,7 +107,10 @@ class Writer:
         if use_ring:
             try:
                 self.ring = Ring(
-                    self.id, {"run_dir": str(run_dir.absolute())}, block_bytes=block_bytes, max_bytes=ring_bytes
+                    self.id,
+                    {"run_dir": str(run_dir.absolute()), "mounts": mount_namespace()},
+                    block_bytes=block_bytes,
+                    max_bytes=ring_bytes,
                 )
             except RingUnavailable as error:
                 self.no_ring = str(error)
@@ -220,6 +223,8 @@ class Writer:
     def append(self, data: bytes) -> bool:
         """Put whole frames where they survive the process; False when there is no room."""
         block = self.block
+        if self._forgotten:
+            return False
         if block is not None:
             end = block.pos + len(data)
             if end <= block.size:
@@ -246,9 +251,10 @@ class Writer:
 
     def _write_large(self, data: bytes) -> bool:
         """A row larger than the ring may hold goes to the journal at once, after what stands before it."""
-        self.drain()
+        if not self.drain():
+            return False
         with self._drain_lock:
-            return self._write(data)
+            return not self._backlog and self._write(data)
 
     def _write_through(self, data: bytes) -> bool:
         """No ring: one write per row, or into memory while the journal takes nothing."""
@@ -296,6 +302,9 @@ class Writer:
 
         sync: also make it durable; `synced` says whether that was possible.
         """
+        offset = time.time_ns() - time.monotonic_ns()
+        if abs(offset - self.clock_offset) > 1_000_000:  # the clock was set, or the machine slept
+            self.clock_offset = offset
         with self._drain_lock:
             if self._forgotten or self._closed:
                 return True
@@ -474,14 +483,20 @@ class Writer:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's files without touching them; draining is the parent's from now on."""
-        self._forgotten = True
         self._drain_lock = threading.Lock()
+        self.block = None
+        if (
+            self._forgotten or self._closed
+        ):  # its descriptors are closed, and their numbers may be the program's own by now
+            return
+        self._forgotten = True
         if self.ring is not None:
             self.ring.forget()
         if self.journal is not None:
             self.journal.forget()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
+            self._lock_fd = -1
 
 
 def boot_id() -> str:

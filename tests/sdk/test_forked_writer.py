@@ -1,0 +1,63 @@
+"""What a forked child does with the writer that it inherits."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from milepost.sdk.recovery import recover
+from milepost.sdk.ring import read_header
+from milepost.sdk.writer import Writer
+
+
+def test_a_second_fork_closes_none_of_the_programs_own_descriptors(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "p" / "r")
+    try:
+        child = os.fork()
+        if not child:
+            writer.forget()
+            own = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+            writer.forget()
+            for descriptor in own:
+                os.fstat(descriptor)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        writer.close()
+
+
+def test_a_forgotten_writer_stores_nothing(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "p" / "r")
+    block = writer.block
+    assert block is not None
+    before = block.pos
+    child = os.fork()
+    if not child:
+        writer.forget()
+        writer.event("meta", {"n": 1}, None, 0, 0)
+        os._exit(int(block.pos != before))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    writer.close()
+
+
+def test_a_ring_whose_run_cannot_be_seen_from_here_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.sdk.writer.mount_namespace", lambda: "mnt:[another container]")
+    run_dir = tmp_path / "volume" / "p" / "r"
+    writer = Writer(run_dir)
+    writer.event("meta", {"n": 1}, None, 0, 0)
+    ring = writer.ring
+    assert ring is not None
+    paths = [Path(path) for path in ring.paths]
+    header = read_header(paths[0].read_bytes())
+    assert header is not None
+    assert header["mounts"] == "mnt:[another container]"
+    writer.forget()  # as the death of its process would
+    run_dir.parent.rename(tmp_path / "volume" / "elsewhere")
+    (tmp_path / "volume" / "p").mkdir()
+
+    assert recover(tmp_path, settled_s=0.0) == []
+    assert all(path.exists() for path in paths)
+    for path in paths:
+        path.unlink()
