@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from milepost.sdk import names
 from milepost.sdk.capture.ranks import RankInfo
@@ -20,9 +20,6 @@ from milepost.sdk.run_record import RunRecord
 from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
-
-FORGOTTEN_S: Final = 3600.0
-"""A ring this old whose writer is dead is put away by any `init` of its user, whatever runs directory it is of."""
 
 
 class Found:
@@ -221,8 +218,7 @@ def _recover(root: Path) -> None:
     from milepost.sdk.syncing import complete
 
     try:
-        # Runs of other directories, too, once they have been dead for long: their rings take memory until somebody comes by.
-        for run_dir in (*recover(root), *recover(Path("/"), settled_s=FORGOTTEN_S)):
+        for run_dir in recover(root):
             complete(run_dir)
     except Exception:
         logger.exception("milepost: recovering runs in %s failed; milepost sync tries it again", root)
