@@ -91,6 +91,7 @@ class Writer:
         self._backlog_cap = ring_bytes
         self._journal_options: dict[str, Any] = {"min_free": min_free, "max_bytes": max_bytes}
         self._drain_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
         self._warned: set[str] = set()
         self._checked_at = 0.0
         self._lock_fd = -1
@@ -328,16 +329,16 @@ class Writer:
 
     def _sync(self, journal: Journal) -> None:
         """Make durable what was drained. The wait for the disk is outside the lock: without a ring, log() writes meanwhile."""
-        error: OSError | None
         try:
-            with self._drain_lock:
-                begun = None if self._closed else journal.begin_sync()
-                self.synced = journal.is_synced
-            if begun is None:
-                return
-            error = begun.run()
-            with self._drain_lock:
-                self.synced = not self._closed and journal.end_sync(begun, error)
+            with self._sync_lock:  # one at a time: of two on one file, the second is told that all is well
+                with self._drain_lock:
+                    begun = None if self._closed else journal.begin_sync()
+                    self.synced = journal.is_synced
+                if begun is None:
+                    return
+                error = begun.run()
+                with self._drain_lock:
+                    self.synced = not self._closed and journal.end_sync(begun, error)
         except OSError as failed:
             self.synced = False
             self.warn(
@@ -484,6 +485,7 @@ class Writer:
     def forget(self) -> None:
         """In a forked child: let go of the parent's files without touching them; draining is the parent's from now on."""
         self._drain_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
         self.block = None
         if (
             self._forgotten or self._closed
