@@ -82,10 +82,10 @@ def _environment(directory: Path) -> dict[str, str]:
 
 
 def _busy_s() -> float:
-    """Seconds that the machine's processors have worked so far."""
+    """Seconds that the machine's processors have worked so far, or were lent to another machine of the same host."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    user, nice, system, _idle, _wait, irq, softirq = map(int, fields[:7])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def _children_s() -> float:
