@@ -215,10 +215,11 @@ def recover_later(root: Path) -> None:
 
 def _recover(root: Path) -> None:
     from milepost.sdk.recovery import recover
-    from milepost.sdk.syncing import complete
 
     try:
         for run_dir in recover(root):
+            from milepost.sdk.syncing import complete  # numpy with it: 100 ms, so only when something was recovered
+
             complete(run_dir)
     except Exception:
         logger.exception("milepost: recovering runs in %s failed; milepost sync tries it again", root)
