@@ -156,12 +156,14 @@ def test_a_failing_system_call_raises_nothing_and_loses_no_row(
     tmp_path: Path, figure: Figure, fault: str, own_shared_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     injection, occasions = FAULTS[fault]
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where runs go when their directory cannot be made
     started: list[tuple[str, Program, Path, Path]] = []
     for number, when in enumerate(map(str, occasions)):
         program = Program(tmp_path / str(number), "fault")
         shared, log = own_shared_memory / str(number), tmp_path / f"{number}.strace"
         shared.mkdir()
+        # Where runs go when their directory cannot be made: a place for each, as they all have the same ids.
+        elsewhere = tmp_path / str(number) / "elsewhere"
+        elsewhere.mkdir()
         journal = program.run_dir / "journal" / WRITER
         paths = [program.runs, program.runs / "reliability", program.run_dir, program.run_dir / "journal", journal]
         paths += [
@@ -176,7 +178,7 @@ def test_a_failing_system_call_raises_nothing_and_loses_no_row(
         program.script(
             PROGRAM_THAT_FAILS,
             before=faults.strace(f"{injection}:when={when}", paths=paths, log=log),
-            environment={"MILEPOST_SHM": str(shared)},
+            environment={"MILEPOST_SHM": str(shared), "TMPDIR": str(elsewhere)},
         )
         started.append((when, program, shared, log))
 
