@@ -52,8 +52,9 @@ def main() -> None:
     log_calls(run, options["kind"], acks, **arguments)
     for thread in threads:
         thread.join()
-    if options.get("finish", True):
-        milepost.finish()
+    if options.get("linger"):
+        threading.Event().wait()  # until it is killed
+    milepost.finish()
 
 
 if __name__ == "__main__":
