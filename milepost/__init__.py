@@ -147,7 +147,7 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     commit:  whether this call closes its row. Default: True without a step, False with one.
     sync:    accepted as in wandb, without effect.
 
-    Raises DataError for what cannot be logged (nothing of the call is stored), Error before `init()`. Never waits.
+    Raises DataError for what cannot be logged (nothing of the call is stored), Error before `init()`.
     """
     active = _current.run
     if active is None:

@@ -100,7 +100,7 @@ class Recorder:
         sync:    accepted as in wandb, without effect.
 
         Raises DataError for data, a step or a commit that cannot be logged (nothing of the call is stored), and Error after
-        `finish()`. Never waits for a disk, a network or an exporter.
+        `finish()`. Never waits for a network or an exporter, and for a disk only where rows outrun it (a second at the most).
         """
         # There is no lock on this way: the row is made, and then stored only if nobody stored another one meanwhile. From that
         # check to the call that stores, no other call is made, so neither another thread nor a signal handler can come in

@@ -30,6 +30,8 @@ logger = logging.getLogger("milepost")
 MAX_SCHEMAS: Final = 1000
 MAX_SCHEMA_BYTES: Final = 256 * 1024
 _DRAIN_SLICE: Final = 256 * 1024
+_PATIENCE_S: Final = 1.0
+"""How long a call waits for room when rows come faster than the disk takes them."""
 
 PROMISES: Final = {
     "ring": "SIGKILL loses nothing for which log() returned; death of the machine loses at most 100 ms",
@@ -100,6 +102,9 @@ class Writer:
         self.synced = True
         """Whether the last sync made all rows durable."""
         self._in_doubt = False
+        self._moved_bytes = 0
+        self._moved_in_vain = -1
+        """How far the drain was when a call last waited for it and got no room."""
         self.wake: Any = None
         """Called when a block is full; set by the drain thread."""
         self.journal: Journal | None = None
@@ -238,7 +243,7 @@ class Writer:
     def _turn(self, data: bytes) -> bool:
         """The active block is full: go on in the next."""
         assert self.ring is not None
-        if self.ring.turn(len(data)):
+        if self.ring.turn(len(data)) or self._await_room(len(data)):
             block = self.block = self.ring.active
             if self.wake is not None:
                 self.wake()
@@ -248,6 +253,31 @@ class Writer:
             return True
         if len(data) > self.ring.max_bytes // 4 and self.journal is not None and not self.broken:
             return self._write_large(data)
+        return False
+
+    def _await_room(self, size: int) -> bool:
+        """The ring is as large as it may become, and full: let the drain make room; whether it did.
+
+        Waiting is what keeps rows that come faster than the disk takes them. A disk that hangs or refuses is waited for once:
+        until it moves again, calls return at once and what does not fit is dropped and counted.
+        """
+        assert self.ring is not None
+        if self.broken or self.journal is None or self.wake is None or size > self.ring.max_bytes // 4:
+            return False
+        if self._moved_bytes == self._moved_in_vain:
+            return False
+        self.warn(
+            "behind",
+            f"rows come faster than {self.directory} takes them; log() now and then waits for the disk, at most "
+            f"{_PATIENCE_S:g} s",
+        )
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline and not self.broken:
+            self.wake()
+            time.sleep(0.001)
+            if self.ring.turn(size):
+                return True
+        self._moved_in_vain = self._moved_bytes
         return False
 
     def _write_large(self, data: bytes) -> bool:
@@ -382,6 +412,7 @@ class Writer:
                 with view[block.drained : end] as piece:
                     done = self.journal.write(piece, ends_frame=end == upto)
                 block.drained += done
+                self._moved_bytes += done
                 if block.drained < end:
                     return False
         finally:
