@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ import msgspec
 
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
+from milepost.sdk.set_aside import set_aside
 from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
@@ -28,6 +30,8 @@ SLICE_S: Final = 0.0003
 REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
+QUIET_S: Final = 60.0
+"""How long a destination that fails again, after it had recovered, is not talked about."""
 SLICE_BYTES: Final = 2 * 1024
 DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
@@ -87,15 +91,44 @@ class Route:
 
 
 class _Batch(msgspec.Struct, kw_only=True):
-    """What is about to be exported, and where the cursor stands once it is."""
+    """What is about to be exported, and where the cursor stands once it is.
 
-    segment: int
-    offset: int
+    segment, offset: None for the front half of a batch that was split: read again from where it began, the tail passes over
+                     what is numbered up to `seq`.
+    filtered: the numbers of the rows left out.      dropped: (number, rows, reason) of each gap.
+    """
+
+    segment: int | None
+    offset: int | None
     seq: int
     events: list[Event] = []
-    rows: int = 0
-    filtered: int = 0
-    dropped: dict[str, int] = {}
+    filtered: list[int] = []
+    dropped: list[tuple[int, int, str]] = []
+
+    @property
+    def rows(self) -> int:
+        """How many of the events are rows."""
+        return sum(event.kind == "row" for event in self.events)
+
+    def halves(self) -> tuple["_Batch", "_Batch"]:
+        """Two batches that together are this one."""
+        middle = len(self.events) // 2
+        first = self.events[middle].seq
+        front = _Batch(
+            segment=None,
+            offset=None,
+            seq=first - 1,
+            events=self.events[:middle],
+            filtered=[seq for seq in self.filtered if seq < first],
+            dropped=[gap for gap in self.dropped if gap[0] < first],
+        )
+        back = msgspec.structs.replace(
+            self,
+            events=self.events[middle:],
+            filtered=[seq for seq in self.filtered if seq >= first],
+            dropped=[gap for gap in self.dropped if gap[0] >= first],
+        )
+        return front, back
 
 
 class Delivery:
@@ -120,10 +153,13 @@ class Delivery:
             self._shared,
         )
         self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
-        self._batch: _Batch | None = None
+        self._batches: deque[_Batch] = deque()
+        """What was read and is not settled yet: one batch, or the pieces of one that was split."""
         self._failures = 0
         self._raised = 0
         self._said: set[str] = set()
+        self._failing = False
+        self._silent_until = 0.0
         self._not_before = 0.0
         self._stored_at = time.monotonic()
         self._dirty = False
@@ -135,6 +171,10 @@ class Delivery:
         self._stored_in = self.cursor.segment
         self.stored: Callable[[], None] = lambda: None
         """Called each time the cursor was stored."""
+        self.store_s = STORE_S
+        """How often the cursor is stored while rows are delivered; 0 stores it after each batch."""
+        self.say: Callable[[str], None] = lambda text: logger.warning("milepost: %s", text)
+        """Called with what somebody should know, once per kind of trouble."""
 
     # -- the thread --------------------------------------------------------------------------------------------------------
 
@@ -154,11 +194,21 @@ class Delivery:
 
     def pending(self) -> bool:
         """Whether anything waits to be delivered."""
-        return self._batch is not None or self._tail.pending_bytes() > 0
+        return self.waiting or self._tail.pending_bytes() > 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch was read that the exporter has not taken yet."""
+        return bool(self._batches)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last thing that the exporter said was that it cannot deliver now."""
+        return self._failing
 
     def _run(self) -> None:
         try:
-            self._begin()
+            self.begin()
             while not self.disabled and not self._closing.is_set():
                 worked = self.step(SLICE_BYTES, SLICE_S)
                 self._closing.wait(REST_S if worked else IDLE_S)
@@ -168,7 +218,7 @@ class Delivery:
                 "milepost: delivery to %s ended unexpectedly; its rows stay in the journal", self.route.name
             )
         finally:
-            self._end()
+            self.end(self._deadline)
             self._done.set()
 
     # -- the work, also called without a thread ------------------------------------------------------------------------------
@@ -182,13 +232,13 @@ class Delivery:
             if self._not_before > now:
                 time.sleep(min(self._not_before - now, deadline - now))
                 continue
-            if not self.step(DRAIN_BYTES, 0.0) and self._batch is None:
+            if not self.step(DRAIN_BYTES, 0.0) and not self.waiting:
                 break
             self._shared.keep_pace(self, self.cursor.rows)
         self._shared.leave(self)
         with contextlib.suppress(Exception):
             self.route.exporter.force_flush(max(int((deadline - time.monotonic()) * 1000), 0))
-        self._store()
+        self.store()
         return not self.pending()
 
     def run_to_end(self, patience_s: float, moved: Callable[[int], None] | None = None) -> bool:
@@ -197,11 +247,11 @@ class Delivery:
         patience_s: how long an exporter may go without taking anything. moved: called now and then with the rows settled.
         """
         since, rows = time.monotonic(), self.cursor.rows
-        self._begin()
+        self.begin()
         try:
             while not self.disabled:
                 deadline = time.monotonic() + 1.0
-                if self.drain(deadline) or (self._batch is None and time.monotonic() < deadline):
+                if self.drain(deadline) or (not self.waiting and time.monotonic() < deadline):
                     break
                 if self.cursor.rows != rows:
                     if moved is not None:
@@ -212,9 +262,8 @@ class Delivery:
         finally:
             if moved is not None:
                 moved(self.cursor.rows - rows)
-            self._deadline = time.monotonic() + patience_s
-            self._end()
-        return self._batch is None and not self.disabled
+            self.end(time.monotonic() + patience_s)
+        return not self.waiting and not self.disabled
 
     @property
     def behind(self) -> bool:
@@ -227,14 +276,14 @@ class Delivery:
         if started < self._not_before:
             return False
         worked = False
-        while self._batch is not None or self._read(size):
+        while self._batches or self._read(size):
             if not self._export():
                 return False
             worked = True
             if time.monotonic() - started >= budget_s or self.disabled:
                 break
-        if self._dirty and time.monotonic() - self._stored_at >= STORE_S:
-            self._store()
+        if self._dirty and time.monotonic() - self._stored_at >= self.store_s:
+            self.store()
         return worked
 
     def _read(self, size: int) -> bool:
@@ -246,14 +295,13 @@ class Delivery:
         for event in read:
             if event.kind == "gap":
                 lost = event.values["last"] - event.values["first"] + 1
-                batch.dropped[event.values["reason"]] = batch.dropped.get(event.values["reason"], 0) + lost
+                batch.dropped.append((event.seq, lost, event.values["reason"]))
             kept = self._process(event) if self._wants is None or event.kind in self._wants else None
             if kept is not None:
                 batch.events.append(kept)
-                batch.rows += kept.kind == "row"
-            else:
-                batch.filtered += event.kind == "row"
-        self._batch = batch
+            elif event.kind == "row":
+                batch.filtered.append(event.seq)
+        self._batches.append(batch)
         return True
 
     def _process(self, event: Event) -> Event | None:
@@ -280,47 +328,78 @@ class Delivery:
         return event
 
     def _export(self) -> bool:
-        """Hand the waiting batch over; whether it is settled."""
-        batch = self._batch
-        assert batch is not None
-        result = self._call(batch.events) if batch.events else ExportResult.SUCCESS
+        """Hand the waiting batch over; whether it is settled, or was split into two that may be."""
+        batch = self._batches[0]
+        result = self._call(list(batch.events)) if batch.events else ExportResult.SUCCESS  # a copy: it is theirs
         if result.outcome == "retry":
-            self._failures += 1
-            delay = result.retry_after_s
-            if delay is None:
-                import random  # only here: it costs milliseconds
-
-                delay = min(0.2 * 2 ** min(self._failures, 10), MAX_BACKOFF_S) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-            self._not_before = time.monotonic() + delay
-            self.cursor.last_error = result.reason
-            if result.reason:
-                self._trouble(
-                    f"{self.route.name} cannot deliver: {result.reason}; rows wait in the journal and it is tried again"
-                )
-            if self._raised >= MAX_FAILURES:
-                self.disabled = True
-                logger.warning(
-                    "milepost: exporter %s failed %d times in a row and is left alone now; its rows stay in the journal "
-                    "(milepost sync delivers them)",
-                    self.route.name,
-                    self._raised,
-                )
+            self._failed(result)
             return False
         self._failures = 0
         self._raised = 0
-        refused = min(result.count, batch.rows) if result.outcome == "rejected" else 0
+        self._recovered()
+        if result.outcome == "refused" and len(batch.events) > 1:
+            self._batches.popleft()
+            self._batches.extendleft(reversed(batch.halves()))
+            return True
+        self._batches.popleft()
+        rows = batch.rows
+        reason = result.reason or "rejected"
+        refused = {"rejected": min(result.count, rows), "refused": rows}.get(result.outcome, 0)
+        if result.outcome == "refused" or refused:
+            self._set_aside(batch, refused, reason)
         if refused:
-            reason = result.reason or "rejected"
             self.cursor.rejected = {**self.cursor.rejected, reason: self.cursor.rejected.get(reason, 0) + refused}
-            self._trouble(f"{self.route.name} refused {refused} rows for good: {reason}", about=f"refused {reason}")
-        self.cursor.delivered += batch.rows - refused
-        self.cursor.filtered += batch.filtered
-        for reason, count in batch.dropped.items():
-            self.cursor.dropped = {**self.cursor.dropped, reason: self.cursor.dropped.get(reason, 0) + count}
-        self.cursor.segment, self.cursor.offset, self.cursor.seq = batch.segment, batch.offset, batch.seq
-        self._batch = None
+        self.cursor.delivered += rows - refused
+        self.cursor.filtered += len(batch.filtered)
+        for _, count, why in batch.dropped:
+            self.cursor.dropped = {**self.cursor.dropped, why: self.cursor.dropped.get(why, 0) + count}
+        if batch.segment is not None and batch.offset is not None:
+            self.cursor.segment, self.cursor.offset = batch.segment, batch.offset
+        self.cursor.seq = batch.seq
         self._dirty = True
         return True
+
+    def _failed(self, result: ExportResult) -> None:
+        """Nothing was taken: wait, and say so once per outage."""
+        import random  # only here: it costs milliseconds
+
+        self._failures += 1
+        if result.retry_after_s is not None:  # never sooner than the back end asked for
+            delay = result.retry_after_s + random.uniform(0.0, min(0.1 * result.retry_after_s, 1.0))  # noqa: S311 - jitter
+        else:
+            delay = min(0.2 * 2 ** min(self._failures, 10), MAX_BACKOFF_S) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
+        now = time.monotonic()
+        self._not_before = now + delay
+        self.cursor.last_error = result.reason
+        if result.reason and not self._failing and now >= self._silent_until:
+            self._silent_until = now + QUIET_S
+            self.say(
+                f"{self.route.name} cannot deliver: {result.reason}; rows wait in the journal and it is tried again"
+            )
+        self._failing = True
+        if self._raised >= MAX_FAILURES:
+            self.disabled = True
+            self.say(
+                f"exporter {self.route.name} failed {self._raised} times in a row and is left alone now; its rows stay in "
+                "the journal (milepost sync delivers them)"
+            )
+
+    def _recovered(self) -> None:
+        if self._failing:
+            self._failing = False
+            self.cursor.last_error = ""
+            logger.info("milepost: %s takes rows again", self.route.name)
+
+    def _set_aside(self, batch: _Batch, refused: int, reason: str) -> None:
+        """Keep on disk what the back end will never take, and say so."""
+        try:
+            kept = str(set_aside(self._path.parent, self.route.name, batch.events, refused, reason))
+        except OSError as error:
+            kept = f"the journal ({error})"
+        self._trouble(
+            f"{self.route.name} refused {refused} {'row' if refused == 1 else 'rows'} for good: {reason}; kept in {kept}",
+            about=f"refused {reason}",
+        )
 
     def _call(self, batch: list[Event]) -> ExportResult:
         """Call the exporter; whatever it raises or returns becomes a result."""
@@ -336,7 +415,8 @@ class Delivery:
         self._raised += 1
         return ExportResult.retry(f"export() returned {type(result).__name__}, not an ExportResult")
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Start the exporter. The first thing of a delivery that is fed by `step` and not by a thread of its own."""
         start = getattr(self.route.exporter, "start", None)
         if start is not None:
             try:
@@ -346,14 +426,16 @@ class Delivery:
                 self._trouble(f"{self.route.name} cannot start: {error}; its rows stay in the journal")
                 self.disabled = True
 
-    def _end(self) -> None:
+    def end(self, deadline: float) -> None:
+        """Shut the exporter down by `deadline` (time.monotonic); no step follows."""
         try:
-            self.route.exporter.shutdown(max(int((self._deadline - time.monotonic()) * 1000), 0))
+            self.route.exporter.shutdown(max(int((deadline - time.monotonic()) * 1000), 0))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._trouble(f"{self.route.name} raised {type(error).__name__} while shutting down: {error}")
         self._tail.close()
 
-    def _store(self) -> None:
+    def store(self) -> None:
+        """Store the cursor, and where the exporter says it is."""
         position = getattr(self.route.exporter, "position", None)
         try:
             if position is not None:
@@ -375,4 +457,4 @@ class Delivery:
         known = about or text
         if known not in self._said and len(self._said) < 20:
             self._said.add(known)
-            logger.warning("milepost: %s", text)
+            self.say(text)

@@ -17,13 +17,14 @@ class ExportResult(msgspec.Struct, frozen=True):
     """What became of one batch.
 
     outcome:       "success": all taken. "retry": none taken, ask again later. "rejected": taken, except `count` rows that
-                   will never be.
+                   will never be. "refused": none taken, because something in the batch is bad and the back end does not say
+                   what: the delivery asks again with halves of it until the bad row stands alone.
     count:         rows refused for good (outcome "rejected").
     reason:        a short text, counted and shown by `milepost doctor`.
     retry_after_s: the delay the back end named, in seconds; None lets the delivery choose.
     """
 
-    outcome: Literal["success", "retry", "rejected"]
+    outcome: Literal["success", "retry", "rejected", "refused"]
     count: int = 0
     reason: str = ""
     retry_after_s: float | None = None
@@ -40,6 +41,14 @@ class ExportResult(msgspec.Struct, frozen=True):
         """`count` rows of the batch were refused for good, the others taken."""
         return cls("rejected", count=count, reason=reason)
 
+    @classmethod
+    def refused(cls, reason: str) -> "ExportResult":
+        """Nothing was taken and never will be as it stands: one bad row, or a few, spoil the batch (HTTP 400 and its kin).
+
+        Not for a refusal that halves would meet too (too old, out of order, no permission): that is `rejected`, or `retry`.
+        """
+        return cls("refused", reason=reason)
+
 
 ExportResult.SUCCESS = ExportResult("success")
 
@@ -50,6 +59,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     dir:      the run's directory.
     primary:  True for the writer that speaks for the run (lowest rank, not a child process).
     rank:     place in a distributed job, or None.
+    resource: the resource attributes in force, `service.name` among them; secrets masked.
+    host:     the machine the writer runs on.      parent: the writer it was forked from, or "".
     """
 
     id: str
@@ -62,6 +73,20 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     primary: bool = True
     resumed: bool = False
     config: dict[str, Any] = {}
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    host: str = ""
+    parent: str = ""
+    resource: dict[str, Any] = {}
+
+
+def resource_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The resource attributes of settings as a run stores them (a list of name and value)."""
+    resource = settings.get("resource")
+    listed = resource.get("attributes") if isinstance(resource, Mapping) else None
+    pairs = [each for each in listed or () if isinstance(each, Mapping)]
+    return {str(each["name"]): each.get("value") for each in pairs if "name" in each}
 
 
 @runtime_checkable
@@ -72,6 +97,14 @@ class Exporter(Protocol):
     position() -> Mapping                           small JSON-able state stored durably with the cursor, so that after a
                                                     crash the exporter can cut back to it and nothing is written twice
     wants: frozenset[str]                           the kinds of events it is given; all of them without it
+
+    and its class:
+
+    network = True                                  it speaks to another machine: it runs in the shipper, a process of its own
+                                                    (`shipper: {run_in}`). Made there from its options alone; no thread and no
+                                                    connection before `start` or the first `export`
+    parts(options) -> Mapping[str, Mapping]         a static method: an exporter of several signals becomes one exporter for
+                                                    each, with a cursor of its own; by suffix ("metrics") the options of each
     """
 
     def export(self, batch: Sequence[Event]) -> ExportResult:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from milepost.sdk.exporter import RunInfo
+from milepost.sdk.exporter import RunInfo, resource_of
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.text import clean_text
 from milepost.sdk.writer import Writer
@@ -86,6 +86,12 @@ class RunRecord(msgspec.Struct, kw_only=True):
             primary=self.primary,
             resumed=self.resumed,
             config=config,
+            group=self.group,
+            job_type=self.job_type,
+            tags=self.tags,
+            host=os.uname().nodename,
+            parent=writer.parent or "",
+            resource=resource_of(self.settings),
         )
 
     def __post_init__(self) -> None:

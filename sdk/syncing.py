@@ -25,7 +25,7 @@ from milepost.sdk.configuration import Component, Settings
 from milepost.sdk.configuration.node import MASK
 from milepost.sdk.delivery import Delivery, load_cursor
 from milepost.sdk.errors import ConfigurationError, Error
-from milepost.sdk.exporter import RunInfo
+from milepost.sdk.exporter import RunInfo, resource_of
 from milepost.sdk.reader import WriterReader, open_run
 from milepost.sdk.reading import replay
 from milepost.sdk.reading.alive import alive
@@ -254,7 +254,17 @@ def run_info(writer: WriterReader) -> RunInfo:
         primary=bool(told.get("primary", not writer.rank and not writer.parent)),
         resumed=bool(told.get("resumed")),
         config=replay.config(writer.events("run.start", "config")),
+        group=_text(told.get("group")),
+        job_type=_text(told.get("job_type")),
+        tags=tuple(str(tag) for tag in told.get("tags") or ()),
+        host=str(writer.info.get("host") or told.get("host") or ""),
+        parent=writer.parent,
+        resource=resource_of(told.get("settings") or {}),
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _refused(writer: WriterReader, exporter: str, note: str) -> Outcome:
