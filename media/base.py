@@ -1,12 +1,124 @@
-"""Media: what a value must offer to be logged as something other than a number or text."""
+"""Media: the contract between a type that can be logged and what stores it.
 
-from typing import Any, Protocol, runtime_checkable
+A media object knows two things: the mapping that stands in the row (`as_value`), and the files that belong to it, each as a
+`Payload`: bytes that nothing can change any more, and the name of the function that makes the file of them. `log()` copies
+the bytes to where SIGKILL cannot reach and returns; the function runs later, in another process. So:
+
+    as_value()   says all that can be known at once (size, format, caption) and where the files will stand in the mapping
+    Payload      is taken when the object is made: what the program does to its array afterwards changes nothing
+    encoder      "module:function", called as function(data, options, target): it reads nothing but its arguments
+
+    {"_type": "image-file", "width": 4, ..., **payload.fields()}   as it is logged
+    {"_type": "image-file", "width": 4, ..., "path": "media/images/KEY_STEP_HASH.png", "sha256": ..., "size": ...}   as it is read
+
+A list of objects of one type becomes one mapping when the type has `group`, else a list of the single mappings. Mappings
+may be nested in any way, and one file may stand in several places: `fields`, `path` and `name` mark them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
+
+MARK: Final = "_payload"
+"""The key under which a payload stands in a mapping that has not been stored yet."""
+PATH, NAME = "_payload_path", "_payload_name"
+"""Keys of a mapping that stands for a file's path, or for its name without folders."""
+
+Buffer = bytes | bytearray | memoryview
+"""What a payload's bytes may be. A memoryview must be contiguous, and of memory that nobody changes."""
+
+
+class Payload:
+    """One file to be. Made once per object; the same payload in two places, or logged twice, is one file.
+
+    data:      the bytes that the encoder gets; they must not change any more. With no encoder they are the file.
+    folder:    of the file, below RUN_DIR/media ("images"; "metadata/boxes2D").
+    extension: of the file, without the leading dot ("png", "table.json").
+    encoder:   "package.module:function", called in another process as function(data: memoryview, options: dict, target: a
+               binary file open for writing and reading); what it returns, a mapping or None, joins the value's fields.
+    options:   its second argument: plain values, as msgpack holds them.
+    children:  mappings, with payloads of their own, that the encoder is given as options["children"], in the form in which
+               they are read back: a table's cells. Their files are made first.
+    """
+
+    __slots__ = ("children", "data", "encoder", "extension", "folder", "options", "stored")
+
+    def __init__(
+        self,
+        data: Buffer,
+        folder: str,
+        extension: str,
+        encoder: str = "",
+        options: Mapping[str, Any] | None = None,
+        children: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.data = data
+        self.folder = folder
+        self.extension = extension
+        self.encoder = encoder
+        self.options: dict[str, Any] = dict(options or {})
+        self.children = list(children)
+        self.stored: dict[str, int] = {}
+        """Writer to the number it gave this payload: logged again, it is the same file."""
+
+    def fields(self) -> dict[str, Any]:
+        """Stands for `path`, `sha256` and `size` (and whatever the encoder adds) in the mapping it is merged into."""
+        return {MARK: self}
+
+    def path(self) -> dict[str, Any]:
+        """Stands for the file's path as a text."""
+        return {PATH: self}
+
+    def name(self) -> dict[str, Any]:
+        """Stands for the file's name, without folders, as a text."""
+        return {NAME: self}
 
 
 @runtime_checkable
 class Media(Protocol):
-    """A value that knows its own row form."""
+    """A value that knows its own row form.
+
+    Besides `as_value` a class may have
+
+    group(items) -> mapping     a class method: the row form of a list of its objects; without it, a list of theirs
+    type_name                   the `_type` of its values; `milepost_media` entry points are found by it when a value is opened
+    read(value) -> anything     a static method: what `value.load()` gives; `value` is the mapping, and `value.open()` its file
+    """
 
     def as_value(self) -> dict[str, Any]:
-        """The mapping that stands in the row: `_type` and JSON-like fields."""
+        """The mapping that stands in the row: `_type` and JSON-like fields, with `Payload.fields()` where files belong."""
         ...
+
+
+class FileMedia:
+    """A media object of one file: the base of most types. A subclass sets `type_name` and calls `_keep` in its constructor.
+
+    caption: a text shown with it, or None.
+    """
+
+    type_name: ClassVar[str] = ""
+    payload: Payload
+    caption: str | None
+
+    def _keep(self, payload: Payload, fields: Mapping[str, Any], caption: Any = None) -> None:
+        """Keep the payload, the fields of the row form, and the caption (anything but None becomes text)."""
+        self.payload = payload
+        self._fields = dict(fields)
+        self.caption = None if caption is None else str(caption)
+
+    def as_value(self) -> dict[str, Any]:
+        """The mapping that stands in the row."""
+        value: dict[str, Any] = {"_type": self.type_name, **self.payload.fields(), **self._fields}
+        if self.caption is not None:
+            value["caption"] = self.caption
+        return value
+
+    @classmethod
+    def group(cls, items: Sequence[Self]) -> Any:
+        """The row form of a list: a list of the single ones, unless the type has a form of its own."""
+        return [item.as_value() for item in items]
+
+
+def captions(items: Sequence[FileMedia]) -> list[str | None] | None:
+    """The captions of a group, None for an item without; None when no item has one."""
+    found = [item.caption for item in items]
+    return found if any(caption is not None for caption in found) else None

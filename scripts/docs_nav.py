@@ -16,7 +16,7 @@ SECTIONS: dict[str, list[str]] = {
         "operations.md",
         "captured.md",
     ],
-    "Extend": ["writing-an-exporter.md", "writing-a-processor.md"],
+    "Extend": ["writing-an-exporter.md", "writing-a-processor.md", "writing-a-media-type.md"],
     "Look up": ["api.md", "performance.md", "reliability.md", "contributing.md"],
 }
 

@@ -2,6 +2,7 @@
 
     Error                        wrong use: log() before init(), a method after finish(), a bad argument
     |- DataError                 data that cannot be logged; also a ValueError and a TypeError
+    |  `- MediaFileError         a media file that is not there; also a FileNotFoundError
     |- UsageError                a call that this run, in this state, cannot answer
     |- ConfigurationError        a config file, setting or environment variable that is wrong; also a ValueError
     |- RunNotFoundError          a run or directory that is not there; also a LookupError
@@ -11,6 +12,7 @@ What goes wrong inside (a full disk, a dead back end, an exporter that raises) i
 reported once, counted, and retried from the journal.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -20,6 +22,14 @@ class Error(Exception):
 
 class DataError(Error, ValueError, TypeError):
     """Data that cannot be logged. Names the key, the type and what is accepted; nothing of that call is stored."""
+
+
+class MediaFileError(DataError, FileNotFoundError):
+    """A file that was to be logged as media is not there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.ENOENT
 
 
 class UsageError(Error):
