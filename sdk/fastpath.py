@@ -71,7 +71,7 @@ class Plan:
         self.last: list[Any] | None = None
         self.next: Plan | None = None
         floats = set(leaves(shape)) == {float}
-        self.direct = floats and len(top) == len(keys)
+        self.direct = floats and tuple not in map(type, shape)
         self.markers = _FLOAT * len(keys) if floats else b""
         self.build = builder(shape, checked=not floats)
         self.wide = 2 if len(keys) > _SHORT else 0

@@ -119,6 +119,7 @@ def sequences(draw: st.DrawFn) -> list[Call]:
 @example([({"a": {"b": 1.0}, "a.b": 2.0}, None, None), ({"a.b": 2.0, "a": {"b": 1.0}}, None, False), ({}, None, None)])
 @example([({"n": {"h": np.arange(40.0)}}, None, False), ({"n": 5}, None, None)])
 @example([({"s\ud800": 1.0}, None, None)] * 3)
+@example([({"a": {"a": 0.0}}, None, None), ({"a": 0.0}, None, None)])
 @given(sequences())
 def test_plans_and_loop_leave_the_same_events_and_summaries(calls: list[Call]) -> None:
     both(calls)
