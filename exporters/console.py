@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 from milepost.exporters.console_rows import Format, formatter
 from milepost.exporters.console_summary import Ending, page
 from milepost.exporters.series import Series
+from milepost.sdk.batch import Rows, parts
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
@@ -33,6 +34,7 @@ class ConsoleExporter:
 
     name = "console"
     wants = frozenset(("row", "run.finish"))
+    takes_rows = True
 
     def __init__(self, every: int | None = None, format: Format = "table", stream: TextIO | None = None) -> None:
         if every is not None and (type(every) is not int or every < 1):
@@ -54,16 +56,17 @@ class ConsoleExporter:
         """Print what is to be printed and remember the rest. Always SUCCESS: nobody wants a row printed later."""
         if self._quiet or self._closed:
             return ExportResult.SUCCESS
-        rows = [event for event in batch if event.kind == "row"]
-        if rows:
-            if self._every is not None:
-                self._print_rows(rows, self._every)
-            self._remember(rows)
-            self._rows += len(rows)
-        if len(rows) < len(batch):
-            for event in batch:
-                if event.kind == "run.finish":
-                    self._print_page(event)
+        for part in parts(batch):
+            rows = part if isinstance(part, Rows) else [event for event in part if event.kind == "row"]
+            if rows:
+                if self._every is not None:
+                    self._print_rows(rows, self._every)
+                self._remember(rows)
+                self._rows += len(rows)
+            if len(rows) < len(part):
+                for event in part:
+                    if event.kind == "run.finish":
+                        self._print_page(event)
         return ExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -117,12 +120,16 @@ class ConsoleExporter:
 
     def _remember(self, rows: Sequence[Event]) -> None:
         """Add the rows' numbers to the courses, column by column over rows of the same names: so the loops run in C."""
+        if isinstance(rows, Rows):
+            for name, column in zip(rows.keys, rows.columns[4:], strict=True):
+                self._add(name, column)
+            return
         for names, alike in groupby(rows, key=_names):
             columns = zip(*(row.values.values() for row in alike), strict=True)
             for name, column in zip(names, columns, strict=True):
                 self._add(name, column)
 
-    def _add(self, name: str, column: tuple[Any, ...]) -> None:
+    def _add(self, name: str, column: Sequence[Any]) -> None:
         numbers: Sequence[float] = column
         if not (type(column[0]) is type(column[-1]) is float and _all_numbers(column)):
             numbers = [value for value in column if type(value) is float or type(value) is int]
@@ -137,7 +144,7 @@ def _names(row: Event) -> tuple[str, ...]:
     return tuple(row.values)
 
 
-def _all_numbers(column: tuple[Any, ...]) -> bool:
+def _all_numbers(column: Sequence[Any]) -> bool:
     """Whether the values can be added up: cheaper than a look at each type, and a boolean among floats does no harm."""
     try:
         sum(column)

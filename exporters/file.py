@@ -19,6 +19,7 @@ import msgspec
 
 from milepost.exporters.history import HistoryFile, attempt_of, ledger_path
 from milepost.exporters.snapshots import ConfigFile, SummaryFile
+from milepost.sdk.batch import Rows, parts
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
@@ -35,6 +36,7 @@ class FileExporter:
 
     name = "file"
     wants = frozenset(("row", "rewind", "config", "summary", "metric", "run.finish"))
+    takes_rows = True
 
     def __init__(self, format: Literal["jsonl"] = "jsonl", dir: str | os.PathLike[str] | None = None) -> None:
         if format != "jsonl":
@@ -112,19 +114,23 @@ class _RunFiles:
 
     def write(self, batch: Sequence[Event]) -> None:
         """Write what the events say, in their order."""
-        rows: list[Event] = []
-        for event in batch:
-            if event.kind == "row":
-                rows.append(event)
-            else:
-                self._write_rows(rows)
-                rows = []
-                self._take(event)
-        self._write_rows(rows)
+        for part in parts(batch):
+            if isinstance(part, Rows):
+                self._write_rows(part)
+                continue
+            rows: list[Event] = []
+            for event in part:
+                if event.kind == "row":
+                    rows.append(event)
+                else:
+                    self._write_rows(rows)
+                    rows = []
+                    self._take(event)
+            self._write_rows(rows)
         if self._summary:
             self._summary.write_when_due()
 
-    def _write_rows(self, rows: list[Event]) -> None:
+    def _write_rows(self, rows: Sequence[Event]) -> None:
         if rows:
             self.history.append(rows)
             if self._summary:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.exporters.jsonl import row
+from milepost.sdk.batch import Rows
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.metrics import AGGREGATES, Metrics, parse
@@ -32,9 +33,10 @@ class SummaryFile:
         self._behind = False
         self._due = 0.0
 
-    def add_rows(self, rows: list[Event]) -> None:
+    def add_rows(self, rows: Sequence[Event]) -> None:
         """Note the rows' values. Where only last values count, only the last row of each set of names is looked at."""
-        by_names: dict[tuple[str, ...], Event] = {tuple(event.values): event for event in rows}
+        alike = [rows[-1]] if isinstance(rows, Rows) else rows
+        by_names: dict[tuple[str, ...], Event] = {tuple(event.values): event for event in alike}
         thrifty = not self._metrics and not any(None in event.values.values() for event in by_names.values())
         for event in [*by_names.values(), rows[-1]] if thrifty else rows:
             self._rows += 1

@@ -1,12 +1,13 @@
-"""Delivery: each exporter's thread reads the journal after the exporter's cursor, exports, and moves the cursor.
+"""Delivery: read the journal after an exporter's cursor, export, and move the cursor.
 
-Live export, catching up and `milepost sync` are this one loop. An exporter that fails, hangs or answers RETRY holds up
-nobody else: rows wait in the journal. The accounting of an exporter is exact at all times, in rows:
+Live export (on a thread of the program, see `lanes.py`), catching up and `milepost sync` are this one loop. What an exporter
+does not take waits in the journal. The accounting of an exporter is exact at all times, in rows:
 `logged = delivered + pending + filtered + rejected + dropped`.
 """
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from milepost.sdk.batch import Batch, Part, Rows
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
 from milepost.sdk.set_aside import set_aside
@@ -24,15 +26,11 @@ from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
 
-IDLE_S: Final = 0.1
-SLICE_S: Final = 0.0003
-"""How long a thread of the program works before it lets the training loop have the interpreter again."""
-REST_S: Final = 0.005
 STORE_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 QUIET_S: Final = 60.0
 """How long a destination that fails again, after it had recovered, is not talked about."""
-SLICE_BYTES: Final = 2 * 1024
+SLICE_BYTES: Final = 16 * 1024
 DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
 
@@ -79,7 +77,7 @@ def store_cursor(path: Path, cursor: Cursor) -> None:
 class Route:
     """One exporter of a run: its name, what stands before it, and how it is fed.
 
-    processors: per-exporter processors (filter, rename, ...), on the exporter's own thread.
+    processors: per-exporter processors (filter, rename, ...), on the thread that exports.
     """
 
     def __init__(
@@ -101,14 +99,14 @@ class _Batch(msgspec.Struct, kw_only=True):
     segment: int | None
     offset: int | None
     seq: int
-    events: list[Event] = []
+    events: Sequence[Event] = ()
     filtered: list[int] = []
     dropped: list[tuple[int, int, str]] = []
 
     @property
     def rows(self) -> int:
         """How many of the events are rows."""
-        return sum(event.kind == "row" for event in self.events)
+        return self.events.rows if isinstance(self.events, Batch) else sum(event.kind == "row" for event in self.events)
 
     def halves(self) -> tuple["_Batch", "_Batch"]:
         """Two batches that together are this one."""
@@ -153,6 +151,7 @@ class Delivery:
             self._shared,
         )
         self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
+        self._takes_rows = bool(getattr(route.exporter, "takes_rows", False))
         self._batches: deque[_Batch] = deque()
         """What was read and is not settled yet: one batch, or the pieces of one that was split."""
         self._failures = 0
@@ -163,10 +162,8 @@ class Delivery:
         self._not_before = 0.0
         self._stored_at = time.monotonic()
         self._dirty = False
-        self._closing = threading.Event()
-        self._deadline = 0.0
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._begun = False
+        self._ended = threading.Event()
         self.disabled = False
         self._stored_in = self.cursor.segment
         self.stored: Callable[[], None] = lambda: None
@@ -175,22 +172,6 @@ class Delivery:
         """How often the cursor is stored while rows are delivered; 0 stores it after each batch."""
         self.say: Callable[[str], None] = lambda text: logger.warning("milepost: %s", text)
         """Called with what somebody should know, once per kind of trouble."""
-
-    # -- the thread --------------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name=f"milepost-export-{self.route.name}", daemon=True)
-        self._thread.start()
-
-    def finish(self, deadline: float) -> None:
-        """Ask the thread to deliver what is there and to end by `deadline` (time.monotonic)."""
-        self._deadline = deadline
-        self._closing.set()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; True when it ended."""
-        return self._done.wait(max(timeout_s, 0.0))
 
     def pending(self) -> bool:
         """Whether anything waits to be delivered."""
@@ -206,22 +187,48 @@ class Delivery:
         """Whether the last thing that the exporter said was that it cannot deliver now."""
         return self._failing
 
-    def _run(self) -> None:
-        try:
-            self.begin()
-            while not self.disabled and not self._closing.is_set():
-                worked = self.step(SLICE_BYTES, SLICE_S)
-                self._closing.wait(REST_S if worked else IDLE_S)
-            self.drain(self._deadline)
-        except Exception:
-            logger.exception(
-                "milepost: delivery to %s ended unexpectedly; its rows stay in the journal", self.route.name
-            )
-        finally:
-            self.end(self._deadline)
-            self._done.set()
+    # -- on a thread shared with others ---------------------------------------------------------------------------------------
 
-    # -- the work, also called without a thread ------------------------------------------------------------------------------
+    def turn(self, deadline: float | None = None) -> bool:
+        """Do a little of what is to be done next; whether there was anything to do.
+
+        deadline: of time.monotonic, once the run is finished; then all that is there is delivered and the exporter shut down.
+        """
+        if not self._begun:
+            self._begun = True
+            self.begin()
+            return True
+        if deadline is None and not self.disabled:
+            return self.step(SLICE_BYTES, 0.0)
+        deadline = time.monotonic() if deadline is None else deadline
+        if not self.disabled and time.monotonic() < deadline:
+            if self.step(DRAIN_BYTES, 0.0):
+                return True
+            if self.waiting:  # the exporter asked for a moment
+                return False
+        if not self.disabled:
+            self._settle(deadline)
+        self.end(deadline)
+        return True
+
+    @property
+    def waits_s(self) -> float:
+        """Seconds until there is something to do even when nothing new comes; infinity when there never is."""
+        now = time.monotonic()
+        if self.waiting:
+            return max(self._not_before - now, 0.001)
+        return max(self._stored_at + self.store_s - now, 0.001) if self._dirty else math.inf
+
+    @property
+    def ended(self) -> bool:
+        """Whether the exporter was shut down."""
+        return self._ended.is_set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the exporter was shut down; whether it was."""
+        return self._ended.wait(max(timeout_s, 0.0))
+
+    # -- on a thread of the caller's, until all is done ----------------------------------------------------------------------
 
     def drain(self, deadline: float) -> bool:
         """Deliver until nothing is left, the exporter gives up, or the deadline passes; whether nothing is left."""
@@ -234,12 +241,14 @@ class Delivery:
                 continue
             if not self.step(DRAIN_BYTES, 0.0) and not self.waiting:
                 break
-            self._shared.keep_pace(self, self.cursor.rows)
-        self._shared.leave(self)
+        self._settle(deadline)
+        return not self.pending()
+
+    def _settle(self, deadline: float) -> None:
+        """Have the exporter push out what it holds itself, and store the cursor."""
         with contextlib.suppress(Exception):
             self.route.exporter.force_flush(max(int((deadline - time.monotonic()) * 1000), 0))
         self.store()
-        return not self.pending()
 
     def run_to_end(self, patience_s: float, moved: Callable[[int], None] | None = None) -> bool:
         """Deliver everything that is there on this thread, from start() to shutdown(); whether nothing readable is left.
@@ -292,17 +301,32 @@ class Delivery:
         if not read:
             return False
         batch = _Batch(segment=self._tail.index, offset=self._tail.offset, seq=self._tail.seq)
-        for event in read:
+        parts: list[Part] = []
+        for part in read.parts:
+            if isinstance(part, Rows) and not self.route.processors:
+                if self._wants is None or "row" in self._wants:
+                    parts.append(part)
+                else:
+                    batch.filtered.extend(part.columns[0])
+            elif kept := self._select(part, batch):
+                parts.append(kept)
+        batch.events = Batch(parts)
+        self._batches.append(batch)
+        return True
+
+    def _select(self, events: Sequence[Event], batch: _Batch) -> list[Event]:
+        """The events that the exporter gets, as its processors leave them; the batch notes what became of the others."""
+        found: list[Event] = []
+        for event in events:
             if event.kind == "gap":
                 lost = event.values["last"] - event.values["first"] + 1
                 batch.dropped.append((event.seq, lost, event.values["reason"]))
             kept = self._process(event) if self._wants is None or event.kind in self._wants else None
             if kept is not None:
-                batch.events.append(kept)
+                found.append(kept)
             elif event.kind == "row":
                 batch.filtered.append(event.seq)
-        self._batches.append(batch)
-        return True
+        return found
 
     def _process(self, event: Event) -> Event | None:
         result: Any = event
@@ -330,7 +354,7 @@ class Delivery:
     def _export(self) -> bool:
         """Hand the waiting batch over; whether it is settled, or was split into two that may be."""
         batch = self._batches[0]
-        result = self._call(list(batch.events)) if batch.events else ExportResult.SUCCESS  # a copy: it is theirs
+        result = self._call(batch.events) if batch.events else ExportResult.SUCCESS
         if result.outcome == "retry":
             self._failed(result)
             return False
@@ -401,10 +425,11 @@ class Delivery:
             about=f"refused {reason}",
         )
 
-    def _call(self, batch: list[Event]) -> ExportResult:
+    def _call(self, batch: Sequence[Event]) -> ExportResult:
         """Call the exporter; whatever it raises or returns becomes a result."""
         try:
-            result: Any = self.route.exporter.export(batch)
+            # a copy: it is theirs
+            result: Any = self.route.exporter.export(batch if self._takes_rows else list(batch))
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # the user's own, in `milepost sync`
@@ -433,6 +458,12 @@ class Delivery:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._trouble(f"{self.route.name} raised {type(error).__name__} while shutting down: {error}")
         self._tail.close()
+        self._ended.set()
+
+    def give_up(self) -> None:
+        """Let the exporter go after something unforeseen; its rows stay in the journal."""
+        self.disabled = True
+        self.end(time.monotonic())
 
     def store(self) -> None:
         """Store the cursor, and where the exporter says it is."""

@@ -1,8 +1,8 @@
 """Drain: the one thread of a process that moves rings into journals, at least every 100 ms, and makes them durable."""
 
-import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from milepost.sdk.writer import Writer
@@ -16,16 +16,16 @@ class Drain:
     """The thread and the writers it serves. Started with the first writer; a daemon, so it never holds up an exit."""
 
     def __init__(self) -> None:
-        self._writers: list[Writer] = []
+        self._writers: list[tuple[Writer, Callable[[], None]]] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, writer: Writer) -> None:
-        """Serve a writer from now on."""
+    def add(self, writer: Writer, after: Callable[[], None] = lambda: None) -> None:
+        """Serve a writer from now on. after: called each time it was drained, at least every 100 ms."""
         writer.wake = self._wake.set
         with self._lock:
-            self._writers.append(writer)
+            self._writers.append((writer, after))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="milepost-drain", daemon=True)
                 try:
@@ -40,8 +40,7 @@ class Drain:
     def remove(self, writer: Writer) -> None:
         """Serve a writer no longer; the thread ends with the last one, and is waited for a moment so that exits are clean."""
         with self._lock:
-            with contextlib.suppress(ValueError):
-                self._writers.remove(writer)
+            self._writers = [each for each in self._writers if each[0] is not writer]
             thread = None if self._writers else self._thread
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
@@ -56,9 +55,10 @@ class Drain:
                 if not writers:
                     self._thread = None
                     return
-            for writer in writers:
+            for writer, after in writers:
                 try:
                     writer.drain(sync=True)
+                    after()
                 except Exception:  # whatever happens to one writer, the others are served and this one is tried again
                     logger.exception("milepost: the drain of %s failed; it is tried again", writer.directory)
 

@@ -481,7 +481,7 @@ class Recorder:
         return self._record.start_values({}, self._writer)
 
     def _serve(self) -> None:
-        """Have the writer drained."""
+        """Have the writer drained, and its exporters fed."""
         drain.add(self._writer)
 
     # -- small things --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError
 from milepost.sdk.identity import Identity
 from milepost.sdk.journal import segment_name
+from milepost.sdk.lanes import Lanes
 from milepost.sdk.metrics import Metric, parse
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.run_config import RunConfig
@@ -66,7 +67,7 @@ class Run(Identity):
         """Called first at finish: the sampler, the console capture."""
         self._config = RunConfig(config, self._config_changed)
         self._routes = list(routes)
-        self._deliveries: list[Delivery] = []
+        self._lanes = Lanes((), int)
         self._emit("run.start", self._start_values())
         self._serve()
 
@@ -292,11 +293,9 @@ class Run(Identity):
         """Drain, let every exporter catch up until the deadline, and say what is left."""
         while not self._writer.drain(sync=True) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for delivery in self._deliveries:
-            delivery.finish(deadline)
-        for delivery in self._deliveries:
-            delivery.join(deadline - time.monotonic() + 0.2)
-        behind = [delivery for delivery in self._deliveries if not delivery.join(0) or delivery.pending()]
+        self._lanes.finish(deadline)
+        late = self._lanes.join(deadline - time.monotonic() + 0.2)
+        behind = [delivery for delivery in self._lanes.deliveries if delivery in late or delivery.pending()]
         for delivery in behind:
             unsent = max(self._writer.rows - delivery.cursor.rows, 0)
             logger.warning(
@@ -331,10 +330,8 @@ class Run(Identity):
         self._emit("run.finish", self._last_words("preempted", 143))
         deadline = time.monotonic() + FAILED_TIMEOUT_S
         self._writer.drain(sync=True)
-        for delivery in self._deliveries:
-            delivery.finish(deadline)
-        for delivery in self._deliveries:
-            delivery.join(deadline - time.monotonic())
+        self._lanes.finish(deadline)
+        self._lanes.join(deadline - time.monotonic())
         self._record.finished(143, self._writer)
 
     def __enter__(self) -> Self:
@@ -353,19 +350,24 @@ class Run(Identity):
 
     def _serve(self) -> None:
         """Start the drain and one delivery per exporter for the writer."""
-        super()._serve()
-        if self._writer.journal is not None:
-            info = self._record.info(self._writer, self._config.as_dict())
-            shared = Shared()
-            self._deliveries = [Delivery(route, info, self._writer.directory, shared) for route in self._routes]
-            for delivery in self._deliveries:
-                if self._record.keep == "undelivered":
-                    delivery.stored = self._trim
-                delivery.start()
+        writer = self._writer
+        journal = writer.journal
+        if journal is None:
+            drain.add(writer)
+            return
+        info = self._record.info(writer, self._config.as_dict())
+        shared = Shared()
+        deliveries = [Delivery(route, info, writer.directory, shared) for route in self._routes]
+        if self._record.keep == "undelivered":
+            for delivery in deliveries:
+                delivery.stored = self._trim
+        self._lanes = Lanes(deliveries, lambda: journal.total)
+        self._lanes.start()
+        drain.add(writer, self._lanes.look)
 
     def _trim(self) -> None:
         """journal.keep is "undelivered": remove the segments that every exporter has behind it."""
-        needed = min(delivery.stored_segment() for delivery in self._deliveries)
+        needed = min(delivery.stored_segment() for delivery in self._lanes.deliveries)
         for index in range(needed - 1, -1, -1):
             try:
                 (self._writer.directory / segment_name(index)).unlink()
@@ -378,7 +380,7 @@ class Run(Identity):
         self._busy = False
         self._deferred.clear()
         self._fast = None
-        self._deliveries = []
+        self._lanes = Lanes((), int)
         self._plans.clear()
         if self._forked_from is None:
             self._forked_from = self._writer.id

@@ -22,16 +22,25 @@ _INT_BITS_LIMIT: Final = 14_000  # Python refuses to print integers of more than
 
 def json_lines(records: list[dict[str, Any]]) -> bytes:
     """The records, each as one line of JSON that ends in a newline. Takes any records and never raises."""
-    try:
-        text = _ENCODER.encode_lines(records)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        pass  # one of them holds what JSON cannot say
-    else:
-        if b"null" not in text:
-            return text  # no None, nor a NaN or infinity that lost its name
+    text = encoded_lines(records, sum(list(record.values()).count(None) for record in records))
+    if text is not None:
+        return text
     if len(records) > 1:
         return b"".join(json_lines([record]) for record in records)
     return strict_json(records[0]) + b"\n"
+
+
+def encoded_lines(records: list[Any], nones: int | None) -> bytes | None:
+    """The records as msgspec writes them, one a line; None when one of them holds what JSON cannot say.
+
+    nones: how many of their values are None. Another number of nulls is a NaN or an infinity that lost its name. None where
+           the values are known to be other numbers.
+    """
+    try:
+        text = _ENCODER.encode_lines(records)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None
+    return text if nones is None or text.count(b"null") == nones else None
 
 
 def strict_json(value: Any, indent: int | None = None) -> bytes:

@@ -1,33 +1,37 @@
 """Tail: a writer's journal read forward from a cursor, while it grows."""
 
 import os
-import threading
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
+from struct import Struct
 from typing import Final
 from zlib import crc32
 
 from milepost.sdk import frame
+from milepost.sdk.batch import Batch, Builder
 from milepost.sdk.decode import Decoder
 from milepost.sdk.event import Event
-from milepost.sdk.frame import MAGIC, ROW, SCHEMA, VERSION, Damage
+from milepost.sdk.frame import HEADER, HEADER_SIZE, MAGIC, ROW, SCHEMA, VERSION, Damage
 from milepost.sdk.journal import segment_name
 
 CHUNK: Final = 64 * 1024
 """Bytes read at once when nothing else is asked for."""
 
 
-Decoded = tuple[list[Event], int, int]
+Decoded = tuple[Batch, int, int]
 """Events, bytes they took, bytes that were damaged."""
 Piece = tuple[int, int, int, int]
 """Segment, offset, bytes read, and the limit before which its frames begin."""
 _SLICE: Final = 4096
 _OVERLAP: Final = 4096
 """Bytes read beyond a piece's limit, for its last frame."""
-_KEPT: Final = 8
-_LEAD_ROWS: Final = 1500
-"""How far a finishing reader gets ahead of the others; about half of the pieces kept."""
-_PATIENCE_S: Final = 0.02
+_KEPT: Final = 4
+_FIRST_RUN: Final = 8
+"""Frames of one size that are looked for at first; twice as many each time they were found."""
+_PAUSE: Final = 16
+"""Frames taken one by one where there was no such run."""
 
 
 class Shared:
@@ -36,36 +40,16 @@ class Shared:
     def __init__(self) -> None:
         self.schemas: dict[int, tuple[str, ...]] = {}
         self._pieces: dict[Piece, Decoded] = {}
-        self._places: dict[object, int] = {}
-        self._moved = threading.Condition()
 
     def get(self, piece: Piece) -> Decoded | None:
         """A piece decoded before."""
         return self._pieces.get(piece)
 
     def put(self, piece: Piece, decoded: Decoded) -> None:
-        """Keep a piece; the oldest one goes."""
-        with self._moved:
-            self._pieces[piece] = decoded
-            if len(self._pieces) > _KEPT:
-                del self._pieces[next(iter(self._pieces))]
-
-    def keep_pace(self, reader: object, rows: int) -> None:
-        """Wait, a moment at the most, while another reader that calls this is so far behind that its pieces would be gone.
-
-        rows: how far this reader is. A reader that does not come nearer is waited for no longer.
-        """
-        with self._moved:
-            self._places[reader] = rows
-            self._moved.notify_all()
-            if not self._moved.wait_for(lambda: min(self._places.values()) > rows - _LEAD_ROWS, _PATIENCE_S):
-                self._places = {other: place for other, place in self._places.items() if place > rows - _LEAD_ROWS}
-
-    def leave(self, reader: object) -> None:
-        """Nobody waits for this reader any more."""
-        with self._moved:
-            self._places.pop(reader, None)
-            self._moved.notify_all()
+        """Keep a piece; the oldest one goes. Threads may do so at once: then one piece more or less is kept."""
+        self._pieces[piece] = decoded
+        while len(self._pieces) > _KEPT:
+            self._pieces.pop(next(iter(self._pieces.copy()), piece), None)
 
 
 class Tail:
@@ -103,7 +87,7 @@ class Tail:
         if index or offset:
             self._learn_schemas()
 
-    def read(self, size: int = CHUNK) -> list[Event]:
+    def read(self, size: int = CHUNK) -> Batch:
         """The next events, about `size` bytes of them; empty when nothing is new yet."""
         while True:
             self.offset = max(self.offset, frame.SEGMENT_HEADER_SIZE)
@@ -113,15 +97,15 @@ class Tail:
             data = self._next_bytes(limit + _OVERLAP)
             if not data:
                 if not self._next_segment():
-                    return []
+                    return Batch(())
                 continue
             events, taken = self._parse(data, limit)
-            if taken == 0 and len(data) >= frame.HEADER_SIZE:
+            if taken == 0 and len(data) >= HEADER_SIZE:
                 data = self._next_bytes(self._frame_size(data))
                 events, taken = self._parse(data, 1)
             if taken == 0:
                 if not self._next_segment():
-                    return []
+                    return Batch(())
                 continue
             self.offset += taken
             if events:
@@ -167,7 +151,7 @@ class Tail:
         self.offset = 0
         return True
 
-    def _parse(self, data: bytes, limit: int) -> tuple[list[Event], int]:
+    def _parse(self, data: bytes, limit: int) -> tuple[Batch, int]:
         """The events of the whole frames that begin before data[limit], and how many bytes they take.
 
         A damaged range at the end may still grow.
@@ -179,29 +163,22 @@ class Tail:
             self._shared.put(piece, found)
         events, taken, damaged = found
         self.damaged_bytes += damaged
-        if events and events[0].seq <= self.seq:
-            events = [event for event in events if event.seq > self.seq]
+        if events and events.first_seq <= self.seq:
+            later = [event for event in events if event.seq > self.seq]
+            events = Batch([later] if later else ())
         if events:
-            last = events[-1]
-            self.seq = last.values["last"] if last.kind == "gap" else last.seq
+            self.seq = events.last_seq
         return events, taken
 
     def _decode(self, data: bytes, limit: int) -> "Decoded":
-        """Frames to events. Rows of a known schema, nearly all of them, are taken in one tight loop."""
-        events: list[Event] = []
+        """Frames to events. Rows of a known schema, nearly all there is, are taken in runs, or one by one in a tight loop."""
+        made = Builder(self._decoder.run, self._decoder.writer)
         taken = at = damaged = 0
-        size = len(data)
-        unpack, decode, keys_of, seeds = (
-            frame.HEADER.unpack_from,
-            frame.decode_payload,
-            self._decoder.schemas,
-            self._seeds,
-        )
-        run, writer = self._decoder.run, self._decoder.writer
-        while at < limit and at + frame.HEADER_SIZE <= size:
+        size, pause = len(data), 0
+        unpack, keys_of, seeds = HEADER.unpack_from, self._decoder.schemas, self._seeds
+        while at < limit and at + HEADER_SIZE <= size:
             magic, kind, version, length, crc, schema = unpack(data, at)
-            begin = at + frame.HEADER_SIZE
-            end = begin + length
+            end = at + HEADER_SIZE + length
             keys = keys_of.get(schema)
             if (
                 kind == ROW
@@ -211,24 +188,20 @@ class Tail:
                 and keys is not None
                 and length <= CHUNK
             ):
-                payload = data[begin:end]
                 seed = seeds.get(schema)
                 if seed is None:
                     seed = seeds[schema] = frame.frame_seed(self._seed, ROW, schema)
+                if length <= _SLICE and pause <= 0:
+                    payloads = _run(data, at, length, min(limit, size), seed)
+                    if payloads:
+                        made.rows(keys).extend(payloads)
+                        taken = at = at + len(payloads) * (HEADER_SIZE + length)
+                        continue
+                    pause = _PAUSE
+                pause -= 1
+                payload = data[at + HEADER_SIZE : end]
                 if (crc32(payload, seed) if length <= _SLICE else frame.checksum(payload, seed)) == crc:
-                    seq, time_ns, runtime_us, step, *values = decode(payload)
-                    events.append(
-                        Event(
-                            kind="row",
-                            values=dict(zip(keys, values, strict=True)),
-                            step=step,
-                            time_unix_nano=time_ns,
-                            runtime_s=runtime_us / 1e6,
-                            run=run,
-                            writer=writer,
-                            seq=seq,
-                        )
-                    )
+                    made.rows(keys).append(payload)
                     taken = at = end
                     continue
             found = next(frame.scan(data, self._seed, at))
@@ -241,12 +214,12 @@ class Tail:
             taken = at
             event = self._decoder.event(found, data)
             if event is not None and event.kind != "part":
-                events.append(event)
-        return events, taken, damaged
+                made.add(event)
+        return made.batch(), taken, damaged
 
     def _frame_size(self, data: bytes) -> int:
         length: int = frame.HEADER.unpack_from(data)[3]
-        return max(CHUNK, min(frame.HEADER_SIZE + length, 2**31))
+        return max(CHUNK, min(HEADER_SIZE + length, 2**31))
 
     def _learn_schemas(self) -> None:
         """Read the schemas announced before the cursor."""
@@ -259,6 +232,33 @@ class Tail:
             for found in frame.scan(data, self._seed, start):
                 if not isinstance(found, Damage) and found.kind == SCHEMA:
                     self._decoder.event(found, data)
+
+
+def _run(data: bytes, at: int, length: int, limit: int, seed: int) -> list[bytes]:
+    """The payloads of the sound frames from data[at] on that begin before data[limit] and are all like the first: same size,
+    kind and schema. None of them when there are few, for then it is not worth the while."""
+    size = HEADER_SIZE + length
+    layout = _layout(length)
+    kind, schema = data[at : at + 8], data[at + 12 : at + HEADER_SIZE]
+    payloads: list[bytes] = []
+    wanted = _FIRST_RUN
+    while True:
+        count = min(wanted, (min(limit + size - 1, len(data)) - at) // size)
+        if count < _FIRST_RUN:
+            return payloads
+        kinds, sums, schemas, found = zip(*layout.iter_unpack(data[at : at + count * size]), strict=True)
+        alike = kinds.count(kind) == schemas.count(schema) == count
+        if not alike or tuple(map(crc32, found, repeat(seed))) != sums:
+            return payloads
+        payloads += found
+        at += count * size
+        wanted *= 2
+
+
+@lru_cache(maxsize=256)
+def _layout(length: int) -> Struct:
+    """A frame with a payload of so many bytes: its first 8 bytes (`magic` to `payload bytes`), sum, schema, payload."""
+    return Struct(f"<8sI4s{length}s")
 
 
 def every(tail: Tail) -> Iterator[Event]:
