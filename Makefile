@@ -50,9 +50,10 @@ contracts: setup ## check that no lower folder imports a higher one
 docs: setup ## build the documentation into site/; a warning is an error
 	@scripts/docs
 
-reference: setup ## write docs/api.md and docs/configuration.md anew from the code
+reference: setup ## write docs/api.md, docs/configuration.md and server/openapi.json anew from the code
 	@$(bin)/python scripts/api_reference.py
 	@$(bin)/python scripts/configuration_reference.py
+	@$(bin)/python scripts/openapi.py
 
 bench: setup ## measure log() beside its floor and its peers; results in bench/results/
 	@$(bin)/python -m bench $(BENCH)

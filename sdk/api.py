@@ -119,14 +119,19 @@ class Api:
         raise RunNotFoundError(f"no run {path!r} in {self.dir}{_near(path, known)}")
 
     def _all(self) -> Iterator[Run]:
-        """Every run, in no order. Links are not followed, so no loop can be entered."""
-        for project in _folders(self.dir):
-            for directory in _folders(project):
-                if _is_run(directory):
-                    yield Run(directory)
+        """Every run, in no order."""
+        return map(Run, run_dirs(self.dir))
 
     def __repr__(self) -> str:
         return f"<Api of {self.dir}>"
+
+
+def run_dirs(directory: Path) -> Iterator[Path]:
+    """The directory of every run below a runs directory. Links are not followed, so no loop can be entered."""
+    for project in _folders(directory):
+        for path in _folders(project):
+            if _is_run(path):
+                yield path
 
 
 def _put_rings_away(directory: Path) -> None:

@@ -89,6 +89,17 @@ class WriterReader(WriterSources):
             value = self.start.values.get(name)
         return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
+    def skip_to(self, segment: str, offset: int) -> None:
+        """Leave out what stands before a byte of a segment file, because it was read before; "" for nothing.
+
+        The caller knows the last number it has seen, and passes over frames that come again.
+        """
+        at = next((n for n, source in enumerate(self.segments) if source.path.name == segment), None)
+        if at is not None:
+            self.trimmed = True
+            seen = self.segments[at]
+            self.segments = [Source(seen.path, offset, seen.size_bytes), *self.segments[at + 1 :]]
+
     def blocks(self) -> Iterator[Block]:
         """The frames in the order of their numbers, each number once; PART frames of a block carry seq -1.
 

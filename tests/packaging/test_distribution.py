@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("sdk", "exporters", "media")
+FOLDERS = ("sdk", "exporters", "media", "server")
 
 
 @pytest.fixture(scope="module")

@@ -66,11 +66,11 @@ def test_a_run_that_is_not_there_is_named_with_those_near_it(command: Command) -
     assert err == "error: no run 'demo/frist' in runs; near it: demo/first, first\n"
 
 
-def test_the_server_says_that_it_is_not_there_yet(command: Command) -> None:
-    code, _, err = command("server", "--port", "8000")
+def test_the_server_says_when_there_is_nothing_to_serve(command: Command) -> None:
+    code, _, err = command("server", "--port", "0", "--runs", "nowhere")
 
     assert code == 2
-    assert err.startswith("error: milepost server is not in this version; ")
+    assert err.startswith("error: no runs directory at ")
 
 
 def test_a_closed_pipe_ends_a_command_quietly() -> None:

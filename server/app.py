@@ -1,0 +1,158 @@
+"""The app: routes, answers to errors, headers of every answer, and what is started and stopped with it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, MutableMapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from milepost.server import events, models, problems, read_api
+from milepost.server.store.directory import DirectoryStore
+
+API_VERSION: Final = 1
+STATIC: Final = Path(__file__).parent / "static"
+
+_HEADERS: Final = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": (
+        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        b"media-src 'self' blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; frame-src 'self' blob:; "
+        b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+}
+
+
+class SafeHeaders:
+    """Puts headers on every answer that keep a browser from doing more than the page asks for. Answers may set their own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers: list[tuple[bytes, bytes]] = list(message["headers"])
+                have = {name.lower() for name, _ in headers}
+                headers += [(name, value) for name, value in _HEADERS.items() if name not in have]
+                headers.append((b"milepost-server", _VERSION.encode()))
+                message["headers"] = headers
+            await send(message)
+
+        await self.app(scope, receive, send_more if scope["type"] == "http" else send)
+
+
+_VERSION: Final = version("milepost")
+
+
+def create_app(store: DirectoryStore) -> FastAPI:
+    """The server over a store; the store is started and stopped with it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(store.start)
+        yield
+        app.state.stopping.set()
+        await asyncio.to_thread(store.stop)
+
+    app = FastAPI(
+        title="milepost",
+        version=_VERSION,
+        description="Runs, their metrics, media and files. See docs/server-api.md.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.store = store
+    app.state.streams = 0
+    app.state.stopping = asyncio.Event()
+    app.add_middleware(SafeHeaders)
+    problems.install(app)
+
+    @app.get("/healthz", tags=["operation"])
+    def healthz() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operation"])
+    def readyz() -> dict[str, str]:
+        """Whether the store answers."""
+        store.projects()
+        return {"status": "ready"}
+
+    @app.get("/api/v1/info", response_model=models.Info, tags=["read"])
+    def info() -> Response:
+        """What this server is, can do, and allows."""
+        return JSONResponse(
+            {
+                "name": "milepost",
+                "version": _VERSION,
+                "api": API_VERSION,
+                "mode": "runs",
+                "writable": store.writable,
+                "features": ["events", "filter", "history"],
+                "limits": {"series": read_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
+                "auth": {"required": False},
+            }
+        )
+
+    app.include_router(read_api.router)
+    app.include_router(events.router)
+    _serve_page(app)
+    return app
+
+
+def _serve_page(app: FastAPI) -> None:
+    """The web page: files of static/, and index.html for every other path that is no part of the API."""
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        if path.startswith(("api/", "v1/")):
+            raise problems.not_found("route", f"there is no /{path}; see /openapi.json")
+        file = _static_files().get(path)
+        if file is not None:
+            immutable = "public, max-age=31536000, immutable" if "/" in path else "no-cache"
+            return FileResponse(file, headers={"Cache-Control": immutable})
+        index = STATIC / "index.html"
+        if not index.is_file():
+            return HTMLResponse(_NO_PAGE)
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+def _static_files() -> dict[str, Path]:
+    """The files of the page by the path they are asked for with: what is not listed is not answered."""
+    return {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
+
+
+_NO_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>milepost</title>
+<h1>milepost</h1><p>The server runs. Its API is described in <a href="/openapi.json">/openapi.json</a>;
+begin with <a href="/api/v1/projects">/api/v1/projects</a>.</p></html>"""
+
+
+def openapi_text() -> str:
+    """The OpenAPI description as it is committed: server/openapi.json."""
+    store: Any = _NoStore()
+    described: MutableMapping[str, Any] = create_app(store).openapi()
+    described["info"]["version"] = str(API_VERSION)
+    return msgspec.json.format(msgspec.json.encode(described)).decode() + "\n"
+
+
+class _NoStore:
+    """Enough of a store to describe the API."""
+
+    writable = False
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""

@@ -1,0 +1,101 @@
+"""All rows of a run as a file: JSON lines, CSV or Parquet; written as the rows are read, so that a long run takes no memory.
+
+In JSON lines NaN and the infinities are the texts "NaN", "Infinity", "-Infinity"; in CSV these without quotes; Parquet has
+them as floats. Lists and media are JSON text in CSV and Parquet.
+"""
+
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Any, cast
+from urllib.parse import quote
+
+from starlette.responses import Response, StreamingResponse
+
+from milepost.sdk.cli.export import Table, write_csv, write_jsonl, write_parquet
+from milepost.sdk.errors import MissingDependencyError
+from milepost.server.problems import Problem
+from milepost.server.records import RunRecord
+
+Pages = Callable[[], Iterator[list[dict[str, Any]]]]
+
+_TYPES = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+_CHUNK = 1 << 16
+
+
+class _Rows:
+    """Rows and their columns, as the writers of `milepost export` take them."""
+
+    def __init__(self, pages: Pages, columns: list[str]) -> None:
+        self._pages = pages
+        self.columns = columns
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for page in self._pages():
+            yield from page
+
+
+def file_of(pages: Pages, run: RunRecord, form: str) -> Response:
+    """The rows as an attachment. Raises `UsageError` for a query that cannot be answered, before anything is sent."""
+    first = pages()
+    if form == "jsonl":
+        body = _parts_of(first, lambda page, file: write_jsonl(_table([page], []), file))
+    else:
+        columns = _columns(first)
+        body = _csv(pages(), columns) if form == "csv" else _parquet(pages, columns)
+    name = quote(f"{run.project}-{run.id}.{form}", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(body, headers=headers, media_type=_TYPES[form])
+
+
+def _table(pages: Any, columns: list[str]) -> Table:
+    return cast(Table, _Rows(lambda: iter(pages), columns))
+
+
+def _columns(pages: Iterator[list[dict[str, Any]]]) -> list[str]:
+    """The union of the rows' keys, the clocks first."""
+    found: dict[str, None] = dict.fromkeys(("_step", "_timestamp", "_runtime"))
+    seen: dict[str, None] = {}
+    for page in pages:
+        for row in page:
+            seen.update(dict.fromkeys(row))
+    return [*(key for key in found if key in seen), *(key for key in seen if key not in found)]
+
+
+def _parts_of(
+    pages: Iterator[list[dict[str, Any]]], write: Callable[[list[dict[str, Any]], IO[bytes]], object]
+) -> Iterator[bytes]:
+    for page in pages:
+        file = io.BytesIO()
+        write(page, file)
+        yield file.getvalue()
+
+
+def _csv(pages: Iterator[list[dict[str, Any]]], columns: list[str]) -> Iterator[bytes]:
+    head = io.BytesIO()
+    write_csv(_table([], columns), head)
+    yield head.getvalue()
+    length = len(head.getvalue())
+    yield from (part[length:] for part in _parts_of(pages, lambda page, file: write_csv(_table([page], columns), file)))
+
+
+def _parquet(pages: Pages, columns: list[str]) -> Iterator[bytes]:
+    """A Parquet file has its directory at the end, so it is written to a temporary file first."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the answer was sent
+    try:
+        write_parquet(cast(Table, _Rows(pages, columns)), file)
+    except MissingDependencyError as error:
+        file.close()
+        raise Problem(501, "not available", str(error)) from None
+    file.seek(0)
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    return parts()

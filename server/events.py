@@ -1,0 +1,85 @@
+"""Events: what changes, told to a page as it happens, as server-sent events. One stream per page is enough.
+
+    event: run       {"project", "run", "state", "name"}        it is new, or what it says of itself changed
+    event: rows      {"project", "run", "rows", "last_step"}    rows came: ask /history with `after`
+    event: deleted   {"project", "run"}
+    event: reset     {}                                          too much happened since the last event: read everything anew
+
+`id:` is the version; a client that comes back with Last-Event-ID (browsers do so by themselves), or with `after`, gets what it
+missed. A comment every 15 seconds keeps proxies from closing a quiet stream.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from milepost.server.problems import Problem
+from milepost.server.store import Store
+
+router = APIRouter(prefix="/api/v1", tags=["live"])
+
+LOOK_S: Final = 0.25
+QUIET_S: Final = 15.0
+MAX_STREAMS: Final = 200
+
+
+@router.get(
+    "/events",
+    response_model=None,
+    responses={200: {"content": {"text/event-stream": {}}, "description": __doc__}},
+)
+async def events(
+    request: Request,
+    project: Annotated[str | None, Query(max_length=1000)] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A stream of what changes; of one project when it is named."""
+    state = request.app.state
+    if state.streams >= MAX_STREAMS:
+        text = f"{MAX_STREAMS} event streams are open; close a page, or use one stream for all"
+        raise Problem(503, "too many streams", text, headers={"Retry-After": "10"})
+    if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
+        after = int(last_event_id[:18])
+    store: Store = state.store
+    version, _ = store.changes(2**62)
+
+    async def stream() -> AsyncIterator[bytes]:
+        state.streams += 1
+        try:
+            async for part in _changes(request, store, version if after is None else after, project):
+                yield part
+        finally:
+            state.streams -= 1
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream(), headers=headers, media_type="text/event-stream")
+
+
+async def _changes(request: Request, store: Store, version: int, project: str | None) -> AsyncIterator[bytes]:
+    yield f": milepost\nretry: 2000\nid: {version}\n\n".encode()
+    told = time.monotonic()
+    while not request.app.state.stopping.is_set():
+        now, changes = store.changes(version)
+        parts: list[bytes] = []
+        if changes is None:
+            parts.append(f"event: reset\nid: {now}\ndata: {{}}\n\n".encode())
+        for change in changes or ():
+            if project in (None, change.project):
+                body = msgspec.json.encode({"project": change.project, "run": change.run, **change.facts}).decode()
+                parts.append(f"event: {change.kind}\nid: {change.version}\ndata: {body}\n\n".encode())
+        version = now
+        if parts:
+            yield b"".join(parts)
+            told = time.monotonic()
+        elif time.monotonic() - told > QUIET_S:
+            yield b": quiet\n\n"
+            told = time.monotonic()
+        await asyncio.sleep(LOOK_S)
+        if await request.is_disconnected():
+            return

@@ -1,0 +1,299 @@
+"""Models: what requests and answers of the API look like; the OpenAPI file is made from them.
+
+Answers are written by msgspec and only described here. Times are seconds since 1970 (UTC), durations seconds, sizes bytes.
+NaN and the infinities travel as the texts "NaN", "Infinity" and "-Infinity".
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Json = Any
+
+
+class ProblemModel(BaseModel):
+    """An error, after RFC 9457. Further members may say more."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Info(BaseModel):
+    """The server. mode: "runs" (a directory is read) or "data" (a store of its own)."""
+
+    name: Literal["milepost"]
+    version: str
+    api: int
+    mode: Literal["runs", "data"]
+    writable: bool
+    features: list[str]
+    limits: dict[str, int]
+    auth: dict[str, Json]
+
+
+class Project(BaseModel):
+    """A project: how many runs it has, how many of them run now, and when the last of them was begun or heard of."""
+
+    name: str
+    runs: int
+    running: int
+    last_activity: float | None
+
+
+class Projects(BaseModel):
+    """All projects, by name."""
+
+    projects: list[Project]
+
+
+class Run(BaseModel):
+    """A run. columns: the values that were asked for, of those it has."""
+
+    id: str
+    project: str
+    name: str
+    state: Literal["running", "finished", "failed", "preempted", "crashed"]
+    group: str | None
+    job_type: str | None
+    tags: list[str]
+    notes: str | None
+    created: float
+    heartbeat: float | None
+    finished: float | None
+    duration: float | None
+    rows: int
+    last_step: int | None
+    attempt: int
+    archived: bool
+    columns: dict[str, Json] | None = None
+
+
+class RunPage(BaseModel):
+    """A page of the run table. total: how many runs the filter lets through; version: for /events."""
+
+    total: int
+    offset: int
+    limit: int
+    version: int
+    runs: list[Run]
+
+
+class RunDetail(Run):
+    """A run with everything it says of itself.
+
+    metadata: what ran: program, command, host, Python, packages, git. metrics: what define_metric said.
+    completeness: logged, dropped and gaps, and per exporter delivered, pending, filtered, rejected, dropped (rows).
+    """
+
+    config: dict[str, Json]
+    summary: dict[str, Json]
+    attempts: list[int]
+    metadata: dict[str, Json]
+    metrics: list[dict[str, Json]]
+    writers: list[dict[str, Json]]
+    completeness: dict[str, Json]
+
+
+class Column(BaseModel):
+    """A column of the run table: `config.NAME` or `summary.NAME`. kind: of most of its values. runs: how many have it."""
+
+    name: str
+    kind: Literal["number", "text", "bool", "other"]
+    runs: int
+
+
+class Columns(BaseModel):
+    """Columns, those that most runs have first."""
+
+    total: int
+    columns: list[Column]
+
+
+class ProjectKey(BaseModel):
+    """A key of a project's runs. runs: how many have it."""
+
+    key: str
+    kind: str
+    runs: int
+
+
+class ProjectKeys(BaseModel):
+    """Keys by name."""
+
+    total: int
+    keys: list[ProjectKey]
+
+
+class Key(BaseModel):
+    """A key of a run. kind: "scalar", "text", "list", or the `_type` of a mapping ("histogram", "image-file", ...)."""
+
+    key: str
+    kind: str
+    count: int
+    first_step: int | None
+    last_step: int | None
+    min: float | None
+    max: float | None
+    last: Json
+
+
+class Keys(BaseModel):
+    """Keys in order of first sight."""
+
+    total: int
+    keys: list[Key]
+
+
+class HistoryRequest(BaseModel):
+    """Which curves, and how.
+
+    runs: "project/run_id" each. keys: names. x: _step, _timestamp, _runtime or any key (rows that hold both).
+    buckets: about how many intervals. range: lowest and highest x, both included; null for all.
+    width: the width of a bucket, in place of buckets: answers of one width fit together.
+    after: per run the watermark of an earlier answer: only what was logged since then.
+    writer: null for the lowest rank, "all" for every writer.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[str] = Field(min_length=1, max_length=500)
+    keys: list[str] = Field(min_length=1, max_length=500)
+    x: str = Field("_step", min_length=1, max_length=4096)
+    buckets: int = Field(500, ge=1, le=20_000)
+    range: tuple[float, float] | None = None
+    width: float | None = Field(None, gt=0, allow_inf_nan=False)
+    after: dict[str, str] | None = None
+    writer: Literal["all"] | None = None
+
+
+class Aggregated(BaseModel):
+    """What was done to the points.
+
+    exact: each point stands for itself. points: how many there are in the range. buckets: how many stand in the answer.
+    block_points: 1, or 64 or 4096 where blocks of so many consecutive points were put whole into the bucket of their first.
+    """
+
+    exact: bool
+    points: int
+    buckets: int
+    block_points: int
+    text: str
+
+
+class Curve(BaseModel):
+    """One series as columns of equal length.
+
+    x: of the last point of each bucket. min, max, mean, last: over finite values; null where there are none.
+    count: points, NaN and infinities included. marks: x and count of "nan", "inf", "-inf", where there are any.
+    delta: only what came after the watermark; false when everything is in the answer (also when `after` was given and rows
+    have been taken back since: forget what you had).
+    """
+
+    run: str
+    key: str
+    delta: bool
+    x: list[float]
+    min: list[float | None]
+    max: list[float | None]
+    mean: list[float | None]
+    last: list[float | None]
+    count: list[int]
+    marks: dict[str, list[tuple[float, int]]]
+    aggregated: Aggregated
+
+
+class HistoryAnswer(BaseModel):
+    """Curves on one grid.
+
+    width: of a bucket; bucket i is i * width <= x < (i + 1) * width. range: of x in the answer, null without points.
+    missing: what was asked for and has no points. watermarks: per run, for `after`.
+    """
+
+    x: str
+    width: float
+    range: tuple[float, float] | None
+    series: list[Curve]
+    missing: list[dict[str, str]]
+    watermarks: dict[str, str]
+
+
+class RowPage(BaseModel):
+    """Rows as they were logged, with _step, _timestamp and _runtime. next: the offset of the next page, null at the end."""
+
+    rows: list[dict[str, Json]]
+    next: int | None
+
+
+class MediaItem(BaseModel):
+    """A media value of a row. url: its file, null for values that stand in the row itself (histograms)."""
+
+    key: str
+    step: int | None
+    time: float
+    index: int
+    type: str
+    caption: str | None
+    url: str | None
+    value: dict[str, Json]
+
+
+class MediaPage(BaseModel):
+    """Media in order of rows. steps: every step that has some, of the keys asked for."""
+
+    total: int
+    offset: int
+    limit: int
+    steps: list[int]
+    items: list[MediaItem]
+
+
+class FileItem(BaseModel):
+    """A file of a run."""
+
+    name: str
+    size: int
+    url: str
+
+
+class Files(BaseModel):
+    """A run's files, by name."""
+
+    files: list[FileItem]
+
+
+class ConsoleLine(BaseModel):
+    """Console output. stream: "stdout" or "stderr"."""
+
+    time: float
+    stream: str
+    text: str
+
+
+class Console(BaseModel):
+    """Console output in order. next: the offset of what comes after it."""
+
+    lines: list[ConsoleLine]
+    next: int
+
+
+class BulkEdit(BaseModel):
+    """A change of many runs at once. runs: "project/run_id" each; what is null stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[str] = Field(min_length=1, max_length=10_000)
+    name: str | None = Field(None, min_length=1, max_length=1000)
+    notes: str | None = Field(None, max_length=100_000)
+    add_tags: list[str] | None = Field(None, max_length=100)
+    remove_tags: list[str] | None = Field(None, max_length=100)
+    archive: bool | None = None
+    delete: bool | None = None
+
+
+class BulkAnswer(BaseModel):
+    """How many runs were changed, and those that are not there."""
+
+    changed: int
+    missing: list[str]

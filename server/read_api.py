@@ -1,0 +1,400 @@
+"""The read API: projects, runs, keys, history, rows, media, files. Everything is found by name in the store; no text of a
+client becomes a path, a query of a database, or code.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from milepost.sdk.errors import RunNotFoundError, UsageError
+from milepost.sdk.strict_json import jsonable
+from milepost.server import downloads, history, models
+from milepost.server.filters import FilterError, check_column, compile_filter, sort_key
+from milepost.server.inert import inert
+from milepost.server.problems import Problem, bad_request, not_found
+from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.store import RowQuery, Store
+
+router = APIRouter(prefix="/api/v1", tags=["read"])
+
+MAX_SERIES = 2_000
+"""Curves in one answer."""
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": models.ProblemModel, "description": "what was asked for cannot be answered"},
+    404: {"model": models.ProblemModel, "description": "there is no such thing"},
+    422: {"model": models.ProblemModel, "description": "the request is not of this form"},
+}
+
+
+def store_of(request: Request) -> Store:
+    """The store that the app was made with."""
+    store: Store = request.app.state.store
+    return store
+
+
+Stored = Annotated[Store, Depends(store_of)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+Search = Annotated[str, Query(max_length=1000, description="part of the name, without regard to case")]
+WriterName = Annotated[
+    str | None, Query(max_length=100, description='null: the lowest rank; a rank, the id of a writer, or "all"')
+]
+
+
+def json(value: Any) -> Response:
+    """The value as JSON; NaN and the infinities as text."""
+    return Response(msgspec.json.encode(jsonable(value)), media_type="application/json")
+
+
+def _described(model: type, **more: Any) -> dict[str, Any]:
+    return {"response_model": None, "responses": {200: {"model": model}, **_ERRORS}, **more}
+
+
+def _found(store: Store, project: str, run: str) -> RunRecord:
+    try:
+        return store.run(project, run)
+    except RunNotFoundError as error:
+        raise not_found("run", str(error)) from None
+
+
+def _of_project(store: Store, project: str) -> list[RunRecord]:
+    runs = store.runs(project)
+    if not runs and project not in store.projects():
+        raise not_found("project", f"no project {project!r}")
+    return runs
+
+
+@router.get("/projects", **_described(models.Projects))
+def projects(store: Stored) -> Response:
+    """All projects, by name."""
+    found: list[dict[str, Any]] = []
+    for name in store.projects():
+        runs = store.runs(name)
+        active = max((run.heartbeat or run.created for run in runs), default=None)
+        running = sum(run.state == "running" for run in runs)
+        found.append({"name": name, "runs": len(runs), "running": running, "last_activity": active})
+    return json({"projects": found})
+
+
+@router.get("/projects/{project}/runs", **_described(models.RunPage))
+def runs(
+    store: Stored,
+    project: str,
+    filter: Annotated[str, Query(max_length=4096, description='such as: config.lr > 0.01 and tags has "a"')] = "",
+    sort: Annotated[str, Query(max_length=4096, description="a field, config.NAME or summary.NAME")] = "created",
+    order: Literal["asc", "desc"] = "desc",
+    offset: Offset = 0,
+    limit: Limit = 100,
+    columns: Annotated[
+        list[str] | None, Query(max_length=500, description="config.NAME, summary.NAME; repeat it; * for all")
+    ] = None,
+) -> Response:
+    """A page of the run table. Archived runs are left out unless the filter names `archived`."""
+    try:
+        test = compile_filter(filter)
+        key = sort_key(sort)
+        wanted = [name if name == "*" else check_column(name) for name in columns or []]
+    except FilterError as error:
+        raise bad_request("invalid filter", str(error), at=error.at) from None
+    found = [run for run in _of_project(store, project) if test(run)]
+    if "archived" not in filter:
+        found = [run for run in found if not run.archived]
+    there = [run for run in found if run.value(sort) is not None]
+    absent = [run for run in found if run.value(sort) is None]
+    there.sort(key=key, reverse=order == "desc")
+    page = [*there, *absent][offset : offset + limit]
+    version, _ = store.changes(2**62)
+    told = [_with_columns(run, wanted) for run in page]
+    return json({"total": len(found), "offset": offset, "limit": limit, "version": version, "runs": told})
+
+
+def _with_columns(run: RunRecord, wanted: list[str]) -> dict[str, Any]:
+    told = run.as_json()
+    if "*" in wanted:
+        told["columns"] = run.columns()
+    else:
+        values = {name: run.value(name) for name in wanted}
+        told["columns"] = {name: value for name, value in values.items() if value is not None}
+    return told
+
+
+@router.get("/projects/{project}/columns", **_described(models.Columns))
+def columns(store: Stored, project: str, search: Search = "", offset: Offset = 0, limit: Limit = 200) -> Response:
+    """The columns that the runs of a project have, those that most runs have first."""
+    counts: Counter[str] = Counter()
+    kinds: dict[str, str] = {}
+    wanted = search.casefold()
+    for run in _of_project(store, project):
+        for name, value in run.columns().items():
+            if wanted in name.casefold():
+                counts[name] += 1
+                if value is not None or name not in kinds:
+                    kinds[name] = _kind(value)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    page = [{"name": name, "kind": kinds[name], "runs": counts[name]} for name in names[offset : offset + limit]]
+    return json({"total": len(names), "columns": page})
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float)):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
+
+
+@router.get("/projects/{project}/keys", **_described(models.ProjectKeys))
+def project_keys(
+    store: Stored,
+    project: str,
+    search: Search = "",
+    runs: Annotated[
+        list[str] | None, Query(max_length=1000, description="ids of runs; repeat it; all when left out")
+    ] = None,
+    kind: Annotated[str | None, Query(max_length=100)] = None,
+    offset: Offset = 0,
+    limit: Limit = 1000,
+) -> Response:
+    """The keys that the runs of a project have, by name."""
+    _of_project(store, project)
+    wanted = search.casefold()
+    found = store.project_keys(project, runs)
+    names = sorted(name for name, (of, _) in found.items() if wanted in name.casefold() and kind in (None, of))
+    page = [{"key": name, "kind": found[name][0], "runs": found[name][1]} for name in names[offset : offset + limit]]
+    return json({"total": len(names), "keys": page})
+
+
+@router.get("/runs/{project}/{run}/keys", **_described(models.Keys))
+def run_keys(
+    store: Stored,
+    project: str,
+    run: str,
+    search: Search = "",
+    kind: Annotated[str | None, Query(max_length=100)] = None,
+    offset: Offset = 0,
+    limit: Limit = 1000,
+) -> Response:
+    """The keys of a run in order of first sight, with their figures."""
+    _found(store, project, run)
+    wanted = search.casefold()
+    found: list[KeyRecord] = [
+        each for each in store.keys(project, run) if wanted in each.key.casefold() and kind in (None, each.kind)
+    ]
+    page = [msgspec.structs.asdict(each) for each in found[offset : offset + limit]]
+    return json({"total": len(found), "keys": page})
+
+
+@router.post("/history", **_described(models.HistoryAnswer))
+def curves(store: Stored, asked: models.HistoryRequest) -> Response:
+    """Many keys of many runs in buckets along one axis, in one answer."""
+    if len(asked.runs) * len(asked.keys) > MAX_SERIES:
+        text = f"{len(asked.runs)} runs x {len(asked.keys)} keys are more than {MAX_SERIES} curves; ask for fewer at a time"
+        raise bad_request("too many curves", text, limit=MAX_SERIES)
+    watermarks: dict[str, str] = {}
+    found: list[tuple[str, str, bool, history.Series]] = []
+    missing: list[dict[str, str]] = []
+    for path in dict.fromkeys(asked.runs):
+        project, _, run = path.partition("/")
+        try:
+            watermarks[path] = store.watermark(project, run)
+        except RunNotFoundError:
+            missing += [{"run": path, "key": key, "why": "no such run"} for key in asked.keys]
+            continue
+        after = (asked.after or {}).get(path)
+        if after is not None and not store.delta(project, run, after):
+            after = None
+        for key in dict.fromkeys(asked.keys):
+            one = store.series(project, run, key, asked.x, everyone=asked.writer == "all", after=after)
+            if one is None:
+                missing.append({"run": path, "key": key, "why": "no points"})
+            else:
+                found.append((path, key, after is not None, one))
+    try:
+        return _in_buckets(asked, found, missing, watermarks)
+    except OverflowError:
+        raise bad_request("invalid range", f"range {asked.range} cannot be divided into buckets") from None
+
+
+def _in_buckets(
+    asked: models.HistoryRequest,
+    found: list[tuple[str, str, bool, history.Series]],
+    missing: list[dict[str, str]],
+    watermarks: dict[str, str],
+) -> Response:
+    extents = [extent for *_, one in found for extent in [history.extent(one)] if extent is not None]
+    low, high = asked.range or (min((e[0] for e in extents), default=0.0), max((e[1] for e in extents), default=0.0))
+    if not low <= high:
+        raise bad_request("invalid range", f"range must be [lowest, highest], got {list(asked.range or ())}")
+    on = history.Grid(asked.width, low, high) if asked.width else history.grid(low, high, asked.buckets)
+    if (high - low) / on.width > 10 * max(asked.buckets, 20_000):
+        raise bad_request("too many buckets", f"a width of {on.width} makes more than 200,000 buckets of this range")
+    series = [{"run": path, "key": key, "delta": delta, **history.sampled(one, on)} for path, key, delta, one in found]
+    body = {
+        "x": asked.x,
+        "width": on.width,
+        "range": [low, high] if extents else None,
+        "series": series,
+        "missing": missing,
+        "watermarks": watermarks,
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get("/runs/{project}/{run}", **_described(models.RunDetail))
+def run_detail(store: Stored, project: str, run: str) -> Response:
+    """A run with everything it says of itself."""
+    record = _found(store, project, run)
+    details = store.details(project, run)
+    return json({**record.as_json(), "config": record.config, "summary": record.summary, **details})
+
+
+def _query(
+    keys: list[str] | None,
+    require: str,
+    min_step: int | None,
+    max_step: int | None,
+    writer: str | None,
+    superseded: bool,
+) -> RowQuery:
+    who = int(writer) if writer is not None and writer.isascii() and writer.isdigit() and len(writer) < 10 else writer
+    return RowQuery(keys, require, min_step, max_step, who, superseded)
+
+
+@router.get(
+    "/runs/{project}/{run}/rows",
+    **_described(models.RowPage, description=downloads.__doc__),
+)
+def rows(
+    store: Stored,
+    project: str,
+    run: str,
+    keys: Annotated[list[str] | None, Query(max_length=1000, description="repeat it; whole rows when left out")] = None,
+    require: Literal["all", "any"] = "all",
+    min_step: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
+    max_step: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="not included")] = None,
+    writer: WriterName = None,
+    superseded: bool = False,
+    format: Literal["json", "jsonl", "csv", "parquet"] = "json",
+    offset: Offset = 0,
+    limit: Limit = 1000,
+) -> Response:
+    """Exact rows: a page as JSON, or all of them as a file (jsonl, csv, parquet)."""
+    record = _found(store, project, run)
+    query = _query(keys, require, min_step, max_step, writer, superseded)
+    try:
+        if format != "json":
+            return downloads.file_of(lambda: store.rows(project, run, query), record, format)
+        flat = (row for page in store.rows(project, run, query) for row in page)
+        page = list(islice(flat, offset, offset + limit + 1))
+    except UsageError as error:
+        raise bad_request("invalid query", str(error)) from None
+    return json({"rows": page[:limit], "next": offset + limit if len(page) > limit else None})
+
+
+@router.get("/runs/{project}/{run}/media", **_described(models.MediaPage))
+def media(
+    store: Stored,
+    project: str,
+    run: str,
+    key: Annotated[list[str] | None, Query(max_length=100, description="repeat it; all media when left out")] = None,
+    step: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
+    offset: Offset = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Media values in order of rows."""
+    _found(store, project, run)
+    names = key or [each.key for each in store.keys(project, run) if each.kind not in ("scalar", "text", "list")]
+    if not names:
+        return json({"total": 0, "offset": offset, "limit": limit, "steps": [], "items": []})
+    low, high = (step, step + 1) if step is not None else (None, None)
+    query = RowQuery(names, "any", low, high)
+    found: list[dict[str, Any]] = []
+    steps: dict[int, None] = {}
+    query = RowQuery(["_step", "_timestamp", *names], "any", low, high)
+    for row in (row for page in store.rows(project, run, query) for row in page):
+        for name in names:
+            for item in _media_of(row, name):
+                item["url"] = _url_of(project, run, item["value"])
+                found.append(item)
+                steps[row["_step"]] = None
+    told = {"total": len(found), "offset": offset, "limit": limit, "steps": sorted(steps)}
+    return json({**told, "items": found[offset : offset + limit]})
+
+
+def _media_of(row: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """The media values under a name: one mapping, or several in a list."""
+    value = row.get(name)
+    several = value if isinstance(value, list) else [value]
+    for index, each in enumerate(several):
+        if isinstance(each, dict) and isinstance(each.get("_type"), str):
+            caption = each.get("caption")
+            yield {
+                "key": name,
+                "step": row["_step"],
+                "time": row["_timestamp"],
+                "index": index,
+                "type": each["_type"],
+                "caption": caption if isinstance(caption, str) else None,
+                "value": each,
+            }
+
+
+def _url_of(project: str, run: str, value: dict[str, Any]) -> str | None:
+    path = value.get("path")
+    return file_url(project, run, path) if isinstance(path, str) else None
+
+
+def file_url(project: str, run: str, name: str) -> str:
+    """Where a file of a run is answered, relative to the server."""
+    from urllib.parse import quote
+
+    return f"/api/v1/runs/{quote(project, safe='')}/{quote(run, safe='')}/files/{quote(name)}"
+
+
+@router.get("/runs/{project}/{run}/files", **_described(models.Files))
+def files(store: Stored, project: str, run: str) -> Response:
+    """The files of a run, by name."""
+    _found(store, project, run)
+    found = store.files(project, run)
+    return json({"files": [{"name": n, "size": size, "url": file_url(project, run, n)} for n, size in found]})
+
+
+@router.get(
+    "/runs/{project}/{run}/files/{name:path}",
+    response_model=None,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "its bytes"}, **_ERRORS},
+)
+def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
+    """One file, inert: shown in place only when its first bytes are those of a picture, sound or video, else downloaded."""
+    _found(store, project, run)
+    try:
+        path = store.file(project, run, name)
+    except (UsageError, RunNotFoundError) as error:
+        raise not_found("file", str(error)) from None
+    return inert(path, name)
+
+
+@router.get("/runs/{project}/{run}/console", **_described(models.Console))
+def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Limit = 1000) -> Response:
+    """The console output that was captured, in order."""
+    _found(store, project, run)
+    page = list(islice(store.console(project, run), offset, offset + limit))
+    return json({"lines": page, "next": offset + len(page)})
+
+
+@router.post("/bulk", tags=["edit"], **_described(models.BulkAnswer))
+def bulk(store: Stored, edit: models.BulkEdit) -> Response:
+    """Name, tag, annotate, archive or delete many runs at once."""
+    if not store.writable:
+        text = "a runs directory is served read only; change a run in its program, or send it to a server with --data"
+        raise Problem(409, "read only", text)
+    raise Problem(501, "not implemented", "")
+
+
+StreamingAnswer = StreamingResponse

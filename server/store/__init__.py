@@ -1,0 +1,102 @@
+"""Stores: where the server's runs are. `directory` reads run directories live; the API knows this interface only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from milepost.server.history import Series
+from milepost.server.records import KeyRecord, RunRecord
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """Which rows: of keys (all of them when None), low <= step < high, of whom ("all", a rank, a writer's id or None)."""
+
+    keys: Sequence[str] | None = None
+    require: str = "all"
+    low: int | None = None
+    high: int | None = None
+    writer: str | int | None = None
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened to a run: "run" (it is new, or what it says of itself changed), "rows", or "deleted"."""
+
+    version: int
+    kind: str
+    project: str
+    run: str
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Store(Protocol):
+    """The runs of one place. Every method may be called from any thread.
+
+    Methods about one run raise `milepost.sdk.errors.RunNotFoundError` when there is none of that name.
+    """
+
+    writable: bool
+    """Whether names, tags and notes can be changed, and runs deleted."""
+
+    def projects(self) -> list[str]:
+        """The projects that hold runs, by name."""
+        ...
+
+    def runs(self, project: str) -> list[RunRecord]:
+        """The runs of a project, newest first; empty when there is no such project."""
+        ...
+
+    def run(self, project: str, run: str) -> RunRecord:
+        """One run."""
+        ...
+
+    def details(self, project: str, run: str) -> dict[str, Any]:
+        """What else a run says of itself: metadata, metrics, writers, accounting."""
+        ...
+
+    def project_keys(self, project: str, runs: Sequence[str] | None) -> dict[str, tuple[str, int]]:
+        """The keys of a project's runs: kind, and in how many runs."""
+        ...
+
+    def keys(self, project: str, run: str) -> list[KeyRecord]:
+        """The keys of a run in order of first sight."""
+        ...
+
+    def series(
+        self, project: str, run: str, key: str, axis: str, *, everyone: bool = False, after: str | None = None
+    ) -> Series | None:
+        """The points of a key along an axis; after: only those behind this watermark (None when that cannot be told)."""
+        ...
+
+    def watermark(self, project: str, run: str) -> str:
+        """How far the run is known; taken before its points are read, so that nothing falls between two answers."""
+        ...
+
+    def delta(self, project: str, run: str, after: str) -> bool:
+        """Whether `after` still tells what is new: False when rows were taken back since."""
+        ...
+
+    def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
+        """Rows as they were logged, exact, some hundred at a time."""
+        ...
+
+    def files(self, project: str, run: str) -> list[tuple[str, int]]:
+        """Names and sizes in bytes of a run's files."""
+        ...
+
+    def file(self, project: str, run: str, name: str) -> Path:
+        """Where one of `files` is."""
+        ...
+
+    def console(self, project: str, run: str) -> Iterator[dict[str, Any]]:
+        """The console output that was captured: time, stream, text."""
+        ...
+
+    def changes(self, after: int) -> tuple[int, list[Change] | None]:
+        """The version now, and what changed since version `after`; None when that is too long ago to tell."""
+        ...

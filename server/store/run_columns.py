@@ -1,0 +1,232 @@
+"""The rows of one run directory as series: its writers in order, without rows that a resumed run took back.
+
+Level 0 are the columns themselves; rollups are made when a chart first needs them and kept for as long as nothing is added.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from milepost.sdk.reader import RunReader
+from milepost.sdk.reading.wish import Cut
+from milepost.server.records import KeyRecord
+from milepost.server.series import AXES, Blocks, FloatArray, Points, rolled_up
+from milepost.server.store.columns import NONE, OTHER, WriterColumns
+
+LEVELS = 3
+
+
+class KeySeries:
+    """One key along one axis, ready to be put into buckets. x: places on an axis that is another metric."""
+
+    def __init__(
+        self, points: Points, axis: str, x: FloatArray | None = None, levels: list[Blocks] | None = None
+    ) -> None:
+        self.points = points
+        self.axis = axis
+        self._x = x
+        self._levels = levels if levels is not None and x is None else []
+        place = self._place()
+        self.monotonic = bool((np.diff(place) >= 0).all()) if x is None else False
+
+    def _place(self) -> FloatArray | NDArray[np.int64]:
+        if self._x is not None:
+            return self._x
+        return (self.points.step, self.points.time, self.points.runtime)[AXES.index(self.axis)]
+
+    def size(self) -> int:
+        """How many points there are."""
+        return len(self.points)
+
+    def blocks(self, level: int, low: float | None, high: float | None) -> Blocks:
+        """The blocks of a level that may touch low <= x <= high."""
+        if level == 0:
+            points, x = self.points, self._x
+            if self.monotonic and (low is not None or high is not None):
+                place = self._place()
+                start = 0 if low is None else int(np.searchsorted(place, low, "left"))
+                stop = len(points) if high is None else int(np.searchsorted(place, high, "right"))
+                points = points.some(slice(start, max(start, stop)))
+            return points.blocks(x)
+        while len(self._levels) < level:
+            self._levels.append(rolled_up(self._levels[-1] if self._levels else self.points.blocks()))
+        blocks = self._levels[level - 1]
+        row = AXES.index(self.axis)
+        start = 0 if low is None else int(np.searchsorted(blocks.end[row], low, "left"))
+        stop = len(blocks) if high is None else int(np.searchsorted(blocks.first[row], high, "right"))
+        return blocks.some(slice(start, max(start, stop)))
+
+
+class RunColumns:
+    """The columns of all writers of a run's last attempt."""
+
+    def __init__(self) -> None:
+        self.writers: dict[str, WriterColumns] = {}
+        self._speaking: list[str] = []
+        self._everyone: list[str] = []
+        self._cuts: dict[str, list[Cut]] = {}
+        self._kept: dict[tuple[str, bool], tuple[int, Points, list[Blocks]]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken."""
+        kept = sum(points.value.nbytes * 5 for _, points, _ in self._kept.values())
+        return sum(writer.nbytes for writer in self.writers.values()) + kept
+
+    def follow(self, reader: RunReader) -> None:
+        """Take in what was logged since the last time."""
+        selection = reader.select()
+        everyone = reader.select("all")
+        cuts = {writer.id: everyone.cuts(writer) for writer in everyone.writers}
+        if cuts != self._cuts:
+            self._kept.clear()
+        self._cuts = cuts
+        self._speaking = [writer.id for writer in selection.writers]
+        self._everyone = [writer.id for writer in everyone.writers]
+        for writer in everyone.writers:
+            self.writers.setdefault(writer.id, WriterColumns()).follow(writer.dir, reader.run)
+
+    def watermark(self) -> str:
+        """How far each writer was read, and which rows were taken back: what is given as `after` to get only what is new."""
+        cuts = sum(len(each) for each in self._cuts.values())
+        return f"{cuts};" + ",".join(f"{name}:{self.writers[name].end}" for name in self._everyone)
+
+    def after(self, watermark: str) -> dict[str, int] | None:
+        """Per writer the number of the last row that a watermark stands for; None when rows were taken back since."""
+        cuts, _, told = watermark.partition(";")
+        if cuts != str(sum(len(each) for each in self._cuts.values())):
+            return None
+        try:
+            return {name: int(end) for name, _, end in (part.partition(":") for part in told.split(",") if part)}
+        except ValueError:
+            return None
+
+    def series(
+        self, key: str, axis: str, *, everyone: bool = False, after: dict[str, int] | None = None
+    ) -> KeySeries | None:
+        """A key along an axis: one of AXES, or another key (then only rows that hold both); None when it has no points."""
+        points, levels = self._points(key, everyone=everyone)
+        if points is None:
+            return None
+        if after is not None:
+            names = self._everyone if everyone else self._speaking
+            limits = np.array([after.get(name, -1) for name in names] or [-1])
+            points, levels = points.some(points.seq > limits[points.writer]), []
+        if axis in AXES:
+            return KeySeries(points, axis, None, levels)
+        other, _ = self._points(axis, everyone=everyone)
+        if other is None:
+            return None
+        code, wanted = (each.writer.astype(np.int64) << 48 | each.seq for each in (points, other))
+        place = np.minimum(np.searchsorted(wanted, code), len(wanted) - 1)
+        both = wanted[place] == code
+        return KeySeries(points.some(both), axis, other.value[place[both]])
+
+    def _points(self, key: str, *, everyone: bool) -> tuple[Points | None, list[Blocks]]:
+        names = self._everyone if everyone else self._speaking
+        size = sum(self.writers[name].end for name in names)
+        kept = self._kept.get((key, everyone))
+        if kept is not None and kept[0] == size:
+            return kept[1], kept[2]
+        parts = [part for n, name in enumerate(names) for part in [self._of_writer(name, n, key)] if part is not None]
+        if not parts:
+            return None, []
+        points = parts[0]
+        if len(parts) > 1:
+            points = Points(*(np.concatenate([getattr(p, f) for p in parts]) for f in Points.__dataclass_fields__))
+        levels: list[Blocks] = []
+        self._kept[key, everyone] = size, points, levels
+        return points, levels
+
+    def _of_writer(self, name: str, number: int, key: str) -> Points | None:
+        parts: list[Points] = []
+        for group in list(self.writers[name].groups.values()):
+            if key not in group.keys:
+                continue
+            at = group.keys.index(key)
+            size = len(group)
+            kind = group.kinds[at].view()[:size]
+            points = Points(
+                group.step.view()[:size],
+                group.time.view()[:size] / 1e9,
+                group.runtime.view()[:size] / 1e6,
+                group.values[at].view()[:size],
+                group.seq.view()[:size],
+                np.full(size, number, np.int16),
+            )
+            numbers = (kind != NONE) & (kind != OTHER)
+            if not numbers.all():
+                points = points.some(numbers)
+            if len(points):
+                parts.append(points)
+        if not parts:
+            return None
+        points = parts[0]
+        if len(parts) > 1:
+            points = Points(*(np.concatenate([getattr(p, f) for p in parts]) for f in Points.__dataclass_fields__))
+        if (np.diff(points.seq) < 0).any():
+            points = points.some(np.argsort(points.seq, kind="stable"))
+        for cut in self._cuts.get(name, ()):
+            points = points.some((points.step < cut.step) | (points.seq >= cut.before))
+        return points
+
+    def keys(self) -> Iterator[KeyRecord]:
+        """Every key of the writers that speak for the run, in order of first sight."""
+        seen: dict[str, None] = {}
+        for name in self._speaking:
+            for group in list(self.writers[name].groups.values()):
+                seen.update(dict.fromkeys(group.keys))
+        for key in seen:
+            record = self._key(key)
+            if record is not None:
+                yield record
+
+    def _key(self, key: str) -> KeyRecord | None:
+        other, others, steps = self._others(key)
+        points, _ = self._points(key, everyone=False)
+        if points is None or not len(points):
+            if other is None:
+                return None
+            return KeyRecord(
+                key=key, kind=kind_of(other), count=others, first_step=steps[0], last_step=steps[1], last=other
+            )
+        finite = points.value[np.isfinite(points.value)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
+        return KeyRecord(
+            key=key,
+            kind="scalar" if other is None else kind_of(other),
+            count=len(points) + others,
+            first_step=int(points.step.min()),
+            last_step=int(points.step.max()),
+            min=low,
+            max=high,
+            last=float(points.value[-1]) if other is None else other,
+        )
+
+    def _others(self, key: str) -> tuple[Any, int, tuple[int, int]]:
+        """The last value of a key that is no number, how many there are, and their first and last step."""
+        found: tuple[int, int, Any] | None = None
+        count, low, high = 0, 2**63 - 1, 0
+        for number, name in enumerate(self._speaking):
+            for group in list(self.writers[name].groups.values()):
+                if key not in group.last_other:
+                    continue
+                kinds = group.kinds[group.keys.index(key)].view()
+                steps = group.step.view()[: len(kinds)][kinds == OTHER]
+                count += len(steps)
+                low, high = min(low, int(steps.min())), max(high, int(steps.max()))
+                seq, value = group.last_other[key]
+                if found is None or (number, seq) > found[:2]:
+                    found = number, seq, value
+        return (None if found is None else found[2]), count, (low, high)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of `KeyRecord.kind`."""
+    if isinstance(value, dict):
+        return str(value.get("_type", "mapping"))
+    if isinstance(value, (bool, int, float)):
+        return "scalar"
+    return "text" if isinstance(value, str) else "list"
