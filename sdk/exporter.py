@@ -107,6 +107,8 @@ class Exporter(Protocol):
                                                     connection before `start` or the first `export`
     parts(options) -> Mapping[str, Mapping]         a static method: an exporter of several signals becomes one exporter for
                                                     each, with a cursor of its own; by suffix ("metrics") the options of each
+    with_environment(options, environ) -> Mapping   a static method: the options with what they leave open filled from
+                                                    variables. Called once, in the program: other processes have others
     """
 
     def export(self, batch: Sequence[Event]) -> ExportResult:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from milepost.sdk import lifecycle
 from milepost.sdk.capture.ranks import detect
 from milepost.sdk.configuration import Component, Settings, effective, load
@@ -20,7 +22,7 @@ from milepost.sdk.exporter import CallableExporter, Exporter
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.placing import place
-from milepost.sdk.plugins import build
+from milepost.sdk.plugins import build, resolve
 from milepost.sdk.processor import check_exporter_processors
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
@@ -54,8 +56,9 @@ def start(
         disabled = DisabledRun(user_config, chosen.project)
         lifecycle.began(disabled)
         return disabled
+    chosen = msgspec.structs.replace(chosen, exporters=tuple(completed(each) for each in chosen.exporters))
     rank = detect(os.environ)
-    routes = [route_of(component) for component in chosen.exporters]
+    routes = [route for component in chosen.exporters for route in routes_of(component)]
     _unique_names(routes)
     processors = chosen.processors
     default_pipeline_of(processors, Summary(Metrics()))  # a wrong pipeline is an error before anything is made
@@ -144,22 +147,47 @@ def default_routes() -> list[Route]:
     return [Route("file", build("exporter", "file"))]
 
 
-def route_of(component: Component) -> Route:
-    """The exporter of a component and what stands before it, made from their options."""
-    exporter = (
-        component.object
-        if component.object is not None
-        else build("exporter", component.name, component.options, component.where)
-    )
-    if not isinstance(exporter, Exporter) and not hasattr(exporter, "export"):
-        exporter = CallableExporter(exporter)
+def completed(component: Component) -> Component:
+    """The component with what its options leave open filled from variables of the environment, where its class reads some.
+
+    So the run stores what was in force, and the shipper, which has another environment, makes the same exporter.
+    """
+    if component.object is not None:
+        return component
+    fill = getattr(resolve("exporter", component.name), "with_environment", None)
+    if fill is None:
+        return component
+    return msgspec.structs.replace(component, options=fill(component.options, os.environ))
+
+
+def routes_of(component: Component) -> list[Route]:
+    """The exporter of a component and what stands before it, made from their options; one route for each signal it has."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", component.name)[:64].lstrip(".")  # its cursor is a file of that name
+    name = name or "exporter"
+    if component.object is not None:
+        exporter = component.object
+        if not isinstance(exporter, Exporter) and not hasattr(exporter, "export"):
+            exporter = CallableExporter(exporter)
+        return [Route(name, exporter, _processors_of(component))]
+    parts = getattr(resolve("exporter", component.name), "parts", None)
+    signals = {"": component.options} if parts is None else parts(component.options)
+    routes: list[Route] = []
+    for signal, options in signals.items():
+        made = build("exporter", component.name, options, component.where)
+        if not hasattr(made, "export"):
+            made = CallableExporter(made)
+        routes.append(Route(f"{name}-{signal}" if signal else name, made, _processors_of(component)))
+    return routes
+
+
+def _processors_of(component: Component) -> list[Any]:
+    """What stands before an exporter, made anew, since each signal is delivered on a thread of its own."""
     processors = [
         inner.object if inner.object is not None else build("processor", inner.name, inner.options, inner.where)
         for inner in component.processors
     ]
     check_exporter_processors(component.name, processors)
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", component.name)[:64].lstrip(".")  # its cursor is a file of that name
-    return Route(name or "exporter", exporter, processors)
+    return processors
 
 
 def _unique_names(routes: list[Route]) -> None:

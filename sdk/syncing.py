@@ -23,7 +23,7 @@ import msgspec
 from milepost.sdk.accounting import LIVE_ONLY, account
 from milepost.sdk.configuration import Component, Settings
 from milepost.sdk.configuration.node import MASK
-from milepost.sdk.delivery import Delivery, load_cursor
+from milepost.sdk.delivery import Delivery, Route, load_cursor
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.exporter import RunInfo, resource_of
 from milepost.sdk.reader import WriterReader, open_run
@@ -97,7 +97,7 @@ def sync(
             except _Refused as refused:
                 outcomes.append(_refused(writer, name, str(refused)))
             else:
-                outcomes.append(_sync_one(writer, component, patience_s, moved))
+                outcomes += _sync_one(writer, component, patience_s, moved)
     return outcomes
 
 
@@ -111,7 +111,7 @@ def complete(run_dir: Path, patience_s: float = PATIENCE_S) -> int:
         for writer in open_run(run_dir).writers:
             component = stored_exporters(writer).get("file")
             if component is not None and not writer.alive:
-                rows += _sync_one(writer, component, patience_s, None).delivered
+                rows += sum(outcome.delivered for outcome in _sync_one(writer, component, patience_s, None))
     except (Error, OSError) as error:
         logger.warning("milepost: the files of %s could not be completed: %s", run_dir, error)
     return rows
@@ -210,25 +210,31 @@ def _holds_mask(value: Any) -> bool:
 
 def _sync_one(
     writer: WriterReader, component: Component, patience_s: float, moved: Callable[[int], None] | None
-) -> Outcome:
-    from milepost.sdk.starting import route_of
+) -> list[Outcome]:
+    """Deliver what is left for one exporter: one outcome, or one for each of its signals."""
+    from milepost.sdk.starting import routes_of
 
-    outcome = Outcome(run=writer.run, writer=writer.id, exporter=component.name, state="delivered")
     with _alone(writer.dir) as alone:
         if not alone:
-            outcome.state, outcome.note = "busy", "another process is delivering it"
-            return outcome
+            note = "another process is delivering it"
+            return [Outcome(run=writer.run, writer=writer.id, exporter=component.name, state="busy", note=note)]
         try:
-            delivery = Delivery(route_of(component), run_info(writer), writer.dir)
+            routes = routes_of(component)
         except ConfigurationError as error:
             if component.where == "--to":
                 raise
-            return _refused(writer, component.name, str(error))
-        before = msgspec.structs.replace(delivery.cursor)
-        if not delivery.behind:
-            return outcome
-        everything = delivery.run_to_end(patience_s, moved)
-        cursor = delivery.cursor
+            return [_refused(writer, component.name, str(error))]
+        return [_deliver(writer, route, patience_s, moved) for route in routes]
+
+
+def _deliver(writer: WriterReader, route: Route, patience_s: float, moved: Callable[[int], None] | None) -> Outcome:
+    outcome = Outcome(run=writer.run, writer=writer.id, exporter=route.name, state="delivered")
+    delivery = Delivery(route, run_info(writer), writer.dir)
+    before = msgspec.structs.replace(delivery.cursor)
+    if not delivery.behind:
+        return outcome
+    everything = delivery.run_to_end(patience_s, moved)
+    cursor = delivery.cursor
     outcome.delivered = cursor.delivered - before.delivered
     outcome.filtered = cursor.filtered - before.filtered
     outcome.rejected = _more(cursor.rejected, before.rejected)

@@ -155,8 +155,101 @@ class Memory(Section, frozen=True):
     """Events in a list, for tests."""
 
 
-EXPORTERS: dict[str, type[Section]] = {"console": Console, "file": File, "memory": Memory}
-LATER_EXPORTERS = ("otlp", "prometheus_remote_write", "opentelemetry", "server")
+class Tls(Section, frozen=True):
+    """Certificates. Paths in a file start at that file."""
+
+    ca_file: Annotated[
+        Path | None, Option("PEM file of the authorities that the server's certificate may come from.")
+    ] = None
+    cert_file: Annotated[
+        Path | None, Option("PEM file of the client's certificate, where the server asks for one.")
+    ] = None
+    key_file: Annotated[Path | None, Option("PEM file of the client's key.")] = None
+    insecure: Annotated[
+        bool | None, Option("Only for gRPC and an endpoint without `http://` or `https://`: true is without TLS.")
+    ] = None
+
+
+Protocol = Literal["grpc", "http/protobuf", "http/json"]
+Compression = Literal["gzip", "deflate", "none"]
+
+
+class Destination(Section, frozen=True):
+    """Where OTLP goes, and how."""
+
+    protocol: Annotated[
+        Protocol | None,
+        Option("The protocol. When null, OTEL_EXPORTER_OTLP_PROTOCOL says it, and without that it is `http/protobuf`."),
+    ] = None
+    endpoint: Annotated[
+        str | None,
+        Option(
+            "The address, such as `http://localhost:4318`; with `grpc`, `http://localhost:4317`. OTEL_EXPORTER_OTLP_ENDPOINT "
+            "when null, else that address. HTTP adds `/v1/metrics` and `/v1/logs`."
+        ),
+    ] = None
+    headers: Annotated[
+        dict[str, AttributeValue] | None,
+        Option("Headers, as a list of {name, value}; OTEL_EXPORTER_OTLP_HEADERS when null.", pairs=True, secret=True),
+    ] = None
+    headers_list: Annotated[
+        str | None,
+        Option('More headers in one text, "a=1,b=2"; `headers` wins.', rule=rules.attributes_list, secret=True),
+    ] = None
+    compression: Annotated[
+        Compression | None,
+        Option("`deflate` is for HTTP only. OTEL_EXPORTER_OTLP_COMPRESSION when null, and without that `none`."),
+    ] = None
+    timeout: Annotated[
+        int | None,
+        Option("Milliseconds for one request; OTEL_EXPORTER_OTLP_TIMEOUT when null, else 10000.", minimum=1),
+    ] = None
+    tls: Annotated[Tls, Option()] = Tls()
+
+
+class OtlpSignal(Destination, frozen=True):
+    """What is different for this signal. The endpoint is used as it is: nothing is added to it."""
+
+
+class Otlp(Destination, frozen=True):
+    """OpenTelemetry's protocol: to a Collector, Prometheus, Loki, ClickHouse, or any other back end that speaks it."""
+
+    signals: Annotated[
+        tuple[Literal["metrics", "logs"], ...],
+        Option("`metrics`: a gauge per key, for charts and alerts. `logs`: a record per row, exact and complete."),
+    ] = ("metrics", "logs")
+    metrics: Annotated[OtlpSignal, Option()] = OtlpSignal()
+    logs: Annotated[OtlpSignal, Option()] = OtlpSignal()
+    step: Annotated[
+        Literal["companion", "attribute", "none"],
+        Option(
+            "How metrics carry the step: as a gauge `milepost.step` with the same times, or as an attribute of each point, which "
+            "makes a series per step in Prometheus."
+        ),
+    ] = "companion"
+    body: Annotated[
+        Literal["json", "map"], Option("How a log record holds the values of its row: as JSON text, or as a map.")
+    ] = "json"
+    temporality: Annotated[
+        Literal["cumulative", "delta"], Option("That of histograms. Prometheus refuses whole requests for `delta`.")
+    ] = "cumulative"
+    max_series: Annotated[
+        int, Option("Most series that one writer of a run creates; keys beyond it go to the logs only.", minimum=1)
+    ] = 10_000
+    interval: Annotated[
+        int, Option("Milliseconds between two points of a key in the metrics; rows between them coalesce.", minimum=1)
+    ] = 1
+    detectors: Annotated[
+        list[str],
+        Option(
+            "OpenTelemetry resource detectors, such as `os`, or `container` of an installed package; "
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS adds to them."
+        ),
+    ] = []
+
+
+EXPORTERS: dict[str, type[Section]] = {"console": Console, "file": File, "memory": Memory, "otlp": Otlp}
+LATER_EXPORTERS = ("prometheus_remote_write", "opentelemetry", "server")
 LATER_PROCESSORS = ("encode_media",)
 
 

@@ -91,6 +91,7 @@ class _Loading:
             )
         if "dir" in found:
             found["dir"] = path.parent / search.expanded(found["dir"])
+        _anchor(found, path.parent)
         return found
 
     def _look_at_references(self, document: Node) -> None:
@@ -121,7 +122,9 @@ class _Loading:
         except RecursionError:
             self._mistakes.texts.append(f"{place}: nested more than 64 deep, or without end")
             return {}
-        return self._reader.section(node, Layout)
+        found = self._reader.section(node, Layout)
+        _anchor(found, self._cwd or Path())
+        return found
 
     def _settings(self, given: dict[str, Any], file: Path | None) -> Settings:
         directory = search.expanded(given.get("dir", fields(Layout)["dir"].default))
@@ -167,6 +170,20 @@ def configuration_error(texts: list[str]) -> ConfigurationError:
     if len(texts) == 1:
         return ConfigurationError(texts[0], texts)
     return ConfigurationError("\n  ".join([f"{len(texts)} mistakes in the configuration:", *texts]), texts)
+
+
+def _anchor(found: Mapping[str, Any], base: Path) -> None:
+    """Make the paths in the options of components absolute: another process, elsewhere, may be the one to open them."""
+
+    def anchored(value: Any) -> Any:
+        if isinstance(value, Path):
+            return Path(os.path.abspath(base / search.expanded(value)))
+        return {key: anchored(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    for components in (found.get("processors", ()), found.get("exporters", ())):
+        for component in components:
+            if any(isinstance(value, Path | dict) for value in component.options.values()):
+                component.options.update(anchored(component.options))
 
 
 def _merge(into: dict[str, Any], level: Mapping[str, Any]) -> None:

@@ -71,11 +71,25 @@ def _group(path: str, section: type[Section]) -> list[str]:
 def _component(name: str, section: type[Section]) -> list[str]:
     texts = [f"### {name}", "", section.__doc__ or "", ""]
     fields = list(file_fields(section).values())
-    texts += [_table(fields), ""] if fields else ["No options.", ""]
+    plain = [field for field in fields if not is_section(field.type)]
+    texts += [_table(plain), ""] if fields else ["No options.", ""]
+    for field in fields:
+        if is_section(field.type):
+            texts += _nested(field, fields)
     if section.needs_one:
         names = " or ".join(f"`{key}`" for key in section.needs_one)
         texts += [f"Needs {names}." if len(section.needs_one) > 1 else f"{names} is required.", ""]
     return texts
+
+
+def _nested(field: Field, outer: list[Field]) -> list[str]:
+    """A group of keys inside a component: its table, or the names of keys that the component itself has too."""
+    own = list(file_fields(field.type).values())
+    around = {each.name for each in outer}
+    text = f"`{field.name}`: {field.type.__doc__}"
+    if {each.name for each in own} <= around:
+        return [f"{text} It takes {', '.join(f'`{each.name}`' for each in own)}.", ""]
+    return [text, "", _table(own), ""]
 
 
 def _table(fields: Iterable[Field]) -> str:

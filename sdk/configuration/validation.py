@@ -100,7 +100,7 @@ class Reader:
         if node.data is None:
             return _MISSING
         if option.pairs:
-            return self._pairs(node, path)
+            return self._pairs(node, path, secret=option.secret)
         if isinstance(field.type, type) and issubclass(field.type, Section):
             return self.section(node, field.type, path)
         return self._typed(node, field.type, option, path, field.name)
@@ -188,7 +188,7 @@ class Reader:
         read = {key: self._typed(item, kind, option, join(path, key), key) for key, item in node.data.items()}
         return {key: value for key, value in read.items() if value is not _MISSING}
 
-    def _pairs(self, node: Node, path: str) -> Any:
+    def _pairs(self, node: Node, path: str, *, secret: bool = False) -> Any:
         """OpenTelemetry's list of {name, value}; `settings=` and arguments may also give a plain mapping."""
         if isinstance(node.data, dict) and node.source != "file":
             pairs = [(key, item, f"{path}.{key}") for key, item in node.data.items()]
@@ -208,7 +208,7 @@ class Reader:
             elif name in found:
                 self._mistakes.add(item, at, "this name is there twice; keep one")
             else:
-                found[name] = value
+                found[name] = Secret(value) if secret and isinstance(value, str) else value
         return found
 
     def _pair(self, node: Node, path: str) -> tuple[str, Node, str] | None:

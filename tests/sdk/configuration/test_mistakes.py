@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from milepost.sdk.configuration import check, load
+from milepost.sdk.configuration.declarations import EXPORTERS, LATER_EXPORTERS
 from milepost.sdk.errors import ConfigurationError
 
 HEAD = 'file_format: "1.0"\n'
@@ -78,13 +79,13 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "empty id": ('id: " "', "milepost.yaml:2: id: must not be empty"),
     "unknown exporter": (
         "exporters:\n  - fil:",
-        'milepost.yaml:3: exporters[0].fil: unknown exporter "fil"; did you mean "file"? Valid: console, file, memory',
+        f'milepost.yaml:3: exporters[0].fil: unknown exporter "fil"; did you mean "file"? Valid: {", ".join(EXPORTERS)}',
     ),
     "exporter of a later version": (
-        'exporters: [{otlp: {endpoint: "http://localhost:4317"}}]',
+        f'exporters: [{{{LATER_EXPORTERS[-1]}: {{url: "http://localhost:4317"}}}}]',
         (
-            'milepost.yaml:2: exporters[0].otlp: the exporter "otlp" is not in this version of milepost. '
-            "Valid: console, file, memory"
+            f'milepost.yaml:2: exporters[0].{LATER_EXPORTERS[-1]}: the exporter "{LATER_EXPORTERS[-1]}" is not in this version '
+            f"of milepost. Valid: {', '.join(EXPORTERS)}"
         ),
     ),
     "exporter without a colon": (

@@ -1,0 +1,160 @@
+"""OTLP over gRPC: the requests are bytes already, so no generated stub is needed.
+
+Source: OpenTelemetry Protocol specification, "OTLP/gRPC" (which codes can be retried); google.rpc.RetryInfo.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from milepost.exporters.otlp import wire
+from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short
+from milepost.exporters.otlp.target import Target
+
+if TYPE_CHECKING:
+    import grpc
+
+_METHODS: Final = {
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+_RETRYABLE: Final = frozenset(
+    ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS", "RESOURCE_EXHAUSTED")
+)
+_SETTINGS: Final = {
+    "UNAUTHENTICATED": "the back end wants other credentials; set headers",
+    "PERMISSION_DENIED": "the back end does not allow it; look at headers",
+    "UNIMPLEMENTED": "the back end does not take this signal there; look at endpoint, protocol and signals",
+    "NOT_FOUND": "nothing is there; look at endpoint",
+}
+_TOO_LARGE: Final = r"(?i)larger than max|too large|message length|exceeds the limit|exceeded.*size"
+
+
+class GrpcSender:
+    """Sends to one service method."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._channel: grpc.Channel | None = None
+        self._call: Any = None
+        self._metadata = tuple(target.headers.items())
+
+    def send(self, request: bytes) -> Answer:
+        """Call Export."""
+        import grpc
+
+        target = self._target
+        try:
+            call = self._call or self._open()
+            compression = grpc.Compression.Gzip if target.compression == "gzip" else None
+            body = call(request, timeout=target.timeout_s, metadata=self._metadata, compression=compression)
+        except grpc.RpcError as error:
+            return self._answer(error)
+        except (OSError, ValueError) as error:
+            self.close()
+            return Answer(outcome="wait", reason=f"{target.endpoint}: {short(str(error))}; look at tls and headers")
+        return partial_success(body)
+
+    def close(self) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = self._call = None
+
+    def _open(self) -> Any:
+        import grpc
+
+        target = self._target
+        options = [
+            (
+                "grpc.enable_retries",
+                0,
+            ),  # retries are ours: the same request, in order, with the delay that was asked for
+            ("grpc.max_send_message_length", -1),
+            ("grpc.primary_user_agent", "milepost"),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+        ]
+        if target.secure:
+            credentials = grpc.ssl_channel_credentials(
+                _read(target.ca_file), private_key=_read(target.key_file), certificate_chain=_read(target.cert_file)
+            )
+            self._channel = grpc.secure_channel(target.url, credentials, options=options)
+        else:
+            self._channel = grpc.insecure_channel(target.url, options=options)
+        self._call = self._channel.unary_unary(_METHODS[target.signal])
+        return self._call
+
+    def _answer(self, error: Any) -> Answer:
+        code, details = error.code().name, short(error.details() or "")
+        told = f"{code}: {details}" if details else code
+        if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "INVALID_ARGUMENT") and re.search(_TOO_LARGE, details):
+            return Answer(outcome="large", reason=told)
+        if is_aged(details):
+            return Answer(outcome="aged", reason=told)
+        if code in _SETTINGS:
+            return Answer(outcome="wait", reason=f"{self._target.endpoint} answers {told}; {_SETTINGS[code]}")
+        if code in _RETRYABLE:
+            doubtful = code in ("CANCELLED", "DEADLINE_EXCEEDED") or (
+                code == "UNAVAILABLE" and "connect" not in details
+            )
+            after_s = retry_info_s(error.trailing_metadata())
+            if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                self.close()  # an own channel would wait out its back-off, and its name look-up, on top of ours
+            return Answer(outcome="wait", reason=self._trouble(told), after_s=after_s, doubtful=doubtful)
+        return Answer(outcome="failed" if code in ("INTERNAL", "UNKNOWN") else "refused", reason=told)
+
+    def _trouble(self, told: str) -> str:
+        """Why no answer came: endpoint, cause, and the setting where one is to be changed."""
+        target = self._target
+        lower = told.lower()
+        if target.secure and ("certificate_verify_failed" in lower or "certificate verify failed" in lower):
+            return f"{target.endpoint}: its certificate is not trusted ({told}); set tls: {{ca_file: ...}}"
+        if target.secure and ("wrong_version_number" in lower or "ssl_error_ssl" in lower or "handshake" in lower):
+            return (
+                f"{target.endpoint} does not speak TLS as wanted ({told}); look at endpoint (http:// is without TLS), "
+                "and at tls: {ca_file, cert_file, key_file}"
+            )
+        if any(
+            sign in lower
+            for sign in ("http/1", "http1", "settings frame", "trying to connect", "recvmsg", "socket closed")
+        ):
+            return (
+                f"{target.endpoint} does not answer in gRPC ({told}); look at protocol and endpoint: "
+                "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
+            )
+        return f"{target.endpoint} answers {told}"
+
+
+def retry_info_s(metadata: Any) -> float | None:
+    """The delay of a RetryInfo in the status details of an answer; None without one."""
+    for key, value in metadata or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            try:
+                return _retry_delay(value)
+            except (wire.Malformed, TypeError, ValueError):
+                return None
+    return None
+
+
+def _retry_delay(status: bytes) -> float | None:
+    """Status.details (3): Any.value (2) of a RetryInfo: retry_delay (1): Duration of seconds (1) and nanos (2)."""
+    for field, detail in wire.fields(status):
+        if field != 3 or not isinstance(detail, bytes):
+            continue
+        found = dict(wire.fields(detail))
+        kind, value = found.get(1, b""), found.get(2, b"")
+        if isinstance(kind, bytes) and isinstance(value, bytes) and kind.endswith(b"google.rpc.RetryInfo"):
+            delay = dict(wire.fields(value)).get(1, b"")
+            parts = dict(wire.fields(delay)) if isinstance(delay, bytes) else {}
+            seconds, nanos = parts.get(1, 0), parts.get(2, 0)
+            if isinstance(seconds, int) and isinstance(nanos, int):
+                return max(wire.signed(seconds) + wire.signed(nanos) / 1e9, 0.0)
+    return None
+
+
+def _read(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read()

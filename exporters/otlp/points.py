@@ -1,0 +1,394 @@
+"""Points: which numbers of a batch become points of which series. What the wire makes of them is said in metrics.py.
+
+    number, boolean     a gauge of the key's name (True is 1)
+    histogram           a histogram of the key's name
+    a row               a point of `milepost.step` with the row's time, so that a back end can join values and steps
+    a system sample     OpenTelemetry's names, units and attributes, as capture/sampler.py has them
+    start and finish    `milepost.run.active`: 1 while the run lives, 0 from its end on
+    text, lists, media  nothing: the log signal has them
+
+All points of a row share its time. Prometheus keeps one point per series and millisecond, so rows of one key that fall
+into the same millisecond (or `interval`) coalesce, which is counted; the log signal stays exact.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from milepost.exporters.otlp.naming import prometheus_name
+from milepost.sdk.capture.sampler import METRICS, split
+from milepost.sdk.event import Event
+from milepost.sdk.metrics import Metric, Metrics
+
+logger = logging.getLogger("milepost")
+
+Kind = Literal["gauge", "sum", "counter", "histogram"]
+Key = str | tuple[str, ...]
+"""What a series is found by: the name for what was logged, a tuple for what was not."""
+
+KINDS: Final = frozenset(("row", "system", "metric", "run.start", "run.finish"))
+STEP: Final = ("milepost.step",)
+ACTIVE: Final = ("milepost.run.active",)
+ACTIVE_EVERY_MS: Final = 15_000
+MILLISECOND: Final = 1_000_000
+_NAN: Final = math.nan
+_BANNED_AFTER: Final = 3
+
+
+class Series:
+    """The points of one series in one batch.
+
+    times, values: one entry per point, in the order of the batch; times in nanoseconds. A histogram's value is its row form.
+    steps:         the step of each point, where points carry it as an attribute; else empty.
+    next_ms:       the first millisecond in which the series may have its next point.
+    settled_ms:    what next_ms was before this batch.
+    last:          the last value that coalesced: its time, itself and its step; None when the last point of all was sent.
+    start:         of a histogram: the time of the point before.
+    """
+
+    __slots__ = (
+        "attributes", "key", "kind", "last", "name", "next_ms", "settled_ms", "start", "steps", "times", "unit", "values",
+    )  # fmt: skip
+
+    def __init__(
+        self, key: Key, name: str, kind: Kind = "gauge", unit: str = "", attributes: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.kind = kind
+        self.unit = unit
+        self.attributes = attributes
+        self.times: list[int] = []
+        self.values: list[Any] = []
+        self.steps: list[int] = []
+        self.next_ms = self.settled_ms = 0
+        self.last: tuple[int, Any, int] | None = None
+        self.start = 0
+
+    def only(self, places: Sequence[int]) -> "Series":
+        """The points at these places of the lists."""
+        part = Series(self.key, self.name, self.kind, self.unit, self.attributes)
+        part.times = [self.times[at] for at in places]
+        part.values = [self.values[at] for at in places]
+        part.steps = [self.steps[at] for at in places] if self.steps else []
+        part.start = self.times[places[0] - 1] if places and places[0] else self.start
+        return part
+
+    def clear(self) -> None:
+        """No points."""
+        self.times, self.values, self.steps = [], [], []
+
+
+class Points:
+    """The series of one batch, in the order in which they came up.
+
+    rows: the times of the rows that have a point here.
+    """
+
+    def __init__(self, series: Iterable[Series], rows: frozenset[int]) -> None:
+        self.series = [each for each in series if each.times]
+        self.rows = rows
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return sum(len(each.times) for each in self.series)
+
+    def halves(self) -> "tuple[Points, Points] | None":
+        """The earlier and the later half; of one time, two halves of its series; None for a single point.
+
+        By time first: a back end that demands order sees it kept.
+        """
+        times = sorted({time for each in self.series for time in each.times})
+        if len(times) > 1:
+            middle = times[len(times) // 2]
+            early = [each.only([at for at, time in enumerate(each.times) if time < middle]) for each in self.series]
+            late = [each.only([at for at, time in enumerate(each.times) if time >= middle]) for each in self.series]
+        elif len(self.series) > 1:
+            cut = len(self.series) // 2
+            early, late = self.series[:cut], self.series[cut:]
+        else:
+            return None
+        return Points(early, self.rows), Points(late, self.rows)
+
+    def without(self, keys: "frozenset[Key] | set[Key]") -> "Points":
+        """All but these series."""
+        return Points((each for each in self.series if each.key not in keys), self.rows)
+
+    def row_ids(self) -> set[int]:
+        """What tells the rows apart of which there are points here."""
+        return {time for each in self.series for time in each.times if time in self.rows}
+
+
+class Selection:
+    """Makes points of batches, and knows what earlier batches said.
+
+    step:       whether a companion gauge carries the step, or each point does.
+    max_series: how many series there may be; further keys are left out and counted.
+    interval:   milliseconds between two points of a series.
+    histograms: whether histograms become points.
+    """
+
+    def __init__(
+        self,
+        *,
+        step: Literal["companion", "attribute", "none"] = "companion",
+        max_series: int = 10_000,
+        interval: int = 1,
+        histograms: bool = True,
+    ) -> None:
+        self._step = step
+        self._max_series = max_series
+        self._interval = interval
+        self._histograms = histograms
+        self._metrics = Metrics()
+        self._known: dict[Key, Series | None] = {}
+        self._translated: dict[str, str] = {}
+        self._refused: dict[Key, int] = {}
+        self._rows: set[int] = set()
+        self._touched: dict[Key, Series] = {}
+        self._held_back = 0
+        self._newest = 0
+        self._alive_ms = 0
+        self._full = False
+        self.began = 0
+        self.coalesced = 0
+        self.left_out = 0
+
+    def select(self, batch: Sequence[Event]) -> Points:
+        """The points of a batch. Call `settled` once it is delivered, before the next batch."""
+        for series in self._touched.values():  # of a batch that was never settled
+            series.clear()
+            series.next_ms, series.last = series.settled_ms, None
+        self._rows, self._touched, self._held_back = set(), {}, 0
+        for event in batch:
+            kind = event.kind
+            if kind == "row":
+                self._row(event)
+            elif kind == "system":
+                self._system(event)
+            elif kind == "metric":
+                self._define(event.values)
+            elif kind == "run.start":
+                self.began = self.began or event.time_unix_nano
+                self._alive(event.time_unix_nano)
+            elif kind == "run.finish":
+                self._release()
+                self._dead(event.time_unix_nano)
+        return Points(self._touched.values(), frozenset(self._rows))
+
+    def settled(self) -> None:
+        """The last batch is delivered, or refused for good: the next one goes on from it."""
+        self.coalesced += self._held_back
+        self._held_back = 0
+        for series in self._touched.values():
+            if series.times:
+                series.start = series.times[-1]
+                series.clear()
+        self._touched = {}
+
+    def refused(self, key: Key) -> bool:
+        """Note that a back end refused a point of this series; True from the third on: the series is left out then."""
+        self._refused[key] = self._refused.get(key, 0) + 1
+        if self._refused[key] < _BANNED_AFTER:
+            return False
+        self._known[key] = None
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """What a later process has to know."""
+        hidden = {metric.name: metric.hidden for metric in self._metrics if metric.hidden is not None}
+        starts = {key: s.start for key, s in self._known.items() if s is not None and s.kind == "histogram"}
+        named = {key[0]: start for key, start in starts.items() if isinstance(key, tuple)}
+        return {"began": self.began, "hidden": hidden, "histograms": dict(list(named.items())[:1000])}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what an earlier process had noted."""
+        self.began = int(state.get("began") or 0)
+        for name, hidden in (state.get("hidden") or {}).items():
+            self._metrics.define(Metric(name=str(name), hidden=bool(hidden)))
+        for name, start in (state.get("histograms") or {}).items():
+            series = Series((str(name), "histogram"), str(name), "histogram")
+            series.start = int(start)
+            self._known[series.key] = series
+
+    def _row(self, event: Event) -> None:
+        """The hot path: every number of every row passes here."""
+        time, touched = event.time_unix_nano, self._touched
+        ms = time // MILLISECOND
+        interval = self._interval
+        step = event.step or 0
+        per_point = self._step == "attribute"
+        sent = False
+        for key, value in event.values.items():
+            kind = type(value)
+            number = value
+            if kind is float:
+                if value != value:
+                    number = _NAN  # one of many bit patterns means "this series has ended" to Prometheus
+            elif kind is bool:
+                number = 1 if value else 0
+            elif kind is dict:
+                if self._histograms and value.get("_type") == "histogram":
+                    sent = self._put(self._open((key, "histogram")), time, value, step) or sent
+                continue
+            elif kind is not int:
+                continue
+            series = touched.get(key)
+            if series is None:
+                series = self._open(key)
+                if series is None:
+                    continue
+            if ms >= series.next_ms:
+                series.times.append(time)
+                series.values.append(number)
+                series.next_ms = ms + interval
+                if per_point:
+                    series.steps.append(step)
+                sent = True
+            else:
+                sent = self._put(series, time, number, step) or sent
+        if sent:
+            self._rows.add(time)
+            self._newest = time
+            if self._step == "companion":
+                self._put(self._open(STEP), time, step, step)
+            self._alive(time)
+
+    def _put(self, series: Series | None, time: int, value: Any, step: int) -> bool:
+        """Add a point, or let it coalesce with the one before; whether it is among those to be sent."""
+        if series is None:
+            return False
+        ms = time // MILLISECOND
+        if series.next_ms - self._interval <= ms < series.next_ms:
+            self._held_back += 1
+            if not series.times or ms != series.times[-1] // MILLISECOND:
+                series.last = (time, value, step)
+                return False
+            series.times.pop(), series.values.pop()  # the same millisecond: the last value stands
+            if self._step == "attribute":
+                series.steps.pop()
+        series.times.append(time)
+        series.values.append(value)
+        if self._step == "attribute" and not isinstance(series.key, tuple):
+            series.steps.append(step)
+        series.next_ms = ms + self._interval
+        series.last = None
+        return True
+
+    def _system(self, event: Event) -> None:
+        for key, value in event.values.items():
+            if isinstance(value, int | float):
+                self._put(self._open(("system", key)), event.time_unix_nano, value, 0)
+        self._alive(event.time_unix_nano)
+
+    def _alive(self, time: int) -> None:
+        """A sign of life, every now and then."""
+        ms = time // MILLISECOND
+        if ms >= self._alive_ms + ACTIVE_EVERY_MS or ms < self._alive_ms:
+            self._alive_ms = ms
+            self._put(self._open(ACTIVE), time, 1, 0)
+
+    def _dead(self, time: int) -> None:
+        """The end of the run, at a time that no sign of life has."""
+        time = max(time, (self._alive_ms + 1) * MILLISECOND)
+        self._put(self._open(ACTIVE), time, 0, 0)
+
+    def _release(self) -> None:
+        """At the end of the run: the last value of each key where it coalesced, unless something newer was sent since."""
+        waiting = [series for series in self._known.values() if series is not None and series.last is not None]
+        for series in sorted(waiting, key=lambda each: each.last or (0, 0, 0)):
+            time, value, step = series.last or (0, 0, 0)
+            if time >= self._newest and series.key != STEP:
+                self._newest = time
+                self._force(self._open(series.key), time, value, step)
+                if self._step == "companion":
+                    self._force(self._open(STEP), time, step, step)
+
+    def _force(self, series: Series | None, time: int, value: Any, step: int) -> None:
+        if series is not None and (not series.times or series.times[-1] != time):
+            series.next_ms = 0
+            self._put(series, time, value, step)
+
+    def _define(self, values: Mapping[str, Any]) -> None:
+        """Note which keys `define_metric` hides."""
+        name = values.get("name")
+        if isinstance(name, str) and name:
+            metric = Metric(name=name, hidden=values.get("hidden"))
+            self._metrics.define(metric, overwrite=bool(values.get("overwrite")))
+            for key in [key for key, series in self._known.items() if isinstance(key, str) and series is None]:
+                del self._known[key]  # it may be shown again
+
+    def _open(self, key: Key) -> Series | None:
+        """The series of a key for this batch; None when it has none."""
+        series = self._touched.get(key)
+        if series is not None:
+            return series
+        if key in self._known:
+            series = self._known[key]
+            if series is not None and self._metrics and self._hidden(series.name) and not isinstance(key, tuple):
+                series = self._known[key] = None
+        else:
+            series = self._new(key)
+        if series is None:
+            self.left_out += 1
+            return None
+        self._touched[key] = series
+        series.settled_ms = series.next_ms
+        return series
+
+    def _hidden(self, key: str) -> bool:
+        metric = self._metrics.find(key) if self._metrics else None
+        return metric is not None and bool(metric.hidden)
+
+    def _new(self, key: Key) -> Series | None:
+        """A series that was not there before; None for what is hidden, has no name, or comes after max_series others."""
+        name = key if isinstance(key, str) else key[0]
+        if isinstance(key, str) or key[-1] == "histogram":
+            if not name or name in (STEP[0], ACTIVE[0]) or self._hidden(name):
+                self._known[key] = None
+                return None
+            if len(self._known) >= self._max_series:
+                self._say_full(name)
+                return None
+            self._note_name(name)
+        if key[0] == "system" and isinstance(key, tuple):
+            series = _system_series(key)
+        else:
+            series = Series(key, name, "histogram" if key[-1] == "histogram" and isinstance(key, tuple) else "gauge")
+            series.start = self.began
+        self._known[key] = series
+        return series
+
+    def _say_full(self, name: str) -> None:
+        if not self._full:
+            self._full = True
+            logger.warning(
+                "milepost: this run has %d series of metrics, and max_series is %d: %r and other new keys go to the logs only. "
+                "Raise max_series, or leave keys out with a filter",
+                len(self._known),
+                self._max_series,
+                name[:100],
+            )
+
+    def _note_name(self, name: str) -> None:
+        translated = prometheus_name(name)
+        first = self._translated.setdefault(translated, name)
+        if first != name:
+            logger.warning(
+                "milepost: %r and %r are both %r in Prometheus, which keeps one of them; rename one, or set "
+                "translation_strategy: NoTranslation there",
+                first[:100],
+                name[:100],
+                translated[:100],
+            )
+
+
+def _system_series(key: tuple[str, ...]) -> Series:
+    """OpenTelemetry's name, unit, instrument and attributes of a sampled number."""
+    name, attributes = split(key[1])
+    metric = METRICS.get(name)
+    kinds: dict[str, Kind] = {"counter": "counter", "updowncounter": "sum"}
+    kind = kinds.get(metric.instrument, "gauge") if metric else "gauge"
+    return Series(key, name, kind, metric.unit if metric else "", tuple(attributes.items()))

@@ -1,0 +1,162 @@
+"""Records: rows and events as log records of an OTLP request. The exact history: every row once, in order, all of it.
+
+    row       event name `milepost.row`, its values as JSON text, its step, number and runtime as attributes
+    others    `milepost.run.start`, `.config`, `.summary`, `.metric`, `.run.finish`, ...: what the event says, as JSON text
+    console   `milepost.console`: the text itself
+
+The body is text because the Collector's family turns a map that holds one NaN into an empty text. NaN and the infinities
+are the texts "NaN", "Infinity" and "-Infinity". The event's name stands in an attribute too: not every store has a column
+for it. Media are what their row says of them: path, sha256, type.
+
+Source: opentelemetry-proto, logs/v1/logs.proto.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+from milepost.exporters.otlp import wire
+from milepost.exporters.otlp.resource import any_value, key_value
+from milepost.sdk.event import Event
+from milepost.sdk.strict_json import json_lines, jsonable
+
+WANTS: Final = frozenset(
+    (
+        "row", "run.start", "run.finish", "environment", "config", "summary", "metric", "meta", "console", "alert", "rewind",
+        "gap", "file",
+    )
+)  # fmt: skip
+"""All but system samples, which are metrics."""
+INFO, WARN, ERROR = 9, 13, 17
+_SEVERITIES: Final = {"INFO": INFO, "WARN": WARN, "WARNING": WARN, "ERROR": ERROR}
+_times: Final = struct.Struct("<BQBQBB").pack
+_ROW: Final = wire.text(12, "milepost.row") + key_value(6, "event.name", "milepost.row")
+_STEP: Final = wire.text(1, "milepost.step")
+_SEQ: Final = wire.text(1, "milepost.seq")
+_RUNTIME: Final = wire.text(1, "milepost.runtime")
+
+
+class Records:
+    """Log records of one batch.
+
+    records: one encoded LogRecord each.      seqs: the number of the row that it is, or None for another event.
+    """
+
+    def __init__(self, records: Sequence[bytes], seqs: Sequence[int | None]) -> None:
+        self.records = records
+        self.seqs = seqs
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self.records)
+
+    def halves(self) -> "tuple[Records, Records] | None":
+        """The earlier and the later half; None for a single record."""
+        if len(self.records) < 2:
+            return None
+        cut = len(self.records) // 2
+        return Records(self.records[:cut], self.seqs[:cut]), Records(self.records[cut:], self.seqs[cut:])
+
+    def row_ids(self) -> set[int]:
+        """What tells the rows apart that are here."""
+        return {seq for seq in self.seqs if seq is not None}
+
+
+class RecordsEncoder:
+    """Makes log records of events, and ExportLogsServiceRequest messages of those."""
+
+    def __init__(self, resource: bytes, scope: bytes, body: Literal["json", "map"] = "json") -> None:
+        self._resource = wire.message(1, resource)
+        self._scope = wire.message(1, scope)
+        self._map = body == "map"
+
+    def select(self, batch: Iterable[Event]) -> Records:
+        """The records of a batch."""
+        chosen = [event for event in batch if event.kind in WANTS]
+        records = [self._row(event) if event.kind == "row" else self._other(event) for event in chosen]
+        return Records(records, [event.seq if event.kind == "row" else None for event in chosen])
+
+    def encode(self, records: Records) -> bytes:
+        """The request; of no records, an empty one."""
+        if not records.records:
+            return b""
+        found = b"".join([wire.message(2, record) for record in records.records])
+        return wire.message(1, self._resource + wire.message(2, self._scope + found))
+
+    def _row(self, event: Event) -> bytes:
+        return b"".join(
+            (
+                _clock(event.time_unix_nano, INFO),
+                self._body(event.values),
+                _ROW,
+                _whole(_STEP, event.step or 0),
+                _whole(_SEQ, event.seq),
+                wire.message(6, _RUNTIME + wire.message(2, wire.double(4, event.runtime_s))),
+                _trace(event) if event.trace_id else b"",
+            )
+        )
+
+    def _other(self, event: Event) -> bytes:
+        name = f"milepost.{event.kind}"
+        values = event.values
+        body = (
+            wire.message(5, any_value(str(values.get("text", "")))) if event.kind == "console" else self._body(values)
+        )
+        about = b"".join(key_value(6, f"milepost.{key}", value) for key, value in _flat_attributes(event))
+        return b"".join(
+            (
+                _clock(event.time_unix_nano, _severity(event)),
+                body,
+                wire.text(12, name),
+                key_value(6, "event.name", name),
+                _whole(_STEP, event.step) if event.step is not None else b"",
+                _whole(_SEQ, event.seq),
+                about,
+                _trace(event) if event.trace_id else b"",
+            )
+        )
+
+    def _body(self, values: dict[str, Any]) -> bytes:
+        if self._map:
+            return wire.message(5, any_value(jsonable(values)))
+        text = json_lines([values])[:-1]
+        return wire.message(5, wire.message(1, text))
+
+
+def _clock(time: int, severity: int) -> bytes:
+    """Time, observed time and severity: the same for what is observed as it happens."""
+    return _times(0x09, time, 0x59, time, 0x10, severity)
+
+
+def _whole(key: bytes, value: int) -> bytes:
+    """An attribute that is a whole number; `key` is its encoded name."""
+    number = b"\x12" + _sized(b"\x18" + wire.varint(value))
+    return b"\x32" + _sized(key + number)
+
+
+def _sized(content: bytes) -> bytes:
+    return wire.varint(len(content)) + content
+
+
+def _trace(event: Event) -> bytes:
+    """Trace and span, as captured inside log()."""
+    return wire.message(9, bytes.fromhex(event.trace_id)) + wire.message(10, bytes.fromhex(event.span_id))
+
+
+def _severity(event: Event) -> int:
+    values = event.values
+    if event.kind == "alert":
+        return _SEVERITIES.get(str(values.get("level", "WARN")).upper(), WARN)
+    if event.kind == "run.finish":
+        return ERROR if values.get("state") in ("failed", "crashed") else INFO
+    return WARN if event.kind == "gap" else INFO
+
+
+def _flat_attributes(event: Event) -> Iterable[tuple[str, str | int]]:
+    """What one searches for: the state of a run, the stream of a line, the title of an alert."""
+    names = {"run.finish": ("state", "exit_code"), "console": ("stream",), "alert": ("title", "level")}
+    for name in names.get(event.kind, ()):
+        value = event.values.get(name)
+        if isinstance(value, str | int):
+            yield name, value
