@@ -29,6 +29,10 @@ class Series(Protocol):
         """How many points there are."""
         ...
 
+    def extent(self) -> tuple[float, float] | None:
+        """The least and the greatest place on the axis; None without points."""
+        ...
+
     def blocks(self, level: int, low: float | None, high: float | None) -> Blocks:
         """The blocks of level 0 (points), 1 or 2 that may touch low <= x <= high."""
         ...
@@ -54,19 +58,6 @@ def grid(low: float, high: float, buckets: int) -> Grid:
         return Grid(exact, low, high)
     width = next(power * step for step in _ROUND if power * step >= exact * (1 - 1e-9))
     return Grid(width, low, high)
-
-
-def extent(series: Series) -> tuple[float, float] | None:
-    """The least and the greatest place of a series on its axis; None without points."""
-    blocks = series.blocks(2 if series.size() > FACTOR * FACTOR * 8 else 0, None, None)
-    if not len(blocks):
-        return None
-    row = _row(series.axis)
-    places = np.concatenate((blocks.first[row], blocks.end[row]))
-    places = places[np.isfinite(places)]
-    if not len(places):
-        return None
-    return float(places.min()), float(places.max())
 
 
 def sampled(series: Series, on: Grid) -> dict[str, Any]:

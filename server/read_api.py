@@ -227,7 +227,7 @@ def _in_buckets(
     missing: list[dict[str, str]],
     watermarks: dict[str, str],
 ) -> Response:
-    extents = [extent for *_, one in found for extent in [history.extent(one)] if extent is not None]
+    extents = [extent for *_, one in found for extent in [one.extent()] if extent is not None]
     low, high = asked.range or (min((e[0] for e in extents), default=0.0), max((e[1] for e in extents), default=0.0))
     if not low <= high:
         raise bad_request("invalid range", f"range must be [lowest, highest], got {list(asked.range or ())}")

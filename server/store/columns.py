@@ -91,15 +91,20 @@ class Group:
 
 
 class WriterColumns:
-    """All rows of one writer, brought up to date by `follow`. end: the number of the last frame that was taken in."""
+    """All rows of one writer, brought up to date by `follow`.
+
+    end: the number of the last frame that was taken in. rewinds: (number, step) where a start took rows back.
+    """
 
     def __init__(self) -> None:
         self.groups: dict[tuple[str, ...], Group] = {}
         self.end = -1
         self.rows = 0
+        self.rewinds: list[tuple[int, int]] = []
+        self.closed = False
+        """Whether the writer is gone and everything was read."""
         self._segment = ""
         self._offset = 0
-        self._closed = False
 
     @property
     def nbytes(self) -> int:
@@ -108,7 +113,7 @@ class WriterColumns:
 
     def follow(self, directory: Path, run: str) -> None:
         """Take in what the writer's journal holds beyond `end`; segments are read from where the last look stopped."""
-        if self._closed:
+        if self.closed:
             return
         reader = WriterReader(directory, run)
         reader.skip_to(self._segment, self._offset)
@@ -124,13 +129,17 @@ class WriterColumns:
 
     def _close(self, reader: WriterReader) -> None:
         """The writer is gone: with the row that it never committed, these are all."""
-        self._closed = True
+        self.closed = True
         row = reader.survey.leftover
         if row is not None and row.seq > self.end:
             self._add_plain(row.values, row.seq, row.step or 0, row.time_unix_nano, int(row.runtime_s * 1e6))
             self.end = row.seq
 
     def _take(self, reader: WriterReader, block: Block) -> None:
+        for i in np.flatnonzero(block.kind == frame.EVENT).tolist():
+            event = reader.event(block, i)
+            if event is not None and event.kind == "rewind" and isinstance(event.values.get("step"), int):
+                self.rewinds.append((event.seq, event.values["step"]))
         rows = np.flatnonzero(block.where(*ROWS))
         codes = block.kind[rows].astype(np.int64) << 32 | block.schema[rows]
         for code in np.unique(codes).tolist():
@@ -165,12 +174,16 @@ class WriterColumns:
         self.rows += 1
 
     def _take_alike(self, reader: WriterReader, block: Block, keys: tuple[str, ...], *, traced: bool) -> None:
+        columns = _strided(block, (6 if traced else 4) + len(keys))
+        if columns is not None:
+            self._keep(reader, block, keys, columns, np.ones(len(block), np.bool_))
+            return
         data = np.frombuffer(block.data(), np.uint8)
         place = block.at + frame.HEADER_SIZE
         head = data[place]
         place = place + np.where(head >> 4 == 9, 1, np.where(head == 0xDC, 3, 5))
         sound = np.ones(len(place), np.bool_)
-        columns: list[tuple[FloatArray | IntArray, NDArray[np.uint8]]] = []
+        columns = []
         for element in range((6 if traced else 4) + len(keys)):
             code = data[np.minimum(place, len(data) - 1)]
             columns.append((_numbers(data, place, code, whole=element < 4), _KIND[code]))
@@ -211,6 +224,41 @@ class WriterColumns:
         if group is None:
             group = self.groups[keys] = Group(keys)
         return group
+
+
+def _strided(block: Block, elements: int) -> list[tuple[FloatArray | IntArray, NDArray[np.uint8]]] | None:
+    """Numbers and kinds where every row is built alike, byte for byte, and rows stand at equal distances; else None.
+
+    This is most of a long run, and three times as fast as gathering.
+    """
+    rows = len(block)
+    stride = int(block.at[1] - block.at[0]) if rows > 1 else 1
+    if not (np.diff(block.at) == stride).all() or not (block.end - block.at == block.end[0] - block.at[0]).all():
+        return None
+    data = block.data()
+    place = int(block.at[0]) + frame.HEADER_SIZE
+
+    def every(dtype: str, at: int) -> NDArray[Any]:
+        return np.ndarray((rows,), dtype, data, at, (stride,))
+
+    head = data[place]
+    place += 1 if head >> 4 == 9 else 3 if head == 0xDC else 5
+    found: list[tuple[FloatArray | IntArray, NDArray[np.uint8]]] = []
+    for element in range(elements):
+        code = data[place]
+        size = int(_SIZE[code])
+        if not size or place + size > int(block.end[0]) or not (every("u1", place) == code).all():
+            return None
+        numbers: Any
+        if code in _NUMBERS:
+            numbers = every(_NUMBERS[code][1], place + 1).astype(np.int64 if element < 4 else np.float64)
+        else:
+            alone = float(code if code < 0x80 else code - 256 if code >= 0xE0 else code == 0xC3)
+            plain = _KIND[code] in (BOOL, INT)
+            numbers = np.full(rows, alone if plain else np.nan) if element >= 4 else np.full(rows, int(alone))
+        found.append((numbers, np.full(rows, _KIND[code], np.uint8)))
+        place += size
+    return found if place == int(block.end[0]) else None
 
 
 def _sizes(data: NDArray[np.uint8], place: IntArray, code: NDArray[np.uint8]) -> IntArray:

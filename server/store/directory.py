@@ -28,7 +28,7 @@ from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 logger = logging.getLogger("milepost.server")
 
 LOOK_S: Final = 1.0
-KEPT_BYTES: Final = 512 << 20
+KEPT_BYTES: Final = 256 << 20
 """Columns of runs that are kept; beyond it the run that was not asked for longest is forgotten, and read again when it is."""
 KEPT_CHANGES: Final = 10_000
 
@@ -218,7 +218,7 @@ class DirectoryStore:
         """The keys of a run in order of first sight."""
         known = self._find(project, run)
         with known.lock:
-            return list(self._read_columns(known).keys())
+            return list(self._read_columns(known).key_records())
 
     def series(
         self, project: str, run: str, key: str, axis: str, *, everyone: bool = False, after: str | None = None
@@ -246,7 +246,10 @@ class DirectoryStore:
         with self._lock:
             columns = self._columns.setdefault(known.dir, RunColumns())
             self._columns.move_to_end(known.dir)
-        columns.follow(Run(known.dir).reader())
+        seen = _fingerprint(known.dir, ended=False)
+        if not columns.closed or seen != columns.fingerprint:
+            columns.follow(Run(known.dir).reader())
+            columns.fingerprint = seen
         with self._lock:
             while len(self._columns) > 1 and sum(each.nbytes for each in self._columns.values()) > KEPT_BYTES:
                 self._columns.popitem(last=False)

@@ -3,7 +3,7 @@
 Level 0 are the columns themselves; rollups are made when a chart first needs them and kept for as long as nothing is added.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from milepost.sdk.reader import RunReader
 from milepost.sdk.reading.wish import Cut
+from milepost.sdk.reading.writer import WriterReader
 from milepost.server.records import KeyRecord
 from milepost.server.series import AXES, Blocks, FloatArray, Points, rolled_up
 from milepost.server.store.columns import NONE, OTHER, WriterColumns
@@ -40,6 +41,14 @@ class KeySeries:
         """How many points there are."""
         return len(self.points)
 
+    def extent(self) -> tuple[float, float] | None:
+        """The least and the greatest place on the axis."""
+        place = self._place()
+        if self.monotonic and len(place) and np.isfinite(place[[0, -1]]).all():
+            return float(place[0]), float(place[-1])
+        place = place[np.isfinite(place)]
+        return (float(place.min()), float(place.max())) if len(place) else None
+
     def blocks(self, level: int, low: float | None, high: float | None) -> Blocks:
         """The blocks of a level that may touch low <= x <= high."""
         if level == 0:
@@ -64,6 +73,8 @@ class RunColumns:
 
     def __init__(self) -> None:
         self.writers: dict[str, WriterColumns] = {}
+        self.fingerprint: object = None
+        """Of the files when they were last read; kept for whoever decides whether to read them again."""
         self._speaking: list[str] = []
         self._everyone: list[str] = []
         self._cuts: dict[str, list[Cut]] = {}
@@ -77,16 +88,32 @@ class RunColumns:
 
     def follow(self, reader: RunReader) -> None:
         """Take in what was logged since the last time."""
-        selection = reader.select()
-        everyone = reader.select("all")
-        cuts = {writer.id: everyone.cuts(writer) for writer in everyone.writers}
+        for writer in reader.members:
+            self.writers.setdefault(writer.id, WriterColumns()).follow(writer.dir, reader.run)
+        cuts = {writer.id: self._cuts_of(writer, reader.members) for writer in reader.members}
         if cuts != self._cuts:
             self._kept.clear()
         self._cuts = cuts
-        self._speaking = [writer.id for writer in selection.writers]
-        self._everyone = [writer.id for writer in everyone.writers]
-        for writer in everyone.writers:
-            self.writers.setdefault(writer.id, WriterColumns()).follow(writer.dir, reader.run)
+        speaking = reader.primary
+        if not any(self.writers[writer.id].rows for writer in speaking):  # as `RunReader.select` has it
+            speaking = [w for w in reader.members if w.parent and self.writers[w.id].rows] or speaking
+        self._speaking = [writer.id for writer in speaking]
+        self._everyone = [writer.id for writer in reader.members]
+
+    @property
+    def closed(self) -> bool:
+        """Whether all writers are gone and read to their ends."""
+        return bool(self.writers) and all(writer.closed for writer in self.writers.values())
+
+    def _cuts_of(self, writer: WriterReader, everyone: Sequence[WriterReader]) -> list[Cut]:
+        """What later starts of the same rank and attempt, and the writer itself, took back."""
+        cuts: list[Cut] = []
+        for other in everyone:
+            same = other.id == writer.id
+            later = (other.started_unix_nano, other.id) > (writer.started_unix_nano, writer.id)
+            if same or (later and not other.parent and other.rank == writer.rank):
+                cuts += [Cut(seq if same else 2**63 - 1, step) for seq, step in self.writers[other.id].rewinds]
+        return cuts
 
     def watermark(self) -> str:
         """How far each writer was read, and which rows were taken back: what is given as `after` to get only what is new."""
@@ -172,7 +199,7 @@ class RunColumns:
             points = points.some((points.step < cut.step) | (points.seq >= cut.before))
         return points
 
-    def keys(self) -> Iterator[KeyRecord]:
+    def key_records(self) -> Iterator[KeyRecord]:
         """Every key of the writers that speak for the run, in order of first sight."""
         seen: dict[str, None] = {}
         for name in self._speaking:
