@@ -10,7 +10,11 @@ from typing import Any, Final
 
 FOREIGN: Final = {
     "matplotlib": "milepost.media.figures:adopt",
+    "pandas": "milepost.media.table:adopt",
     "PIL": "milepost.media.image:adopt",
+    "plotly": "milepost.media.plotly_figure:adopt",
+    "polars": "milepost.media.table:adopt",
+    "pyarrow": "milepost.media.table:adopt",
 }
 
 

@@ -241,6 +241,11 @@ class Table:
         return Payload(data, "table", "table.json", f"{encode.__module__}:with_media", {"places": places}, children)
 
 
+def adopt(value: Any) -> Any:
+    """The table for a data frame that is logged directly, or None for another object of its library."""
+    return Table(dataframe=value, allow_mixed_types=True) if is_frame(value) else None
+
+
 def _taken(value: Any) -> Any:
     """A cell as it is, or the media object that shows it: a matplotlib figure, a PIL image."""
     if is_plain(value) or is_media(value):
