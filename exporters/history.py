@@ -10,13 +10,14 @@ deleted file comes back, and no descriptor is inherited by a child.
 """
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Final
+
+import msgspec
 
 from milepost.exporters.jsonl import lines
 from milepost.sdk.event import Event
@@ -138,7 +139,7 @@ def ledger_path(path: Path) -> Path:
 def attempt_of(path: Path) -> int | None:
     """The attempt whose rows stand in a history file, None when no ledger says."""
     try:
-        return int(json.loads(ledger_path(path).read_bytes())["attempt"])
+        return int(msgspec.json.decode(ledger_path(path).read_bytes())["attempt"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -154,7 +155,7 @@ class _Ledger:
         self._starts: list[tuple[str, int]] = []
         self._rewinds: list[tuple[str, int]] = []
         try:
-            told = json.loads(file.read())
+            told = msgspec.json.decode(file.read())
             self._starts = [(str(writer), int(start)) for writer, start in told["regions"]]
             self._rewinds = [(str(writer), int(step)) for writer, step in told.get("rewinds", ())]
         except (ValueError, TypeError, KeyError):
@@ -198,7 +199,7 @@ class _Ledger:
         if len(self._starts) > _REGIONS_LIMIT:  # the oldest are forgotten: their rows are delivered long since
             self._starts = [("", 0), *self._starts[-_REGIONS_LIMIT // 2 :]]
         told = {"format": 1, "attempt": attempt, "regions": self._starts, "rewinds": self._rewinds}
-        content = json.dumps(told).encode()
+        content = msgspec.json.encode(told)
         self._file.seek(0)
         self._file.write(content)
         self._file.truncate(len(content))
@@ -276,6 +277,6 @@ def _offset_of_line(file: IO[bytes], start: int, count: int) -> int:
 def _step_of(line: bytes) -> int:
     """The step of a line of history, -1 where it cannot be told."""
     try:
-        return int(line[len(_STEP) : line.index(b",")]) if line.startswith(_STEP) else int(json.loads(line)["_step"])
+        return int(line[len(_STEP) : line.index(b",")]) if line.startswith(_STEP) else int(msgspec.json.decode(line)["_step"])
     except (ValueError, TypeError, KeyError):
         return -1

@@ -21,7 +21,6 @@ import msgspec
 from milepost.sdk.batch import Batch, Part, Rows
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
-from milepost.sdk.set_aside import set_aside
 from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
@@ -416,6 +415,8 @@ class Delivery:
 
     def _set_aside(self, batch: _Batch, refused: int, reason: str) -> None:
         """Keep on disk what the back end will never take, and say so."""
+        from milepost.sdk.set_aside import set_aside
+
         try:
             kept = str(set_aside(self._path.parent, self.route.name, batch.events, refused, reason))
         except OSError as error:

@@ -32,9 +32,13 @@ def segment_name(index: int) -> str:
 
 
 class Sync(NamedTuple):
-    """A sync under way: of a segment, `upto` that many bytes, of which `whole` are whole frames."""
+    """A sync under way: of a segment, `upto` that many bytes, of which `whole` are whole frames.
+
+    directory_fd: of the directory, when it got a new name since its last sync; else -1.
+    """
 
     fd: int
+    directory_fd: int
     segment: int
     whole: int
     upto: int
@@ -43,10 +47,15 @@ class Sync(NamedTuple):
         """Wait for the disk; the error, if there was one."""
         try:
             os.fdatasync(self.fd) if hasattr(os, "fdatasync") else os.fsync(self.fd)
+            if self.directory_fd >= 0:
+                with contextlib.suppress(OSError):  # some file systems cannot sync a directory
+                    os.fsync(self.directory_fd)
         except OSError as error:
             return error
         finally:
             os.close(self.fd)
+            if self.directory_fd >= 0:
+                os.close(self.directory_fd)
         return None
 
 
@@ -87,6 +96,8 @@ class Journal:
         """Up to here the open segment holds whole frames: only there may the next segment begin."""
         self._synced = self._durable = 0
         """Bytes that the last sync covered, and how many of them are whole frames."""
+        self._durable_names = 0
+        """Segments whose names a sync has covered."""
         self._sync_failures = 0
         self._sync_not_before = 0.0
         self._first_frame = 0
@@ -146,7 +157,8 @@ class Journal:
         """
         if self.offset == self._synced or time.monotonic() < self._sync_not_before:
             return None
-        return Sync(os.dup(self._fd), self.index, self._whole, self.offset)
+        named = os.dup(self._directory_fd) if self._durable_names <= self.index else -1
+        return Sync(os.dup(self._fd), named, self.index, self._whole, self.offset)
 
     def end_sync(self, begun: "Sync", error: OSError | None) -> bool:
         """Take in what became of a sync; whether what was written before it is durable.
@@ -162,6 +174,7 @@ class Journal:
             self._copy_on(self._durable)
             raise error
         self._sync_failures = 0
+        self._durable_names = self.index + 1
         self._synced, self._durable = max(self._synced, begun.upto), max(self._durable, begun.whole)
         return True
 
@@ -251,8 +264,6 @@ class Journal:
         older, self._fd = self._fd, fd
         if older >= 0:
             os.close(older)
-        with contextlib.suppress(OSError):  # some file systems cannot sync a directory
-            os.fsync(self._directory_fd)
         self.index, self.offset, self._first_frame, self._whole = index, count, len(start), len(start) + whole
         self._synced = self._durable = 0
         self.total += count

@@ -9,7 +9,6 @@ The name in the config file is the entry point's name, and the options under it 
 Modules are imported when their name is chosen, so an exporter that nobody uses costs nothing.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -167,6 +166,8 @@ def _unknown(kind: Kind, name: str) -> str:
 
 
 def _nearest(name: object, known: Mapping[str, object] | list[str]) -> str:
+    import difflib  # only here: it costs milliseconds
+
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else "."
 

@@ -5,7 +5,6 @@ msgspec writes a row of ten numbers in about a microsecond. What it cannot say e
 surrogate is an error) is written a second time, leaf by leaf.
 """
 
-import json
 import math
 import re
 from typing import Any, Final
@@ -46,6 +45,8 @@ def encoded_lines(records: list[Any], nones: int | None) -> bytes | None:
 def strict_json(value: Any, indent: int | None = None) -> bytes:
     """The value as JSON that every parser accepts, in UTF-8. Takes any value and never raises."""
     separators = (",", ": ") if indent else (",", ":")
+    import json  # only here: a program that logs numbers starts without it
+
     text = json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
     return text.encode()
 

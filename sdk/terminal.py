@@ -4,10 +4,8 @@ Names and values come from programs and data sets, so whatever a terminal could 
 """
 
 import io
-import json
 import math
 import os
-import shutil
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,6 +20,12 @@ _DECIMALS_UPTO: Final = 1e7
 _SAME: Final = 1e-12  # means of equal numbers differ by rounding
 
 
+def _columns_told() -> int:
+    """The width that the environment tells, 80 without it."""
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isdigit() and int(told) else 80
+
+
 class Screen:
     """A text stream as it is now: how wide, which characters, whether it shows colours.
 
@@ -34,7 +38,7 @@ class Screen:
         self._stream = stream
         self.is_terminal = _is_terminal(stream)
         size = _terminal_size(stream) if stream is not None and self.is_terminal else None
-        self.width = max(40, size.columns if size else shutil.get_terminal_size((80, 24)).columns)
+        self.width = max(40, size.columns if size else _columns_told())
         self.height = size.lines if size else None
         self.unicode = _can_encode(stream, _UNICODE_BARS + "…·●─")
         self._dots = "…" if self.unicode else "..."
@@ -121,6 +125,8 @@ def plain(value: Any) -> str:
         size = " x ".join(str(value[side]) for side in ("width", "height") if side in value)
         about = [str(value["_type"]), size, str(value.get("caption") or "")]
         return printable(" ".join(part for part in about if part))
+    import json  # only here, as everywhere it is not always needed: a program that logs starts without it
+
     return printable(json.dumps(value, ensure_ascii=False, default=str))
 
 

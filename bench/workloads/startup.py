@@ -57,6 +57,7 @@ def _python(code: str) -> "subprocess.CompletedProcess[str]":
     """Run code with the environment and the path of this process."""
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: the first process compiles, the best of them tells
     return subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
 
 
