@@ -277,6 +277,10 @@ def _offset_of_line(file: IO[bytes], start: int, count: int) -> int:
 def _step_of(line: bytes) -> int:
     """The step of a line of history, -1 where it cannot be told."""
     try:
-        return int(line[len(_STEP) : line.index(b",")]) if line.startswith(_STEP) else int(msgspec.json.decode(line)["_step"])
+        return (
+            int(line[len(_STEP) : line.index(b",")])
+            if line.startswith(_STEP)
+            else int(msgspec.json.decode(line)["_step"])
+        )
     except (ValueError, TypeError, KeyError):
         return -1

@@ -1,8 +1,8 @@
 """The current run, and what happens to runs when the process forks, fails, is told to stop, or ends.
 
 Hooks are installed with the first run: `atexit`, `sys.excepthook` (an uncaught exception makes the run failed; traceback and
-exit code stay as they are), `sys.exit` (to know the code), SIGTERM when nobody handles it (the run ends as preempted, then
-the signal takes its usual course), and `os.register_at_fork`.
+exit code stay as they are), the interpreter's reading of `SystemExit.code` (see `exit_code.py`), SIGTERM when nobody handles it
+(the run ends as preempted, then the signal takes its usual course), and `os.register_at_fork`.
 """
 
 import _thread
@@ -16,7 +16,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from milepost.sdk import drain
+from milepost.sdk import drain, exit_code
 from milepost.sdk.current import current
 from milepost.sdk.disabled import DisabledRun
 from milepost.sdk.run import Run
@@ -91,7 +91,7 @@ def _install_hooks() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_after_fork)
     _wrap_excepthook()
-    _wrap_exit()
+    exit_code.watch(_ends_with)
     if threading.current_thread() is threading.main_thread():
         with contextlib.suppress(ValueError, OSError):
             if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -109,17 +109,9 @@ def _wrap_excepthook() -> None:
     sys.excepthook = excepthook
 
 
-def _wrap_exit() -> None:
-    before = sys.exit
-
-    def remember(status: Any = None, /) -> Any:
-        if status is None or isinstance(status, int):
-            _state.exit_code = int(status or 0)
-        else:
-            _state.exit_code = 1
-        before(status)
-
-    sys.exit = remember
+def _ends_with(status: Any) -> None:
+    """The program ends by SystemExit: 0 for None, 1 for a text, which is then printed."""
+    _state.exit_code = int(status or 0) if status is None or isinstance(status, int) else 1
 
 
 def _at_exit() -> None:

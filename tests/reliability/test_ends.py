@@ -27,8 +27,13 @@ ENDS = {
     "sys.exit(3)": ("sys.exit(3)", 3, "failed"),
     "sys.exit()": ("sys.exit()", 0, "finished"),
     "sys.exit('text')": ("sys.exit('out of data')", 1, "failed"),
-    # Python tells nobody of this code: no hook is called, and atexit cannot see it.
-    "raise SystemExit(4)": ("raise SystemExit(4)", 4, "finished"),
+    "raise SystemExit(4)": ("raise SystemExit(4)", 4, "failed"),
+    "raise SystemExit(main())": ("def main():\n    return None\nraise SystemExit(main())", 0, "finished"),
+    "an exit that is caught": (
+        "try:\n    sys.exit(3)\nexcept SystemExit as caught:\n    assert caught.code == 3",
+        0,
+        "finished",
+    ),
     "raise SystemExit(4) in a with block": ("with run:\n    raise SystemExit(4)", 4, "failed"),
     "os._exit(5)": ("os._exit(5)", 5, "crashed"),
     "abort": ("signal.signal(signal.SIGABRT, signal.SIG_DFL); os.abort()", -6, "crashed"),
