@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Final
 
 FOREIGN: Final = {
+    "bokeh": "milepost.media.bokeh_document:adopt",
     "matplotlib": "milepost.media.figures:adopt",
     "pandas": "milepost.media.table:adopt",
     "PIL": "milepost.media.image:adopt",

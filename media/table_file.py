@@ -56,10 +56,12 @@ def with_media(data: memoryview, options: Mapping[str, Any], target: BinaryIO) -
     target.write(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def decode(source: bytes, types: Mapping[str, str]) -> tuple[list[str | int], list[list[Any]]]:
-    """Column names and rows of a file. types: of the columns that hold dates or durations, by name."""
-    content = json.loads(source)
-    columns, rows = content["columns"], content["data"]
+def decode(sources: Sequence[bytes], types: Mapping[str, str]) -> tuple[list[str | int], list[list[Any]]]:
+    """Column names and rows of one file, or of the files of an incremental table in their order.
+
+    types: of the columns that hold dates or durations, by name. Raises ValueError for a file that is no table's.
+    """
+    columns, rows = _content(sources)
     for at, name in enumerate(columns):
         kind = types.get(str(name))
         if kind in (DATETIME, DURATION):
@@ -69,17 +71,28 @@ def decode(source: bytes, types: Mapping[str, str]) -> tuple[list[str | int], li
     return columns, rows
 
 
-def frame(source: bytes, types: Mapping[str, str]) -> Any:
-    """A pandas frame of a file; whole numbers beside None are Int64, dates are datetime64."""
+def frame(sources: Sequence[bytes], types: Mapping[str, str]) -> Any:
+    """The same as a pandas frame: whole numbers beside None are Int64, dates are datetime64."""
     import pandas as pd
 
-    content = json.loads(source)
-    columns, rows = content["columns"], content["data"]
-    cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    columns, rows = _content(sources)
+    cells: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     made = [_series(pd, list(values), types.get(str(name), "")) for name, values in zip(columns, cells, strict=True)]
     result = pd.concat(made, axis=1) if made else pd.DataFrame(index=range(len(rows)))
     result.columns = pd.Index(columns)
     return result
+
+
+def _content(sources: Sequence[bytes]) -> tuple[list[str | int], list[list[Any]]]:
+    columns: list[str | int] = []
+    rows: list[list[Any]] = []
+    for source in sources:
+        content = json.loads(source)
+        if not isinstance(content, dict) or not {"columns", "data"} <= content.keys():
+            raise ValueError("the file holds no table: it has no columns and data")
+        columns = content["columns"]
+        rows += content["data"]
+    return columns, rows
 
 
 def _series(pd: Any, values: list[Any], kind: str) -> Any:

@@ -147,7 +147,7 @@ CELLS = st.one_of(
 def test_every_value_reads_back_as_it_was(rows: list[list[Any]]) -> None:
     table = Table(columns=["a", "b"], data=rows, allow_mixed_types=True)
 
-    columns, read = table_file.decode(file_of(table), {})
+    columns, read = table_file.decode([file_of(table)], {})
 
     assert columns == ["a", "b"]
     assert repr(read) == repr(rows)  # of a NaN, and of 1 and 1.0, too
@@ -376,7 +376,7 @@ def test_rows_that_were_changed_behind_the_tables_back_are_checked() -> None:
 def test_whole_numbers_of_a_frame_are_exact_also_beside_none(values: list[int | None]) -> None:
     table = Table(columns=["a"], data=[[value] for value in values])
 
-    frame = table_file.frame(file_of(table), {})
+    frame = table_file.frame([file_of(table)], {})
 
     assert [None if value is pd.NA else value for value in frame["a"].tolist()] == values
 
@@ -395,7 +395,7 @@ def test_dates_and_durations_of_a_frame_are_those_of_pandas() -> None:
     )
     value = Table(dataframe=frame).as_value()
 
-    read = table_file.frame(value["_payload"].data, value["column_types"])
+    read = table_file.frame([value["_payload"].data], value["column_types"])
 
     pd.testing.assert_frame_equal(read, frame, check_dtype=False)
     assert read["time"][0] == frame["time"][0]
@@ -403,6 +403,6 @@ def test_dates_and_durations_of_a_frame_are_those_of_pandas() -> None:
 
 
 def test_an_empty_table_is_an_empty_frame_with_its_columns() -> None:
-    frame = table_file.frame(file_of(Table(columns=["a", "b"])), {})
+    frame = table_file.frame([file_of(Table(columns=["a", "b"]))], {})
 
     assert (list(frame.columns), len(frame)) == (["a", "b"], 0)
