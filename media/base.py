@@ -16,7 +16,7 @@ may be nested in any way, and one file may stand in several places: `fields`, `p
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 MARK: Final = "_payload"
 """The key under which a payload stands in a mapping that has not been stored yet."""
@@ -113,7 +113,7 @@ class FileMedia:
         return value
 
     @classmethod
-    def group(cls, items: Sequence[Self]) -> Any:
+    def group(cls, items: Sequence[Any]) -> Any:
         """The row form of a list: a list of the single ones, unless the type has a form of its own."""
         return [item.as_value() for item in items]
 
