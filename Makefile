@@ -6,7 +6,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gate check format lint types contracts docs reference bench lock changelog clean
+.PHONY: help setup demo test gate check format lint types contracts page docs reference bench lock changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ test: setup ## run the tests, several at once (TESTS="tests/sdk -k step" for som
 gate: setup ## run the long reliability tests (an hour or so)
 	@scripts/test -m gate --timeout 3600 $(TESTS)
 
-check: setup format-check lint types contracts docs ## everything CI checks: format, lint, types, imports, docs, tests
+check: setup format-check lint types contracts page docs ## everything CI checks: format, lint, types, imports, page, docs, tests
 	@scripts/test
 
 format: setup ## format the code and apply the safe fixes
@@ -46,6 +46,16 @@ types: setup ## check the types, tests included, with mypy and pyright
 
 contracts: setup ## check that no lower folder imports a higher one
 	@$(bin)/lint-imports
+
+page: setup ## check the sources of the web page and that server/static is built from them (`make page-build` builds it)
+	@scripts/page check
+
+.PHONY: page-build page-screenshots
+page-build: setup
+	@scripts/page build
+
+page-screenshots: setup
+	@$(bin)/python scripts/screenshots.py
 
 docs: setup ## build the documentation into site/; a warning is an error
 	@scripts/docs

@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, MutableMapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from milepost.server import events, models, problems, read_api
+from milepost.server import events, models, page, problems, read_api
 from milepost.server.store.directory import DirectoryStore
 
 API_VERSION: Final = 1
-STATIC: Final = Path(__file__).parent / "static"
 
 _HEADERS: Final = {
     b"x-content-type-options": b"nosniff",
@@ -107,35 +105,8 @@ def create_app(store: DirectoryStore) -> FastAPI:
 
     app.include_router(read_api.router)
     app.include_router(events.router)
-    _serve_page(app)
+    app.router.routes += page.routes()
     return app
-
-
-def _serve_page(app: FastAPI) -> None:
-    """The web page: files of static/, and index.html for every other path that is no part of the API."""
-
-    @app.get("/{path:path}", include_in_schema=False)
-    def page(path: str) -> Response:
-        if path.startswith(("api/", "v1/")):
-            raise problems.not_found("route", f"there is no /{path}; see /openapi.json")
-        file = _static_files().get(path)
-        if file is not None:
-            immutable = "public, max-age=31536000, immutable" if "/" in path else "no-cache"
-            return FileResponse(file, headers={"Cache-Control": immutable})
-        index = STATIC / "index.html"
-        if not index.is_file():
-            return HTMLResponse(_NO_PAGE)
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
-
-
-def _static_files() -> dict[str, Path]:
-    """The files of the page by the path they are asked for with: what is not listed is not answered."""
-    return {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
-
-
-_NO_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>milepost</title>
-<h1>milepost</h1><p>The server runs. Its API is described in <a href="/openapi.json">/openapi.json</a>;
-begin with <a href="/api/v1/projects">/api/v1/projects</a>.</p></html>"""
 
 
 def openapi_text() -> str:

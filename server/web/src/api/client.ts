@@ -1,0 +1,89 @@
+/** Calls of the server's API. Errors are `Failure`: what went wrong, in the server's words, and whether trying again may help. */
+
+import type { Column, Console, FileItem, HistoryAnswer, HistoryRequest, Info, MediaPage, Project, ProjectKey, RunDetail, RunKey, RunPage } from "./model";
+
+const BASE = "/api/v1";
+
+export class Failure extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string,
+  ) {
+    super(detail || title);
+  }
+  /** The server could not be reached, or is busy: the same request may succeed later. */
+  get passing(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 502;
+  }
+}
+
+async function call<T>(path: string, options: RequestInit = {}): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(BASE + path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if ((error as Error).name === "AbortError") throw error;
+    throw new Failure(0, "the server cannot be reached", "The server cannot be reached. Is `milepost server` still running?");
+  }
+  if (!response.ok) {
+    let title = `${response.status} ${response.statusText}`;
+    let detail = "";
+    try {
+      const problem = (await response.json()) as { title?: string; detail?: string };
+      title = problem.title ?? title;
+      detail = problem.detail ?? "";
+    } catch {
+      // not one of the server's own answers
+    }
+    throw new Failure(response.status, title, detail);
+  }
+  return (await response.json()) as T;
+}
+
+function query(values: Record<string, string | number | boolean | readonly string[] | null | undefined>): string {
+  const text = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === undefined || value === "") continue;
+    if (Array.isArray(value)) for (const each of value as readonly string[]) text.append(name, each);
+    else text.set(name, String(value));
+  }
+  const all = text.toString();
+  return all ? `?${all}` : "";
+}
+
+function post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  return call<T>(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), ...(signal ? { signal } : {}) });
+}
+
+const e = encodeURIComponent;
+const project = (name: string) => `/projects/${e(name)}`;
+const run = (of: string, id: string) => `/runs/${e(of)}/${e(id)}`;
+const signalled = (signal?: AbortSignal): RequestInit => (signal ? { signal } : {});
+
+export interface RunQuery {
+  filter?: string | null;
+  sort?: string | null;
+  order?: "asc" | "desc";
+  offset?: number;
+  limit?: number;
+  columns?: readonly string[];
+}
+
+export const api = {
+  info: () => call<Info>("/info"),
+  projects: async () => (await call<{ projects: Project[] }>("/projects")).projects,
+  runs: (of: string, asked: RunQuery, signal?: AbortSignal) => call<RunPage>(`${project(of)}/runs${query({ ...asked })}`, signalled(signal)),
+  run: (of: string, id: string) => call<RunDetail>(run(of, id)),
+  columns: async (of: string, search = "", limit = 1000) => (await call<{ columns: Column[] }>(`${project(of)}/columns${query({ search, limit })}`)).columns,
+  keys: async (of: string, runs: readonly string[] | null = null) =>
+    (await call<{ keys: ProjectKey[] }>(`${project(of)}/keys${query({ runs, limit: 5000 })}`)).keys,
+  runKeys: async (of: string, id: string) => (await call<{ keys: RunKey[] }>(`${run(of, id)}/keys${query({ limit: 5000 })}`)).keys,
+  history: (asked: HistoryRequest, signal?: AbortSignal) => post<HistoryAnswer>("/history", asked, signal),
+  media: (of: string, id: string, asked: { key?: readonly string[]; step?: number; limit?: number; offset?: number }) =>
+    call<MediaPage>(`${run(of, id)}/media${query(asked)}`),
+  files: async (of: string, id: string) => (await call<{ files: FileItem[] }>(`${run(of, id)}/files`)).files,
+  console: (of: string, id: string, offset = 0, limit = 5000) => call<Console>(`${run(of, id)}/console${query({ offset, limit })}`),
+  edit: (changes: { runs: string[]; name?: string; notes?: string; add_tags?: string[]; remove_tags?: string[]; archive?: boolean; delete?: boolean }) =>
+    post<{ changed: number; missing: string[] }>("/bulk", changes),
+};

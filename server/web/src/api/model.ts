@@ -1,0 +1,33 @@
+/** What the server answers, by the names of its OpenAPI file; schema.d.ts is made from that. */
+
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+export type Info = Schemas["Info"];
+export type Project = Schemas["Project"];
+export type Run = Schemas["Run"];
+export type RunPage = Schemas["RunPage"];
+export type RunDetail = Schemas["RunDetail"];
+export type Column = Schemas["Column"];
+export type ProjectKey = Schemas["ProjectKey"];
+export type RunKey = Schemas["Key"];
+export type HistoryRequest = Schemas["HistoryRequest"];
+export type HistoryAnswer = Schemas["HistoryAnswer"];
+export type CurveAnswer = Schemas["Curve"];
+export type MediaItem = Schemas["MediaItem"];
+export type MediaPage = Schemas["MediaPage"];
+export type FileItem = Schemas["FileItem"];
+export type Console = Schemas["Console"];
+
+/** A key as the sections show it. */
+export interface Key {
+  name: string;
+  kind: string;
+}
+
+/** The kinds that are drawn as lines. */
+export function isScalar(kind: string): boolean {
+  return kind === "scalar" || kind === "system";
+}

@@ -1,0 +1,150 @@
+import { describe as suite, expect, test } from "vitest";
+import { assign, colour, COLOURS, oklch, SLOTS } from "../colours";
+import { ago, bytes, compact, duration, number } from "../format";
+import { matcher, sections } from "../sections";
+import { parse, path, queryText } from "../url";
+import { at, clippedRange, csv, type Curve, describe, mean, nearest, quoted, range, smooth, words } from "./curves";
+
+function curve(y: number[], x = y.map((_, i) => i), label = "a"): Curve {
+  const ys = Float64Array.from(y);
+  return { id: label, label, x: Float64Array.from(x), y: ys, min: ys, max: ys, banded: false };
+}
+
+suite("smoothing", () => {
+  test("keeps a constant line where it is, from its first point on", () => {
+    const { x, y } = curve([3, 3, 3, 3, 3]);
+    for (const value of smooth(x, y, 0.9)) expect(value).toBeCloseTo(3, 12);
+  });
+  test("passes over holes and keeps them", () => {
+    const { x, y } = curve([1, NaN, 1, 1]);
+    const out = smooth(x, y, 0.5);
+    expect(out[1]).toBeNaN();
+    expect(out[2]).toBeCloseTo(1, 12);
+  });
+  test("of weight 0 is the curve itself", () => {
+    const { x, y } = curve([1, 5, 2]);
+    expect(smooth(x, y, 0)).toBe(y);
+  });
+});
+
+suite("ranges", () => {
+  test("pass over NaN and see the envelope", () => {
+    const one = { ...curve([1, NaN, 2]), min: Float64Array.from([0, NaN, 1]), max: Float64Array.from([4, NaN, 5]) };
+    expect(range([one])).toEqual([0, 5]);
+    expect(range([one], -Infinity, Infinity, false)).toEqual([1, 2]);
+    expect(range([curve([NaN])])).toBeNull();
+  });
+  test("without outliers leave a single spike out", () => {
+    const values = Array.from({ length: 500 }, (_, i) => Math.sin(i));
+    values[250] = 1e6;
+    expect(clippedRange([curve(values)])![1]).toBeLessThan(3);
+  });
+  test("of a logarithmic axis begin above zero", () => {
+    expect(range([curve([-1, 0, 0.5, 2])], -Infinity, Infinity, true, true)).toEqual([0.5, 2]);
+  });
+});
+
+suite("reading a curve", () => {
+  test("finds the nearest point that is not a hole", () => {
+    expect(nearest(curve([1, NaN, 3]), 1.1)).toBe(2);
+    expect(nearest(curve([1, 2, 3]), 50)).toBe(-1);
+    expect(nearest(curve([]), 1)).toBe(-1);
+  });
+  test("goes in a straight line between points", () => {
+    expect(at(curve([0, 10], [0, 10]), 2.5)).toBe(2.5);
+    expect(at(curve([0, 10]), 5)).toBeNaN();
+  });
+  test("describes first, last and extremes", () => {
+    expect(describe(curve([2, 1, 5, 3]))).toMatchObject({ first: 2, last: 3, min: 1, minAt: 1, max: 5, maxAt: 2, n: 4 });
+    expect(words("loss", "step", [curve([2, 1])])).toContain("a falls from 2 to 1");
+    expect(words("loss", "step", [curve([NaN])])).toBe("loss: no points yet.");
+  });
+});
+
+test("the mean of a group stands between its curves, with their spread as band", () => {
+  const group = mean("g", "g", [curve([0, 0, 0]), curve([2, 4, 6])]);
+  expect([...group.y]).toEqual([1, 2, 3]);
+  expect([...group.max]).toEqual([2, 4, 6]);
+});
+
+test("a table of curves has one row per x, and empty cells where a curve has none", () => {
+  expect(csv("step", [curve([1, 2], [0, 1], "a"), curve([5], [1], "b,c")])).toBe('step,a,"b,c"\n0,1,\n1,2,5\n');
+  expect(quoted("=HYPERLINK(1)")).toBe("'=HYPERLINK(1)");
+  expect(quoted("-5")).toBe("-5");
+});
+
+suite("colours", () => {
+  test("96 runs get 96 different lines", () => {
+    const ids = Array.from({ length: 96 }, (_, i) => `run${i}`);
+    expect(new Set(assign(ids).values()).size).toBe(SLOTS);
+  });
+  test("a newer run does not recolour older ones, and more runs than slots end", () => {
+    const few = assign(["a", "b", "c"]);
+    const more = assign(["a", "b", "c", "d"]);
+    for (const id of ["a", "b", "c"]) expect(more.get(id)).toBe(few.get(id));
+    expect(assign(Array.from({ length: 500 }, (_, i) => String(i))).size).toBe(500);
+  });
+  test("have a contrast of 3:1 with the ground of their theme", () => {
+    for (let slot = 0; slot < COLOURS; slot++) {
+      expect(contrast(luminance(...oklch(slot, "light")), 1), colour(slot, "light")).toBeGreaterThan(3);
+      expect(contrast(luminance(...oklch(slot, "dark")), 0.009), colour(slot, "dark")).toBeGreaterThan(3);
+    }
+  });
+});
+
+suite("formats", () => {
+  test("numbers", () => {
+    expect([number(0.123456), number(1e-7), number(12345678), number(NaN), number(-Infinity), number(3)]).toEqual([
+      "0.12346", "1e-7", "12 345 678", "NaN", "−∞", "3",
+    ]);
+    expect([compact(1500000), compact(25000), compact(0.25), compact(0)]).toEqual(["1.5M", "25k", "0.25", "0"]);
+  });
+  test("times and sizes", () => {
+    expect([duration(0.4), duration(200), duration(18720), ago(100, 400), bytes(3400)]).toEqual(["0.4 s", "3 m 20 s", "5 h 12 m", "5 m", "3.4 kB"]);
+  });
+});
+
+suite("sections", () => {
+  const keys = ["loss", "train/loss10", "train/loss2", "train.acc", "system.cpu.utilization", "a/b/c"].map((name) => ({ name, kind: "scalar", n: 1 }));
+  test("go by the first separator, the machine's own last, numbers in their order", () => {
+    expect(sections(keys).map((one) => [one.name, one.keys.map((key) => key.name)])).toEqual([
+      ["metrics", ["loss"]],
+      ["train", ["train.acc", "train/loss2", "train/loss10"]],
+      ["a", ["a/b/c"]],
+      ["system", ["system.cpu.utilization"]],
+    ]);
+  });
+  test("search takes words in any order, or a regular expression", () => {
+    expect(matcher("loss TRAIN")("train/loss")).toBe(true);
+    expect(matcher("/^loss$/")("train/loss")).toBe(false);
+    expect(matcher("/[/")("anything")).toBe(false);
+  });
+});
+
+suite("addresses", () => {
+  test("read back as they were written, whatever the names hold", () => {
+    for (const name of ["a b", "ä/ö", "<script>", "50%", ".."]) {
+      const page = { name: "run", project: name, run: name, tab: "console" } as const;
+      expect(parse(path(page), "").page).toEqual(page);
+    }
+    expect(parse("/p/%E0%A4%A", "").page.name).toBe("unknown");
+  });
+  test("stay readable", () => {
+    expect(queryText(new URLSearchParams({ q: "a:b,c/d" }))).toBe("?q=a:b,c/d");
+  });
+});
+
+function luminance(l: number, c: number, h: number): number {
+  const a = c * Math.cos((h * Math.PI) / 180);
+  const b = c * Math.sin((h * Math.PI) / 180);
+  const [x, y, z] = [l + 0.3963377774 * a + 0.2158037573 * b, l - 0.1055613458 * a - 0.0638541728 * b, l - 0.0894841775 * a - 1.291485548 * b].map((v) => v ** 3) as [number, number, number];
+  const clamp = (v: number) => Math.min(1, Math.max(0, v));
+  const red = clamp(4.0767416621 * x - 3.3077115913 * y + 0.2309699292 * z);
+  const green = clamp(-1.2684380046 * x + 2.6097574011 * y - 0.3413193965 * z);
+  const blue = clamp(-0.0041960863 * x - 0.7034186147 * y + 1.707614701 * z);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+function contrast(a: number, b: number): number {
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}

@@ -1,0 +1,71 @@
+/** Keys in sections by what stands before their first separator: train/loss and train.loss stand under "train". */
+
+import type { Key } from "./api/model";
+
+export interface Section {
+  name: string;
+  keys: Key[];
+}
+
+const MACHINE = new Set(["system", "process", "gpu", "milepost", "hw"]);
+export const MAIN = "metrics";
+
+export function sectionOf(key: string): string {
+  const at = key.search(/[/.]/);
+  return at > 0 ? key.slice(0, at) : MAIN;
+}
+
+/** The part of a key that its section does not say already. */
+export function shortName(key: string): string {
+  const at = key.search(/[/.]/);
+  return at > 0 ? key.slice(at + 1) : key;
+}
+
+/** Natural order: layer2 before layer10. */
+export const natural = new Intl.Collator("en", { numeric: true }).compare;
+
+/** Training first, then what it is judged by, then the rest in the order of names; the machine's own measurements last. */
+export function sections(keys: readonly Key[], search = ""): Section[] {
+  const matches = matcher(search);
+  const found = new Map<string, Key[]>();
+  for (const key of keys) {
+    if (!matches(key.name)) continue;
+    const name = sectionOf(key.name);
+    const list = found.get(name);
+    if (list) list.push(key);
+    else found.set(name, [key]);
+  }
+  return [...found]
+    .map(([name, list]) => ({ name, keys: list.sort((a, b) => natural(a.name, b.name)) }))
+    .sort((a, b) => rank(a.name) - rank(b.name) || natural(a.name, b.name));
+}
+
+function rank(name: string): number {
+  if (isMachine(name)) return 4;
+  if (name === MAIN) return 0;
+  if (/^(train|training)$/i.test(name)) return 1;
+  return /^(val|valid|validation|eval|test)$/i.test(name) ? 2 : 3;
+}
+
+export function isMachine(section: string): boolean {
+  return MACHINE.has(section);
+}
+
+/** Words that must all occur, or a /regular expression/. */
+export function matcher(search: string): (name: string) => boolean {
+  const wanted = search.trim();
+  if (!wanted) return () => true;
+  if (wanted.length > 2 && wanted.startsWith("/") && wanted.endsWith("/")) {
+    try {
+      const pattern = new RegExp(wanted.slice(1, -1), "i");
+      return (name) => pattern.test(name);
+    } catch {
+      return () => false;
+    }
+  }
+  const words = wanted.toLowerCase().split(/\s+/);
+  return (name) => {
+    const lower = name.toLowerCase();
+    return words.every((word) => lower.includes(word));
+  };
+}

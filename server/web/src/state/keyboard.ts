@@ -1,0 +1,59 @@
+/** The keyboard map: what each key does on the screen that is shown, and the sheet that lists it. */
+
+export interface Shortcut {
+  /** As KeyboardEvent.key names it; "g p" is one after the other. */
+  keys: string;
+  does: string;
+  run: (event: KeyboardEvent) => void;
+  /** where the sheet lists it */
+  group: string;
+}
+
+const layers: Shortcut[][] = [];
+let pending = "";
+let pendingTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** Add shortcuts while a component lives: call it in $effect. */
+export function shortcuts(list: Shortcut[]): () => void {
+  layers.push(list);
+  return () => {
+    const at = layers.indexOf(list);
+    if (at >= 0) layers.splice(at, 1);
+  };
+}
+
+export function listed(): Map<string, Shortcut[]> {
+  const groups = new Map<string, Shortcut[]>();
+  for (const shortcut of layers.flat()) {
+    const list = groups.get(shortcut.group) ?? [];
+    list.push(shortcut);
+    groups.set(shortcut.group, list);
+  }
+  return groups;
+}
+
+function typing(target: EventTarget | null): boolean {
+  const element = target as HTMLElement | null;
+  return !!element?.closest?.('input:not([type="checkbox"]):not([type="range"]), textarea, select, [contenteditable="true"]');
+}
+
+export function onkeydown(event: KeyboardEvent): void {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing(event.target)) {
+    if (event.key === "Escape") (event.target as HTMLElement).blur();
+    return;
+  }
+  if (document.querySelector("dialog[open]")) return;
+  const name = pending ? `${pending} ${event.key}` : event.key;
+  const all = layers.flat().reverse();
+  clearTimeout(pendingTimer);
+  pending = "";
+  const found = all.find((shortcut) => shortcut.keys === name);
+  if (found) {
+    event.preventDefault();
+    found.run(event);
+  } else if (all.some((shortcut) => shortcut.keys.startsWith(`${name} `))) {
+    pending = name;
+    pendingTimer = setTimeout(() => (pending = ""), 1000);
+  }
+}
