@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,8 @@ from milepost.sdk.tail import Shared, Tail
 logger = logging.getLogger("milepost")
 
 STORE_S: Final = 1.0
-MAX_BACKOFF_S: Final = 30.0
+MAX_BACKOFF_S: Final = 20.0
+"""So that, after an outage of any length, all is delivered within 30 s."""
 QUIET_S: Final = 60.0
 """How long a destination that fails again, after it had recovered, is not talked about."""
 SLICE_BYTES: Final = 16 * 1024
@@ -85,6 +86,14 @@ class Route:
         self.name = name
         self.exporter = exporter
         self.processors = list(processors)
+
+
+class Unsent(NamedTuple):
+    """What an exporter has not taken when a run ends. rows: how many it has settled, None when nobody knows. error: why."""
+
+    name: str
+    rows: int | None
+    error: str
 
 
 class _Batch(msgspec.Struct, kw_only=True):
@@ -158,13 +167,14 @@ class Delivery:
         self._said: set[str] = set()
         self._failing = False
         self._silent_until = 0.0
+        self._told_when = False
+        self._settled_unix_nano = 0
         self._not_before = 0.0
         self._stored_at = time.monotonic()
         self._dirty = False
         self._begun = False
         self._ended = threading.Event()
         self.disabled = False
-        self._stored_in = self.cursor.segment
         self.stored: Callable[[], None] = lambda: None
         """Called each time the cursor was stored."""
         self.store_s = STORE_S
@@ -180,6 +190,21 @@ class Delivery:
     def waiting(self) -> bool:
         """Whether a batch was read that the exporter has not taken yet."""
         return bool(self._batches)
+
+    def pending_bytes(self) -> int:
+        """Bytes of the journal that were not read yet."""
+        return self._tail.pending_bytes()
+
+    def lag_s(self) -> float:
+        """How old the last event is that the exporter took, in seconds; 0.0 when it has all."""
+        if not self.pending() or not self._settled_unix_nano:
+            return 0.0
+        return max((time.time_ns() - self._settled_unix_nano) / 1e9, 0.0)
+
+    def hurry(self) -> None:
+        """Somebody waits: the next try is now, unless the back end said when it may be."""
+        if not self._told_when:
+            self._not_before = 0.0
 
     @property
     def failing(self) -> bool:
@@ -379,6 +404,8 @@ class Delivery:
         if batch.segment is not None and batch.offset is not None:
             self.cursor.segment, self.cursor.offset = batch.segment, batch.offset
         self.cursor.seq = batch.seq
+        if batch.events:
+            self._settled_unix_nano = batch.events[-1].time_unix_nano
         self._dirty = True
         return True
 
@@ -387,6 +414,7 @@ class Delivery:
         import random  # only here: it costs milliseconds
 
         self._failures += 1
+        self._told_when = result.retry_after_s is not None
         if result.retry_after_s is not None:  # never sooner than the back end asked for
             delay = result.retry_after_s + random.uniform(0.0, min(0.1 * result.retry_after_s, 1.0))  # noqa: S311 - jitter
         else:
@@ -474,15 +502,10 @@ class Delivery:
                 self.cursor.position = dict(position())
             store_cursor(self._path, self.cursor)
             self._dirty = False
-            self._stored_in = self.cursor.segment
             self.stored()
         except Exception as error:  # noqa: BLE001 - position() is foreign code
             self._trouble(f"the cursor of {self.route.name} cannot be stored: {error}")
         self._stored_at = time.monotonic()
-
-    def stored_segment(self) -> int:
-        """The segment that the stored cursor stands in: older ones are not needed here any more."""
-        return self._stored_in
 
     def _trouble(self, text: str, *, about: str = "") -> None:
         """Say what is wrong, once; of several texts about one thing only the first."""

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from milepost.sdk.delivery import Delivery, Route
+from milepost.sdk.delivery import Delivery, Route, Unsent
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError
 from milepost.sdk.identity import Identity
-from milepost.sdk.journal import segment_name
 from milepost.sdk.lanes import Lanes
 from milepost.sdk.metrics import Metric, parse
 from milepost.sdk.pipeline import Pipeline
@@ -28,8 +27,13 @@ from milepost.sdk.snapshot import nested, snapshot
 from milepost.sdk.summary import Summary, paths
 from milepost.sdk.tail import Shared
 from milepost.sdk.text import shown
+from milepost.sdk.trimming import trim
 from milepost.sdk.values import text_key
 from milepost.sdk.writer import Writer
+
+if TYPE_CHECKING:  # a run whose exporters are all local needs nothing of it
+    from milepost.sdk.shipper.plan import Plan
+    from milepost.sdk.shipper.program import Shipping
 
 logger = logging.getLogger("milepost")
 
@@ -57,6 +61,7 @@ class Run(Identity):
         unordered: bool = False,
         timeouts_s: tuple[float, float] = (FINISH_TIMEOUT_S, FAILED_TIMEOUT_S),
         on_finish: Callable[["Run"], None] | None = None,
+        plan: "Plan | None" = None,
     ) -> None:
         super().__init__(record, writer, pipeline, base_summary, on_invalid, unordered)
         self._on_finish = on_finish
@@ -68,6 +73,8 @@ class Run(Identity):
         self._config = RunConfig(config, self._config_changed)
         self._routes = list(routes)
         self._lanes = Lanes((), int)
+        self._ship_plan = plan
+        self._shipping: Shipping | None = None
         self._emit("run.start", self._start_values())
         self._serve()
 
@@ -294,15 +301,21 @@ class Run(Identity):
         while not self._writer.drain(sync=True) and time.monotonic() < deadline:
             time.sleep(0.05)
         self._lanes.finish(deadline)
+        unsent = self._shipping.finish(self._writer.seq - 1, deadline) if self._shipping is not None else []
         late = self._lanes.join(deadline - time.monotonic() + 0.2)
-        behind = [delivery for delivery in self._lanes.deliveries if delivery in late or delivery.pending()]
-        for delivery in behind:
-            unsent = max(self._writer.rows - delivery.cursor.rows, 0)
+        unsent += [
+            Unsent(delivery.route.name, delivery.cursor.rows, "")
+            for delivery in self._lanes.deliveries
+            if delivery in late or delivery.pending()
+        ]
+        for each in unsent:
+            rows = "rows" if each.rows is None else f"{max(self._writer.rows - each.rows, 0)} rows"
             logger.warning(
-                "milepost: %d rows of %s are not delivered to %s yet; they are safe in %s. Deliver them with: milepost sync %s",
-                unsent,
+                "milepost: %s of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
+                rows,
                 self.path,
-                delivery.route.name,
+                each.name,
+                f" ({each.error})" if each.error else "",
                 self._writer.directory,
                 self.dir,
             )
@@ -331,6 +344,8 @@ class Run(Identity):
         deadline = time.monotonic() + FAILED_TIMEOUT_S
         self._writer.drain(sync=True)
         self._lanes.finish(deadline)
+        if self._shipping is not None:
+            self._shipping.finish(self._writer.seq - 1, deadline)
         self._lanes.join(deadline - time.monotonic())
         self._record.finished(143, self._writer)
 
@@ -364,15 +379,20 @@ class Run(Identity):
         self._lanes = Lanes(deliveries, lambda: journal.total)
         self._lanes.start()
         drain.add(writer, self._lanes.look)
+        if self._ship_plan is not None:
+            from milepost.sdk.shipper.program import Shipping
+
+            self._shipping = Shipping(self._ship_plan, info, writer.directory)
+            self._shipping.start()
 
     def _trim(self) -> None:
         """journal.keep is "undelivered": remove the segments that every exporter has behind it."""
-        needed = min(delivery.stored_segment() for delivery in self._lanes.deliveries)
-        for index in range(needed - 1, -1, -1):
-            try:
-                (self._writer.directory / segment_name(index)).unlink()
-            except OSError:  # removed before, and with it all that are older
-                break
+        names = [delivery.route.name for delivery in self._lanes.deliveries]
+        if self._shipping is not None:
+            if not self._shipping.names:
+                return  # who they are is not known yet
+            names += self._shipping.names
+        trim(self._writer.directory, names)
 
     def _after_fork(self) -> None:
         """In a forked child: the ring, the journal and the threads are the parent's; become a writer when first needed."""
@@ -381,6 +401,9 @@ class Run(Identity):
         self._deferred.clear()
         self._fast = None
         self._lanes = Lanes((), int)
+        if self._shipping is not None:
+            self._shipping.forget()
+            self._shipping = None
         self._plans.clear()
         if self._forked_from is None:
             self._forked_from = self._writer.id

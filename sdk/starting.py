@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,17 +17,17 @@ from milepost.sdk.current import current
 from milepost.sdk.delivery import Route
 from milepost.sdk.disabled import DisabledRun
 from milepost.sdk.errors import Error
-from milepost.sdk.exporter import CallableExporter, Exporter
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.placing import place
-from milepost.sdk.plugins import build, resolve
-from milepost.sdk.processor import check_exporter_processors
+from milepost.sdk.plugins import build
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
+from milepost.sdk.routing import absolute, completed, is_network, named, routes_of
 from milepost.sdk.run import Run
 from milepost.sdk.run_config import mapping
+from milepost.sdk.shipper.plan import Plan, Shipped, cannot_start, shipped
 from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
@@ -58,12 +57,13 @@ def start(
         return disabled
     chosen = msgspec.structs.replace(chosen, exporters=tuple(completed(each) for each in chosen.exporters))
     rank = detect(os.environ)
-    routes = [route for component in chosen.exporters for route in routes_of(component)]
-    _unique_names(routes)
+    stored = effective(chosen)
+    here, plan = _divide(chosen, stored)
+    routes = [route for name, component in here.items() for route in routes_of(name, component)]
     processors = chosen.processors
     default_pipeline_of(processors, Summary(Metrics()))  # a wrong pipeline is an error before anything is made
     with place(chosen, rank) as (record, found):
-        record.settings = effective(chosen)
+        record.settings = stored
         record.keep = chosen.journal.keep
         record.writer_options = {
             "block_bytes": max(chosen.ring.bytes // 2, 64 * 1024),
@@ -89,6 +89,7 @@ def start(
         unordered=chosen.steps == "unordered",
         timeouts_s=(chosen.finish.timeout / 1000, chosen.finish.timeout_after_exception / 1000),
         on_finish=lifecycle.finished,
+        plan=plan and msgspec.structs.replace(plan, run_dir=str(record.dir.absolute())),
     )
     for metric in found.summary.metrics if found.summary is not None else ():
         run.record("metric", {**metric.as_values(), "overwrite": True})
@@ -147,56 +148,34 @@ def default_routes() -> list[Route]:
     return [Route("file", build("exporter", "file"))]
 
 
-def completed(component: Component) -> Component:
-    """The component with what its options leave open filled from variables of the environment, where its class reads some.
+def _divide(chosen: Settings, stored: Mapping[str, Any]) -> tuple[dict[str, Component], Plan | None]:
+    """The exporters that run in this program, by the name of their route, and the plan for those that the shipper runs.
 
-    So the run stores what was in force, and the shipper, which has another environment, makes the same exporter.
+    An offline run has none that use the network: their rows wait for `milepost sync`.
     """
-    if component.object is not None:
-        return component
-    fill = getattr(resolve("exporter", component.name), "with_environment", None)
-    if fill is None:
-        return component
-    return msgspec.structs.replace(component, options=fill(component.options, os.environ))
-
-
-def routes_of(component: Component) -> list[Route]:
-    """The exporter of a component and what stands before it, made from their options; one route for each signal it has."""
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", component.name)[:64].lstrip(".")  # its cursor is a file of that name
-    name = name or "exporter"
-    if component.object is not None:
-        exporter = component.object
-        if not isinstance(exporter, Exporter) and not hasattr(exporter, "export"):
-            exporter = CallableExporter(exporter)
-        return [Route(name, exporter, _processors_of(component))]
-    parts = getattr(resolve("exporter", component.name), "parts", None)
-    signals = {"": component.options} if parts is None else parts(component.options)
-    routes: list[Route] = []
-    for signal, options in signals.items():
-        made = build("exporter", component.name, options, component.where)
-        if not hasattr(made, "export"):
-            made = CallableExporter(made)
-        routes.append(Route(f"{name}-{signal}" if signal else name, made, _processors_of(component)))
-    return routes
-
-
-def _processors_of(component: Component) -> list[Any]:
-    """What stands before an exporter, made anew, since each signal is delivered on a thread of its own."""
-    processors = [
-        inner.object if inner.object is not None else build("processor", inner.name, inner.options, inner.where)
-        for inner in component.processors
-    ]
-    check_exporter_processors(component.name, processors)
-    return processors
-
-
-def _unique_names(routes: list[Route]) -> None:
-    """Two exporters of one name get their own cursors: console, console-2."""
-    seen: dict[str, int] = {}
-    for route in routes:
-        seen[route.name] = seen.get(route.name, 0) + 1
-        if seen[route.name] > 1:
-            route.name = f"{route.name}-{seen[route.name]}"
+    here: dict[str, Component] = {}
+    there: list[Shipped] = []
+    options = [value for entry in stored["exporters"] for value in entry.values()]
+    for (name, component), told in zip(named(chosen.exporters).items(), options, strict=True):
+        if not is_network(component):
+            here[name] = component
+        elif chosen.mode != "offline":
+            wanted = chosen.shipper.run_in == "process" and not cannot_start()
+            made = msgspec.structs.replace(component, options=absolute(component.options, Path.cwd()))
+            handed = shipped(name, made, told) if wanted else None
+            if handed is None:
+                here[name] = component
+            else:
+                there.append(handed)
+    if not there:
+        return here, None
+    return here, Plan(
+        run_dir="",
+        exporters=tuple(there),
+        local=tuple(here),
+        keep=chosen.journal.keep,
+        linger_s=chosen.shipper.linger / 1000,
+    )
 
 
 def _announce(run: Run, chosen: Settings) -> None:

@@ -6,7 +6,8 @@ is which exporters, with which options, and for whom:
 exporters   those that the run was started with, as its journal says; or the one that is asked for by name
 options     of an exporter asked for, those of the config file in force, then the run's own; else the run's own. Secrets
             are not stored with a run: where an option is masked, the config file in force must have the exporter
-writers     those whose process is gone. A living one delivers by itself, except to an exporter that it does not have
+writers     those whose process is gone. A living one delivers by itself, except to an exporter that it does not have, and
+            except to the network while its run is offline: so a login node ships what compute nodes log on a shared disk
 """
 
 import contextlib
@@ -23,7 +24,7 @@ import msgspec
 from milepost.sdk.accounting import LIVE_ONLY, account
 from milepost.sdk.configuration import Component, Settings
 from milepost.sdk.configuration.node import MASK
-from milepost.sdk.delivery import Delivery, Route, load_cursor
+from milepost.sdk.delivery import Delivery, load_cursor
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.exporter import RunInfo, resource_of
 from milepost.sdk.reader import WriterReader, open_run
@@ -32,6 +33,8 @@ from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import Unreadable, read_file
 from milepost.sdk.recovery import recover
 from milepost.sdk.ring import HEADER_SIZE, read_header, shared_memory
+from milepost.sdk.routing import completed, is_network, named, parts_of, routes_of
+from milepost.sdk.shipper.release import NOTE, release
 
 logger = logging.getLogger("milepost")
 
@@ -89,16 +92,33 @@ def sync(
         stored = stored_exporters(writer)
         names = [name for name in stored if name not in LIVE_ONLY] if to is None else [to]
         for name in names:
-            if writer.alive and name in stored:
+            if writer.alive and name in stored and _delivers_itself(writer, stored[name]):
                 outcomes.append(Outcome(run=writer.run, writer=writer.id, exporter=name, state="running"))
                 continue
             try:
                 component = _choose(name, stored, in_force, asked=to is not None)
+                routes = parts_of(name, component)
             except _Refused as refused:
                 outcomes.append(_refused(writer, name, str(refused)))
+            except ConfigurationError as error:
+                if to is not None:
+                    raise
+                outcomes.append(_refused(writer, name, str(error)))
             else:
-                outcomes += _sync_one(writer, component, patience_s, moved)
+                outcomes += [_sync_one(writer, each, name, component, patience_s, moved) for each in routes]
+    if all(outcome.state == "delivered" for outcome in outcomes):
+        with contextlib.suppress(OSError):
+            (run_dir / NOTE).unlink(missing_ok=True)
     return outcomes
+
+
+def _delivers_itself(writer: WriterReader, component: Component | None) -> bool:
+    """Whether a living writer sees to an exporter: not to one that uses the network, when its run is offline."""
+    offline = writer.start is not None and writer.start.values.get("mode") == "offline"
+    try:
+        return not (offline and component is not None and is_network(component))
+    except ConfigurationError:
+        return True
 
 
 def complete(run_dir: Path, patience_s: float = PATIENCE_S) -> int:
@@ -111,7 +131,7 @@ def complete(run_dir: Path, patience_s: float = PATIENCE_S) -> int:
         for writer in open_run(run_dir).writers:
             component = stored_exporters(writer).get("file")
             if component is not None and not writer.alive:
-                rows += sum(outcome.delivered for outcome in _sync_one(writer, component, patience_s, None))
+                rows += _sync_one(writer, "file", "file", component, patience_s, None).delivered
     except (Error, OSError) as error:
         logger.warning("milepost: the files of %s could not be completed: %s", run_dir, error)
     return rows
@@ -143,17 +163,20 @@ def orphan_rings(directory: Path) -> list[Path]:
     return found
 
 
-def stored_exporters(writer: WriterReader) -> dict[str, Component | None]:
-    """The exporters a writer's process had, by name; None for one that was given as an object."""
+def stored_entries(writer: WriterReader) -> dict[str, tuple[str, Any]]:
+    """The exporters a writer's process had, by the name of their route: the exporter's name, and what was stored of its
+    options (a mapping, None, or a text for an object)."""
     settings = writer.start.values.get("settings") if writer.start is not None else None
     entries = settings.get("exporters") if isinstance(settings, dict) else None
     if not isinstance(entries, list):
-        return {"file": Component(name="file")}
-    found: dict[str, Component | None] = {}
-    for entry in entries:
-        if isinstance(entry, dict):
-            found.update({str(name): _stored(str(name), options) for name, options in entry.items()})
-    return found
+        return {"file": ("file", None)}
+    listed = [(str(name), options) for entry in entries if isinstance(entry, dict) for name, options in entry.items()]
+    return dict(zip(named(Component(name=name) for name, _ in listed), listed, strict=True))
+
+
+def stored_exporters(writer: WriterReader) -> dict[str, Component | None]:
+    """The exporters a writer's process had, by the name of their route; None for one that was given as an object."""
+    return {name: _stored(exporter, options) for name, (exporter, options) in stored_entries(writer).items()}
 
 
 class _Refused(Exception):
@@ -177,7 +200,8 @@ def _stored(name: str, options: Any) -> Component | None:
 
 def _choose(name: str, stored: Mapping[str, Component | None], in_force: Settings | None, *, asked: bool) -> Component:
     """The component to deliver with. Raises `_Refused`, and ConfigurationError when nothing has that name."""
-    here = next((c for c in in_force.exporters if c.name == name), None) if in_force is not None else None
+    here = named(in_force.exporters).get(name) if in_force is not None else None
+    here = completed(here) if here is not None else None
     before = stored.get(name)
     if asked:
         return (
@@ -209,32 +233,33 @@ def _holds_mask(value: Any) -> bool:
 
 
 def _sync_one(
-    writer: WriterReader, component: Component, patience_s: float, moved: Callable[[int], None] | None
-) -> list[Outcome]:
-    """Deliver what is left for one exporter: one outcome, or one for each of its signals."""
-    from milepost.sdk.starting import routes_of
-
-    with _alone(writer.dir) as alone:
-        if not alone:
-            note = "another process is delivering it"
-            return [Outcome(run=writer.run, writer=writer.id, exporter=component.name, state="busy", note=note)]
+    writer: WriterReader,
+    route: str,
+    base: str,
+    component: Component,
+    patience_s: float,
+    moved: Callable[[int], None] | None,
+) -> Outcome:
+    """Deliver one writer's rows through one route of a component."""
+    outcome = Outcome(run=writer.run, writer=writer.id, exporter=route, state="delivered")
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(delivering(writer.dir, route)):
+            release(writer.dir.parent.parent)  # a shipper that lingers, with nobody to ship for
+            if not stack.enter_context(delivering(writer.dir, route)):
+                outcome.state, outcome.note = "busy", "another process is delivering it"
+                return outcome
         try:
-            routes = routes_of(component)
+            made = next(each for each in routes_of(base, component) if each.name == route)
+            delivery = Delivery(made, run_info(writer), writer.dir)
         except ConfigurationError as error:
             if component.where == "--to":
                 raise
-            return [_refused(writer, component.name, str(error))]
-        return [_deliver(writer, route, patience_s, moved) for route in routes]
-
-
-def _deliver(writer: WriterReader, route: Route, patience_s: float, moved: Callable[[int], None] | None) -> Outcome:
-    outcome = Outcome(run=writer.run, writer=writer.id, exporter=route.name, state="delivered")
-    delivery = Delivery(route, run_info(writer), writer.dir)
-    before = msgspec.structs.replace(delivery.cursor)
-    if not delivery.behind:
-        return outcome
-    everything = delivery.run_to_end(patience_s, moved)
-    cursor = delivery.cursor
+            return _refused(writer, route, str(error))
+        before = msgspec.structs.replace(delivery.cursor)
+        if not delivery.behind:
+            return outcome
+        everything = delivery.run_to_end(patience_s, moved)
+        cursor = delivery.cursor
     outcome.delivered = cursor.delivered - before.delivered
     outcome.filtered = cursor.filtered - before.filtered
     outcome.rejected = _more(cursor.rejected, before.rejected)
@@ -285,17 +310,24 @@ def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _alone(writer_dir: Path) -> Iterator[bool]:
-    """Whether this process alone delivers the writer's rows, for as long as it is held."""
-    descriptor = os.open(writer_dir, os.O_RDONLY | os.O_CLOEXEC)
+def delivering(writer_dir: Path, exporter: str) -> Iterator[bool]:
+    """Whether this process alone delivers the writer's rows through one exporter, for as long as it is held."""
+    descriptor = -1
     try:
+        with contextlib.suppress(
+            OSError
+        ):  # a medium that cannot be written: nobody else can store a cursor there either
+            path = writer_dir / f"cursor-{exporter}.lock"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         alone = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if descriptor >= 0:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             alone = False
         except OSError:
             pass  # a file system without locks: two syncs at once are the user's care
         yield alone
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.reliability.oracle import SEED
 from tests.reliability.programs import end_all, replay
+from tests.reliability.shipping import Site, end_shippers
 
 Figure = Callable[[str, str], None]
 
@@ -26,11 +27,12 @@ def own_shared_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def tell_the_seed(request: pytest.FixtureRequest) -> Iterator[None]:
+def tell_the_seed(request: pytest.FixtureRequest, own_shared_memory: Path) -> Iterator[None]:
     """Print, where pytest shows it for a failing test, how to run it again with the same choices; leave no program behind."""
     print(replay(request.node.nodeid))
     yield
     end_all()
+    end_shippers()
 
 
 @pytest.fixture
@@ -46,3 +48,9 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
                 file.write(json.dumps({"line": line, "text": text}) + "\n")
 
     return keep
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Where programs find an exporter that uses the network."""
+    return Site(tmp_path, monkeypatch)

@@ -1,0 +1,169 @@
+"""Meeting: where programs and the shipper of a runs directory find each other, and how they speak.
+
+    /dev/shm/milepost-UID/shipper-KEY.sock    the shipper listens here; the directory is private to the user, and both sides
+                                              ask the kernel who the other one is
+    /dev/shm/milepost-UID/shipper-KEY.lock    held by the shipper for as long as it lives
+    DIR/shipper-HOST.log                      its standard output and error
+
+KEY stands for the directory and for what decides how exporters behave: interpreter, version of milepost, proxies,
+certificates, OTEL_*. Programs that differ there have shippers of their own. The same directory of another machine has another
+shipper: shared memory is the machine's.
+
+A message is a length of four bytes and a mapping in msgpack.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from milepost.sdk.ring import RingUnavailable, make_directory
+from milepost.sdk.shipper.plan import decode, encode
+
+PROTOCOL: Final = 1
+MAX_MESSAGE: Final = 64 * 2**20
+_LENGTH: Final = struct.Struct("<I")
+_PREFIXES: Final = ("OTEL_", "GRPC_", "SSL_CERT_")
+_NAMES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_OF_A_RUN: Final = ("OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME")
+"""Read by the program, which stores what they come to with the run."""
+
+
+class Meeting(NamedTuple):
+    """The files of one shipper."""
+
+    socket: Path
+    lock: Path
+    log: Path
+
+
+def meeting(runs_dir: Path, environ: Mapping[str, str] = os.environ) -> Meeting:
+    """Where the shipper of a runs directory is found. Raises OSError where there is no private place to meet."""
+    place = _private_directory()
+    key = _key(runs_dir, environ)
+    return Meeting(
+        place / f"shipper-{key}.sock", place / f"shipper-{key}.lock", runs_dir / f"shipper-{os.uname().nodename}.log"
+    )
+
+
+def meetings() -> list[Path]:
+    """The sockets of every shipper of this user and machine, of any directory."""
+    try:
+        return sorted(_private_directory().glob("shipper-*.sock"))
+    except OSError:
+        return []
+
+
+def connect(path: Path, timeout_s: float = 5.0) -> socket.socket:
+    """A connection to the shipper that listens there. Raises OSError: nobody does, or it is not this user's."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        with _address(path) as address:
+            connection.connect(address)
+        if not is_mine(connection):
+            raise PermissionError(f"{path} is served by another user")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def listen(path: Path) -> socket.socket:
+    """The shipper's socket, in place of one that a dead shipper left. Call it with the lock held."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    with _address(path) as address:
+        listener.bind(address)
+    path.chmod(0o600)
+    listener.listen(64)
+    return listener
+
+
+def is_mine(connection: socket.socket) -> bool:
+    """Whether the process at the other end is this user's; where the kernel does not tell, the private directory decides."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return bool(struct.unpack("3i", found)[1] == os.getuid())
+
+
+def send(connection: socket.socket, message: Mapping[str, Any]) -> None:
+    """Send one message. Raises OSError."""
+    data = encode(dict(message))
+    connection.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def receive(connection: socket.socket) -> dict[str, Any] | None:
+    """The next message; None when the other side is gone. Raises OSError (TimeoutError among them) and DecodeError."""
+    head = _exactly(connection, _LENGTH.size)
+    if head is None:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    if length > MAX_MESSAGE:
+        return None
+    data = _exactly(connection, length)
+    return None if data is None else decode(data)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    found = bytearray()
+    while len(found) < size:
+        piece = connection.recv(size - len(found))
+        if not piece:
+            return None
+        found += piece
+    return bytes(found)
+
+
+def _private_directory() -> Path:
+    try:
+        return make_directory()
+    except RingUnavailable:
+        pass
+    place = Path(tempfile.gettempdir()) / f"milepost-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{place} is not this user's own")
+    return place
+
+
+def _key(runs_dir: Path, environ: Mapping[str, str]) -> str:
+    found = os.stat(runs_dir)
+    told = {
+        name: value
+        for name, value in environ.items()
+        if (name.startswith(_PREFIXES) or name.upper() in _NAMES) and name not in _OF_A_RUN
+    }
+    facts = (
+        os.path.realpath(runs_dir),
+        found.st_dev,
+        found.st_ino,
+        sys.executable,
+        __file__,
+        getattr(sys.modules.get("milepost"), "__version__", ""),
+        PROTOCOL,
+        sorted(told.items()),
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The path as an address, of which the kernel takes 107 bytes: a longer one goes through its open directory."""
+    if len(os.fsencode(path)) <= 100:
+        yield str(path)
+        return
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)

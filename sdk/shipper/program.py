@@ -1,0 +1,248 @@
+"""The program's side: a thread that hands the run to the shipper, starts one where there is none, and hears of trouble.
+
+It waits for the shipper in one blocking read, so it costs nothing while training goes on. When the shipper dies, the next one
+is started at once. Where no shipper can be had (a frozen program, no private place to meet, a machine without processes to
+spare), the exporters run on threads of the program.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from milepost.sdk.delivery import Delivery, Unsent
+from milepost.sdk.errors import Error
+from milepost.sdk.exporter import RunInfo
+from milepost.sdk.lanes import Lanes
+from milepost.sdk.routing import routes_of
+from milepost.sdk.shipper.meeting import Meeting, connect, meeting, receive, send
+from milepost.sdk.shipper.plan import Plan
+
+logger = logging.getLogger("milepost")
+
+START_S: Final = 30.0
+"""How long a new shipper may take until it listens: a busy machine imports slowly."""
+MAX_STARTS: Final = 10
+"""Shippers that a run starts one after the other before it takes its exporters on threads of its own."""
+
+
+class Shipping:
+    """One run's network exporters, as the program sees them. Made and started by the run, for each of its writers.
+
+    directory: RUN_DIR/journal/WRITER.
+    """
+
+    def __init__(self, plan: Plan, info: RunInfo, directory: Path) -> None:
+        self._plan = plan
+        self._info = info
+        self._directory = directory
+        self._connection: socket.socket | None = None
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._ready = threading.Event()
+        self._ended = False
+        self._starts = 0
+        self._said: set[str] = set()
+        self._lanes: list[Lanes] = []
+        self.names: tuple[str, ...] = ()
+        """The names of the routes, once they are known; trimming waits for them."""
+        self.on_thread = ""
+        """Why the exporters run on threads of the program, "" when they do not."""
+
+    def start(self) -> None:
+        """Hand over, on a thread: `init()` waits for nothing."""
+        threading.Thread(target=self._run, name="milepost-shipping", daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                connection = self._hand_over()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the exporters then run here
+                self._take(str(error) or type(error).__name__)
+                return
+            self._connection = connection
+            self._ready.set()
+            self._listen(connection)
+            self._ready.clear()
+            self._answers.put(None)
+            if not self._ended:
+                logger.info("milepost: the shipper is gone; the next one goes on")
+
+    def _hand_over(self) -> socket.socket:
+        """A connection to a shipper that serves the run. Raises what hinders it."""
+        place = meeting(Path(self._plan.run_dir).parent.parent)
+        while True:
+            if self._starts >= MAX_STARTS:
+                raise Error(f"{MAX_STARTS} shippers ended one after the other; see {place.log}")
+            connection = self._connection_to(place)
+            try:
+                connection.settimeout(START_S)
+                send(connection, {"op": "serve", "plan": self._plan})
+                while (answer := receive(connection)) is not None and answer.get("op") == "trouble":
+                    self._warn(str(answer["text"]))
+            except (OSError, msgspec.MsgspecError):
+                answer = None
+            if answer is not None and answer.get("op") == "serving":
+                connection.settimeout(None)
+                self.names = tuple(answer["routes"])
+                for name, why in answer["wrong"].items():
+                    self._warn(f"exporter {name} cannot be made: {why}; its rows stay in the journal")
+                return connection
+            connection.close()  # it was about to end, or died
+            self._starts += 1
+            time.sleep(0.1)
+
+    def _connection_to(self, place: Meeting) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError, ConnectionError):
+            return connect(place.socket)
+        self._starts += 1
+        start(Path(self._plan.run_dir).parent.parent, place)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return connect(place.socket)
+            except (FileNotFoundError, ConnectionError):
+                if time.monotonic() >= deadline:
+                    raise Error(f"no shipper listens after {START_S:.0f} s; see {place.log}") from None
+            time.sleep(0.02)
+
+    def _listen(self, connection: socket.socket) -> None:
+        """Hear what the shipper says until it is gone."""
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            while (message := receive(connection)) is not None:
+                if message.get("op") == "trouble":
+                    self._warn(str(message["text"]))
+                else:
+                    self._answers.put(message)
+        connection.close()
+
+    def _warn(self, text: str) -> None:
+        if text not in self._said and len(self._said) < 20:
+            self._said.add(text)
+            logger.warning("milepost: %s", text)
+
+    def _take(self, why: str) -> None:
+        """Run the exporters here."""
+        self.on_thread = why
+        logger.warning(
+            "milepost: no shipper can be had (%s); the network exporters run on threads of this program", why
+        )
+        names: list[str] = []
+        for each in self._plan.exporters:
+            try:
+                routes = routes_of(each.name, each.component())
+            except Error as error:
+                self._warn(f"exporter {each.name} cannot be made: {error}; its rows stay in the journal")
+                continue
+            for route in routes:
+                names.append(route.name)
+                lanes = Lanes([Delivery(route, self._info, self._directory)], int)
+                lanes.start()
+                self._lanes.append(lanes)
+        self.names = tuple(names)
+        self._ready.set()
+
+    # -- the end -----------------------------------------------------------------------------------------------------------
+
+    def finish(self, seq: int, deadline: float) -> list[Unsent]:
+        """Wait until everything up to number `seq` is delivered, or for the deadline (time.monotonic); what is not.
+
+        All of the writer's rows are in the journal when this is called.
+        """
+        try:
+            found = self._finish(seq, deadline)
+        except Exception as error:  # noqa: BLE001 - a run ends whatever happens here
+            found = [Unsent(each.name, None, str(error)) for each in self._plan.exporters]
+        self._ended = True
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        return found
+
+    def _finish(self, seq: int, deadline: float) -> list[Unsent]:
+        unknown = [Unsent(each.name, None, "the shipper does not answer") for each in self._plan.exporters]
+        while time.monotonic() < deadline and self._ready.wait(max(deadline - time.monotonic(), 0.0)):
+            if self.on_thread:
+                return self._finish_here(deadline)
+            connection = self._connection
+            if connection is None:
+                continue
+            left_s = max(deadline - time.monotonic(), 0.0)
+            try:
+                send(connection, {"op": "finish", "writer": self._info.writer, "seq": seq, "timeout_s": left_s})
+                answer = self._answers.get(timeout=left_s + 0.25)
+            except OSError:
+                time.sleep(0.02)  # it died: its successor is asked
+                continue
+            except queue.Empty:
+                break
+            if answer is not None and answer.get("known"):
+                missing = [Unsent(name, None, "it cannot be made") for name in self._missing(answer)]
+                return missing + [
+                    Unsent(str(each["name"]), int(each["rows"]), str(each["error"]))
+                    for each in answer["routes"]
+                    if not each["settled"]
+                ]
+        return unknown
+
+    def _missing(self, answer: dict[str, Any]) -> list[str]:
+        routes = [each["name"] for each in answer["routes"]]
+        return [
+            each.name
+            for each in self._plan.exporters
+            if not any(name == each.name or name.startswith(f"{each.name}-") for name in routes)
+        ]
+
+    def _finish_here(self, deadline: float) -> list[Unsent]:
+        for lanes in self._lanes:
+            lanes.finish(deadline)
+        unsent: list[Unsent] = []
+        for lanes in self._lanes:
+            late = lanes.join(deadline - time.monotonic() + 0.2)
+            unsent += [
+                Unsent(delivery.route.name, delivery.cursor.rows, delivery.cursor.last_error)
+                for delivery in lanes.deliveries
+                if delivery in late or delivery.pending()
+            ]
+        return unsent
+
+    def forget(self) -> None:
+        """In a forked child: the connection is the parent's, which would be thought alive as long as a copy is open."""
+        self._ended = True
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._connection.detach())
+
+
+def start(runs_dir: Path, place: Meeting) -> None:
+    """Start a shipper for a runs directory: a session of its own, its own log, no descriptor of this program. Raises OSError."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONINSPECT", "PYTHONSTARTUP")}
+    environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy counts: threads would only take memory
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        log = os.open(place.log, flags, 0o644)
+    except OSError:
+        log = os.open(os.devnull, flags)
+    try:
+        starter = subprocess.Popen(
+            [sys.executable, "-P", "-m", "milepost.sdk.shipper", str(runs_dir)],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            close_fds=True,
+        )
+    finally:
+        os.close(log)
+    starter.wait(START_S)  # it leaves the shipper behind and ends

@@ -1,0 +1,106 @@
+"""Programs whose rows go through a shipper to a back end of the tests, and the shippers that they start."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from milepost.sdk.shipper.meeting import meetings
+from milepost.sdk.shipper.release import status
+from tests.reliability.double import installed
+from tests.reliability.fault_server import FaultServer
+from tests.reliability.oracle import Verdict, judge
+from tests.reliability.programs import REPOSITORY, Program
+
+QUIET: dict[str, Any] = {"capture": False, "shipper": {"linger": 500}}
+
+LOGS = """
+run = milepost.init(project="reliability", id=ID, dir=DIR, exporters={exporters!r}, settings={settings!r})
+log_calls(run, "plain", ACKS, **{calls!r})
+began = time.monotonic()
+milepost.finish(timeout={timeout!r})
+print("finish took", time.monotonic() - began, flush=True)
+"""
+
+
+class Site:
+    """A folder with the double installed, for the programs of one test and for `milepost` in this process."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        path = installed(directory / "double")
+        monkeypatch.syspath_prepend(path)
+        self.environment = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, path)))}
+
+    def program(
+        self,
+        name: str,
+        exporters: Sequence[Any],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        timeout_s: float = 30.0,
+        **calls: Any,
+    ) -> Program:
+        """A program that logs `plain` calls, to be started with `script` or already started when calls are given."""
+        text = LOGS.format(
+            exporters=list(exporters), settings=QUIET | dict(settings or {}), calls=calls, timeout=timeout_s
+        )
+        return self.script(name, text)
+
+    def script(self, name: str, text: str) -> Program:
+        """A program of these lines, started."""
+        return Program(self.directory, name).script(text, environment=self.environment)
+
+
+def lines(server: FaultServer, name: str = "http_lines", **options: Any) -> dict[str, Any]:
+    """The double as an entry of `exporters`."""
+    return {name: {"url": server.url, **options}}
+
+
+def shippers() -> list[int]:
+    """The process ids of the shippers that are about."""
+    found = [status(path) for path in meetings()]
+    return [int(str(each["pid"])) for each in found if each is not None]
+
+
+def end_shippers() -> None:
+    """Kill the shippers that a test left, in its own shared memory."""
+    for pid in shippers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s in vain for {what}"
+        time.sleep(0.02)
+
+
+def judged(server: FaultServer, program: Program, *, tried: int = 0) -> Verdict:
+    """Hold what the back end acknowledged, each (writer, seq) once, against the calls of a program that returned."""
+    once = {(item["writer"], item["seq"]): item["values"] for item in list(server.accepted)}
+    return judge(once.values(), program.name, "plain", program.acks[0], tried=tried)
+
+
+def doubled(server: FaultServer) -> int:
+    """How many items were acknowledged more than once."""
+    seqs = server.seqs()
+    return len(seqs) - len(set(seqs))
+
+
+@contextlib.contextmanager
+def shared_memory_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Rings and shippers of one test, which end with it."""
+    root.mkdir(exist_ok=True)
+    monkeypatch.setenv("MILEPOST_SHM", str(root))
+    try:
+        yield
+    finally:
+        end_shippers()
