@@ -228,7 +228,8 @@ class FaultServer:
             refused = min(int(argument), len(request.items)) if name == "partial" else 0
             self.accepted += request.items
             self.refused += refused
-        return 200, *self._answer(path, refused), {}
+        content, reply = self._answer(path, refused)
+        return 200, content, reply, {}
 
 
 @contextlib.contextmanager
