@@ -47,7 +47,8 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
             array = value.get()
         else:
             array = np.asarray(value)
-        if isinstance(array, np.ma.MaskedArray):
+        masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # importing it takes 40 ms
+        if masked is not None and isinstance(array, masked):
             array = array.filled(0)
         if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16 and its kin (ml_dtypes)
             array = array.astype(np.float32)

@@ -27,7 +27,9 @@ from milepost.sdk.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from milepost.media.annotations import Classes
     from milepost.media.histogram import Histogram
+    from milepost.media.image import Image
     from milepost.sdk.api import Api
     from milepost.sdk.disabled import DisabledRun
     from milepost.sdk.event import Event
@@ -48,6 +50,7 @@ __all__ = [
     "AlertLevel",
     "Api",
     "Artifact",
+    "Classes",
     "ConfigurationError",
     "DataError",
     "Error",
@@ -55,6 +58,7 @@ __all__ = [
     "ExportResult",
     "Exporter",
     "Histogram",
+    "Image",
     "MissingDependencyError",
     "Run",
     "RunInfo",
@@ -230,7 +234,9 @@ _LAZY = {
     "Event": "milepost.sdk.event",
     "ExportResult": "milepost.sdk.exporter",
     "Exporter": "milepost.sdk.exporter",
+    "Classes": "milepost.media.annotations",
     "Histogram": "milepost.media.histogram",
+    "Image": "milepost.media.image",
     "Run": "milepost.sdk.run",
     "RunInfo": "milepost.sdk.exporter",
     "Settings": "milepost.sdk.migration",
@@ -248,10 +254,12 @@ if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt 
         if name in _LAZY:
             from importlib import import_module
 
+            if _LAZY[name].startswith("milepost.media."):
+                import_module("milepost.sdk.encoding.queue")  # 10 ms that the first log() of media would take
             found = getattr(import_module(_LAZY[name]), name)
             globals()[name] = found
             return found
-        later = ("Audio", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "plot", "plots")
+        later = ("Audio", "Html", "Molecule", "Object3D", "Plotly", "Table", "Video", "plot", "plots")
         if name in later:
             raise AttributeError(
                 f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. "

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from milepost.sdk.batch import Batch, Part, Rows
+from milepost.sdk.encoding.final import final
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
 from milepost.sdk.tail import Shared, Tail
@@ -26,6 +27,8 @@ from milepost.sdk.tail import Shared, Tail
 logger = logging.getLogger("milepost")
 
 STORE_S: Final = 1.0
+MEDIA_S: Final = 0.02
+"""How soon it is looked again whether a media file is there."""
 MAX_BACKOFF_S: Final = 20.0
 """So that, after an outage of any length, all is delivered within 30 s."""
 QUIET_S: Final = 60.0
@@ -159,6 +162,9 @@ class Delivery:
             self._shared,
         )
         self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
+        self._waits_for_media = getattr(route.exporter, "media", "final") != "pending"
+        self.media: Callable[[str], Any] | None = None
+        """What is known of a media file, by reference; None asks the run's journals when the first reference comes."""
         self._takes_rows = bool(getattr(route.exporter, "takes_rows", False))
         self._batches: deque[_Batch] = deque()
         """What was read and is not settled yet: one batch, or the pieces of one that was split."""
@@ -378,6 +384,8 @@ class Delivery:
     def _export(self) -> bool:
         """Hand the waiting batch over; whether it is settled, or was split into two that may be."""
         batch = self._batches[0]
+        if self._waits_for_media and not self._make_final(batch):
+            return False
         result = self._call(batch.events) if batch.events else ExportResult.SUCCESS
         if result.outcome == "retry":
             self._failed(result)
@@ -407,6 +415,19 @@ class Delivery:
         if batch.events:
             self._settled_unix_nano = batch.events[-1].time_unix_nano
         self._dirty = True
+        return True
+
+    def _make_final(self, batch: _Batch) -> bool:
+        """Fill in what has become of the media in a batch; whether all their files are there, for it waits for them."""
+        if self.media is None:
+            from milepost.sdk.encoding.facts import RunFacts  # numpy with it
+
+            self.media = RunFacts(self._path.parent.parent.parent).lookup
+        events = final(batch.events, self.media)
+        if events is None:
+            self._not_before = time.monotonic() + MEDIA_S
+            return False
+        batch.events = events
         return True
 
     def _failed(self, result: ExportResult) -> None:

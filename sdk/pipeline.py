@@ -1,7 +1,7 @@
 """Pipeline: the processors in order, as the loop it is.
 
-`Pipeline.run` is the definition of what `log()` does to an event. For the standard processors (flatten, merge, summarize)
-`fastpath.py` does the same in one pass over the values; a test holds the two equal.
+`Pipeline.run` is the definition of what `log()` does to an event. For the standard processors (flatten, merge, encode_media,
+summarize) `fastpath.py` does the same in one pass over the values; a test holds the two equal.
 """
 
 import logging
@@ -13,6 +13,7 @@ import msgspec
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.event import Event
 from milepost.sdk.processor import Processor, check_order
+from milepost.sdk.processors.encode_media import EncodeMedia
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
@@ -39,6 +40,10 @@ class Pipeline:
             )
         self.merge = merges[0]
         check_order(self.processors)
+        media = [processor for processor in self.processors if isinstance(processor, EncodeMedia)]
+        self.encode_media = media[0] if media else EncodeMedia()
+        if not media:
+            self.processors.insert(self.processors.index(self.merge) + 1, self.encode_media)
         self._failures: dict[int, int] = {}
         """Failures in a row, by position."""
         self._named: set[int] = set()
@@ -46,7 +51,7 @@ class Pipeline:
     @property
     def is_standard(self) -> bool:
         """Whether this is flatten, merge, summarize as they come, which the fast path knows by heart."""
-        kinds = [type(processor) for processor in self.processors]
+        kinds = [type(processor) for processor in self.processors if type(processor) is not EncodeMedia]
         first = self.processors[0]
         return kinds == [Flatten, Merge, Summarize] and isinstance(first, Flatten) and first.separator == "."
 

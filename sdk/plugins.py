@@ -30,6 +30,7 @@ BUILT_IN_PROCESSORS: Final[Mapping[str, str]] = {
     "sample": "milepost.sdk.processors.sample:Sample",
     "aggregate": "milepost.sdk.processors.aggregate:Aggregate",
     "redact": "milepost.sdk.processors.redact:Redact",
+    "encode_media": "milepost.sdk.processors.encode_media:EncodeMedia",
 }
 BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "console": "milepost.exporters.console:ConsoleExporter",

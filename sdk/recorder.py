@@ -16,6 +16,7 @@ from zlib import crc32
 
 from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.drain import drain
+from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.fastpath import MAX_NAMES, MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
@@ -65,6 +66,7 @@ class Recorder:
         self._metrics = self._summary.metrics
         self._pipeline = pipeline(self._summary)
         self._standard = self._pipeline.is_standard
+        self._pipeline.encode_media.take = self._take_media
         self._gather = Gather()
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._tried: dict[tuple[Any, ...], int] = {}
@@ -227,6 +229,7 @@ class Recorder:
                 f"commit True or False; the call's values are stored {'without these' if given is None else f'at step {given}'}",
             )
         step = given
+        media = MediaLeaf.made
         try:
             flat, nested, plain = self._read(data)
         except DataError as error:
@@ -236,6 +239,8 @@ class Recorder:
             return
         if step is not None and step != self._step and not self._move_to(step, flat):
             return
+        if self._standard and media != MediaLeaf.made:
+            flat = self._take_media(flat, self._step, nested)
         event = Event(
             kind="row",
             values=flat,
@@ -381,6 +386,10 @@ class Recorder:
             flat = self._flat(snapshot(flat, "placeholder", self._bad_value))
             seq = self._writer.row(flat, step, row.time_unix_nano, runtime, trace)
         self._last = (seq, row.time_unix_nano, runtime, step)
+
+    def _take_media(self, values: dict[str, Any], step: int | str, nested: tuple[str, ...]) -> dict[str, Any]:
+        """Keep the payloads of these values; references in their place. A run does so, in `Run`."""
+        return values
 
     @staticmethod
     def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from milepost.sdk.delivery import Delivery, Route, Unsent
 from milepost.sdk.drain import drain
+from milepost.sdk.encoding.refs import Facts, filled, holds_payload, parsed
 from milepost.sdk.errors import DataError
 from milepost.sdk.identity import Identity
 from milepost.sdk.lanes import Lanes
@@ -34,6 +35,9 @@ from milepost.sdk.writer import Writer
 if TYPE_CHECKING:  # a run whose exporters are all local needs nothing of it
     from milepost.sdk.shipper.plan import Plan
     from milepost.sdk.shipper.program import Shipping
+
+if TYPE_CHECKING:
+    from milepost.sdk.encoding.queue import MediaQueue
 
 logger = logging.getLogger("milepost")
 
@@ -62,8 +66,13 @@ class Run(Identity):
         timeouts_s: tuple[float, float] = (FINISH_TIMEOUT_S, FAILED_TIMEOUT_S),
         on_finish: Callable[["Run"], None] | None = None,
         plan: "Plan | None" = None,
+        media: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(record, writer, pipeline, base_summary, on_invalid, unordered)
+        self._media: MediaQueue | None = None
+        """Made with the first media of this process."""
+        self._media_options = dict(media or {})
+        self._facts_of_others: Any = None
         self._on_finish = on_finish
         self._timeouts_s = timeouts_s
         self._alerted: dict[str, float] = {}
@@ -130,7 +139,8 @@ class Run(Identity):
             top, value = text_key(path), _summary_value(path, value)
             if isinstance(value, dict) and any(other.startswith(top + ".") for other in self._summary.collect()):
                 self._delete_summary(top)  # a dict takes the place of what stood there
-            for name, inner in paths(top, value):
+            given = dict(paths(top, value))
+            for name, inner in (self._take_media(given, "summary", ()) if holds_payload(given) else given).items():
                 self._summary.set(name, inner)
                 changed[name] = inner
             self._event("summary", {"set": changed, "delete": []})
@@ -259,11 +269,16 @@ class Run(Identity):
         self._finish("finished" if not exit_code else "failed", exit_code or 0, timeout)
 
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:
+        if timeout is None:
+            timeout = self._timeouts_s[0] if state == "finished" else self._timeouts_s[1]
+        deadline = time.monotonic() + timeout
         for close in self.closers:
             try:
                 close()
             except Exception:
                 logger.exception("milepost: closing a part of the run failed; the run is finished all the same")
+        if self._media is not None and not self._finished:
+            self._media.flush(deadline)
         with self._lock:
             if self._finished:
                 return
@@ -281,9 +296,6 @@ class Run(Identity):
             self._emit("run.finish", self._last_words(state, exit_code))
             self._finished = True
             self._busy = False
-        if timeout is None:
-            timeout = self._timeouts_s[0] if state == "finished" else self._timeouts_s[1]
-        deadline = time.monotonic() + timeout
         try:
             self._deliver_rest(deadline)
         finally:
@@ -321,6 +333,8 @@ class Run(Identity):
             )
 
     def _release(self) -> None:
+        if self._media is not None:
+            self._media.close()
         drain.remove(self._writer)
         self._writer.close()
         self._record.finished(self._exit_code, self._writer)
@@ -329,6 +343,8 @@ class Run(Identity):
 
     def _preempt(self) -> None:
         """SIGTERM: the run ends as preempted. Its lock stays taken: no call returns any more, as the process is about to end."""
+        if self._media is not None:
+            self._media.flush(time.monotonic() + FAILED_TIMEOUT_S / 2)
         if not self._lock.acquire(timeout=FAILED_TIMEOUT_S):
             return  # a processor hangs in log(); the rows are where they survive
         if self._finished or self._forked_from is not None:
@@ -361,6 +377,53 @@ class Run(Identity):
         self.finish(exit_code=code)
         return False
 
+    # -- media -------------------------------------------------------------------------------------------------------------
+
+    def _take_media(self, values: dict[str, Any], step: int | str, nested: tuple[str, ...]) -> dict[str, Any]:
+        if self._forked_from is not None:
+            self._become_writer()
+        if self._media is None:
+            from milepost.sdk.encoding.queue import (
+                MediaQueue,
+            )  # loaded with the first name of a media type, not by init
+
+            self._media = MediaQueue(self._writer, self._add, self._say_media, **self._media_options)
+        return self._media.take(values, step, nested)
+
+    def _add(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Add an event, inside a call or not. Called under the lock."""
+        if self._busy:
+            self._emit(kind, values)
+        else:
+            self._event(kind, values)
+
+    def _say_media(self, kind: str, values: Mapping[str, Any]) -> bool:
+        """Add what became of a payload; False when the journal takes nothing right now, or no more."""
+        with self._lock:
+            if self._finished:
+                return False
+            self._event(kind, values)
+            return not self._writer.has_gap
+
+    def _media_facts(self, ref: str) -> Facts | None:
+        """What is known of a media file of this run, whoever logged it."""
+        media = self._media
+        facts = None if media is None else media.lookup(ref)
+        found = parsed(ref)
+        if facts is None and (found is None or found[0] != self._writer.id):
+            if self._facts_of_others is None:
+                from milepost.sdk.encoding.facts import RunFacts
+
+                self._facts_of_others = RunFacts(self._record.dir)
+            facts = self._facts_of_others.lookup(ref)
+        return facts
+
+    def _read_summary(self) -> dict[str, Any]:
+        flat = super()._read_summary()
+        if not {dict, list}.isdisjoint(map(type, flat.values())):
+            flat = {name: filled(value, self._media_facts) for name, value in flat.items()}
+        return flat
+
     # -- processes ---------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -373,6 +436,8 @@ class Run(Identity):
         info = self._record.info(writer, self._config.as_dict())
         shared = Shared()
         deliveries = [Delivery(route, info, writer.directory, shared) for route in self._routes]
+        for delivery in deliveries:
+            delivery.media = self._media_facts
         if self._record.keep == "undelivered":
             for delivery in deliveries:
                 delivery.stored = self._trim
@@ -410,6 +475,9 @@ class Run(Identity):
         self.closers.clear()
         self._pipeline.discard()
         self._open = False
+        if self._media is not None:
+            self._media.forget()
+            self._media = None
         self._writer.forget()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -90,6 +90,7 @@ def start(
         timeouts_s=(chosen.finish.timeout / 1000, chosen.finish.timeout_after_exception / 1000),
         on_finish=lifecycle.finished,
         plan=plan and msgspec.structs.replace(plan, run_dir=str(record.dir.absolute())),
+        media={"encode_in": chosen.media.encode_in, "max_waiting_bytes": chosen.media.max_waiting_bytes},
     )
     for metric in found.summary.metrics if found.summary is not None else ():
         run.record("metric", {**metric.as_values(), "overwrite": True})

@@ -13,10 +13,13 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
 from pathlib import PurePath
+from types import ModuleType
 from typing import Any, Final
 from uuid import UUID
 
-from milepost.media.base import Media
+from milepost.media.adopt import FOREIGN, adopted
+from milepost.media.base import Payload
+from milepost.sdk.encoding.refs import MediaLeaf, holds_payload
 from milepost.sdk.nesting import SCALARS, Unloggable, check_nesting, items_of
 from milepost.sdk.text import MAX_TEXT, clean_text, told, type_name
 
@@ -76,19 +79,69 @@ def _bytes(value: bytes | bytearray, depth: int) -> str:
         ) from None
 
 
-def sequence(value: Any, depth: int) -> list[Any]:
-    """The items of a list, tuple or set, converted one by one."""
+def sequence(value: Any, depth: int) -> Any:
+    """The items of a list, tuple or set, converted one by one; a list of media of one type as that type has it."""
     if depth == 0 and not SCALARS.issuperset(map(type, value)):
         check_nesting(value)
+        grouped = _group(value)
+        if grouped is not None:
+            return grouped
     depth += 1
     return [item if type(item) is float else leaf(item, depth) for item in value]
 
 
-def _set(value: Any, depth: int) -> list[Any]:
+def _group(items: Any) -> Any:
+    """The row form of a list of media, or None for any other list. Raises Unloggable for a list of media and other values."""
+    found = [media_of(item) for item in items]
+    if not any(item is not None for item in found):
+        return None
+    if any(media is None for media in found):
+        odd = next(item for item, media in zip(items, found, strict=True) if media is None)
+        raise Unloggable(
+            f"a list holds media and a value of type {type_name(type(odd))}; log them under names of their own"
+        )
+    kinds = {type(item) for item in found}
+    group = getattr(kinds.pop(), "group", None) if len(kinds) == 1 else None
+    if group is None:
+        return [media_value(item, 1) for item in found]
+    grouped = group(found)
+    return _leaf_of(grouped) if isinstance(grouped, dict) else [_leaf_of(one) for one in grouped]
+
+
+def media_of(value: Any) -> Any:
+    """The media object that a value is, or that stands for it (a matplotlib figure), else None."""
+    kind = type(value)
+    if kind in SCALARS:
+        return None
+    if callable(getattr(kind, "as_value", None)):
+        return value
+    module = (getattr(kind, "__module__", "") or "").partition(".")[0]
+    return adopted(value) if module in FOREIGN or kind is ModuleType else None
+
+
+def media_value(value: Any, depth: int) -> Any:
+    """The row form of a media object, its payloads still in it."""
+    return _leaf_of(value.as_value(), depth)
+
+
+def _leaf_of(value: dict[str, Any], depth: int = 0) -> Any:
+    converted = _dict(value, depth)
+    if not holds_payload(converted):
+        return converted
+    return _media_leaf(MediaLeaf(converted), depth)
+
+
+def _media_leaf(value: MediaLeaf, depth: int) -> MediaLeaf:
+    """A media value that was converted before."""
+    MediaLeaf.made += 1
+    return value
+
+
+def _set(value: Any, depth: int) -> Any:
     items = sequence(value, depth)
     try:
         items.sort()
-    except TypeError:  # mixed types have no order
+    except (TypeError, AttributeError):  # mixed types have no order, nor has a set of media
         pass
     return items
 
@@ -100,7 +153,7 @@ def _dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     return {text_key(key): leaf(item, depth + 1) for key, item in items_of(value)}
 
 
-def _generator(value: Generator[Any, Any, Any], depth: int) -> list[Any]:
+def _generator(value: Generator[Any, Any, Any], depth: int) -> Any:
     items = list(islice(value, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
         raise Unloggable(f"a generator of more than {MAX_ITEMS} items; log a list of them")
@@ -129,6 +182,8 @@ def _as_text(value: Any, depth: int) -> str:
 
 
 _BY_TYPE: Final[dict[type, Callable[[Any, int], Any]]] = {
+    MediaLeaf: _media_leaf,
+    Payload: lambda value, depth: value,
     int: whole,
     str: _str,
     bytes: _bytes,
@@ -186,8 +241,9 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
         return _generator(value, depth)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(kind, "as_value") and isinstance(value, Media):
-        return _dict(value.as_value(), depth)
+    media = media_of(value)
+    if media is not None:
+        return media_value(media, depth)
     if isinstance(value, Mapping):
         raise Unloggable("a nested mapping must be a dict; convert it with dict(...)")
     if module in ("pandas", "polars") and kind.__name__ in ("DataFrame", "LazyFrame"):

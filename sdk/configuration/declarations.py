@@ -117,6 +117,12 @@ class Redact(Section, frozen=True):
     replacement: Annotated[str, Option("What is stored instead.")] = "***"
 
 
+class EncodeMedia(Section, frozen=True):
+    """Where media leave the row for the encoder. Every pipeline has it, behind `merge` unless it is named."""
+
+    must_follow: ClassVar[str | None] = "flatten"
+
+
 PROCESSORS: dict[str, type[Section]] = {
     "flatten": Flatten,
     "merge": Merge,
@@ -126,12 +132,14 @@ PROCESSORS: dict[str, type[Section]] = {
     "sample": Sample,
     "aggregate": Aggregate,
     "redact": Redact,
+    "encode_media": EncodeMedia,
 }
 PIPELINE_ONLY = {  # and why no exporter has them
     "flatten": "makes flat keys, which an exporter gets already",
     "merge": "makes rows, which an exporter gets already",
     "summarize": "keeps the summary of the run, not of one exporter",
     "aggregate": "holds rows back, which an exporter would miss after a crash",
+    "encode_media": "makes files of media, which an exporter gets already",
 }
 
 
@@ -250,7 +258,7 @@ class Otlp(Destination, frozen=True):
 
 EXPORTERS: dict[str, type[Section]] = {"console": Console, "file": File, "memory": Memory, "otlp": Otlp}
 LATER_EXPORTERS = ("prometheus_remote_write", "opentelemetry", "server")
-LATER_PROCESSORS = ("encode_media",)
+LATER_PROCESSORS: tuple[str, ...] = ()
 
 
 # Groups of the file.
@@ -287,6 +295,21 @@ class Ring(Section, frozen=True):
     max_bytes: Annotated[
         int, Option("Most bytes it grows to; it never takes more than an eighth of what is free.", minimum=65_536)
     ] = 64 * 1024 * 1024
+
+
+class Media(Section, frozen=True):
+    """Images and whatever else becomes a file."""
+
+    encode_in: Annotated[
+        Literal["process", "thread"],
+        Option("Where files are encoded: a process of its own at low priority, or a thread of the program."),
+    ] = "process"
+    max_waiting_bytes: Annotated[
+        int,
+        Option(
+            "Most shared memory that media take while they wait to be encoded; beyond, they wait on disk.", minimum=0
+        ),
+    ] = 256 * 1024 * 1024
 
 
 class SystemMetrics(Section, frozen=True):
@@ -416,6 +439,7 @@ class Layout(Section, frozen=True, kw_only=True):
     ] = tuple(Component(name=name) for name in ("console", "file"))
     journal: Annotated[Journal, Option()] = Journal()
     ring: Annotated[Ring, Option()] = Ring()
+    media: Annotated[Media, Option()] = Media()
     capture: Annotated[Capture, Option()] = Capture()
     shipper: Annotated[Shipper, Option()] = Shipper()
     finish: Annotated[Finish, Option()] = Finish()

@@ -358,7 +358,7 @@ def test_names_of_wandb_that_need_nothing_do_nothing() -> None:
 
 def test_media_types_that_are_not_there_yet_say_so() -> None:
     with pytest.raises(AttributeError, match="Histogram"):
-        _ = milepost.Image  # type: ignore[attr-defined]
+        _ = milepost.Molecule  # type: ignore[attr-defined]
 
 
 # save

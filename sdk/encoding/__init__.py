@@ -1,0 +1,1 @@
+"""From a media payload to a file: kept where SIGKILL cannot reach, encoded elsewhere, named by its content."""

@@ -1,0 +1,101 @@
+"""Facts: what became of the payloads of a run, from its journals: path, sha256 and size of each file, or why there is none."""
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from milepost.sdk.encoding import stash
+from milepost.sdk.encoding.refs import Facts, parsed
+from milepost.sdk.reading.writer import WriterReader
+
+FRESH_S: Final = 0.2
+"""How old what was read of a living writer may be."""
+LOST: Final[Facts] = {"error": "it was not encoded when its machine or shared memory went away"}
+
+
+class RunFacts:
+    """Answers for every reference of one run. Reads the journal of a writer when it is first asked for."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._books: dict[str, _Book] = {}
+
+    def lookup(self, ref: str) -> Facts | None:
+        """The facts of a reference; None while it waits to be encoded."""
+        found = parsed(ref)
+        if found is None:
+            return LOST
+        writer, number = found
+        book = self._books.get(writer)
+        if book is None or (book.alive and number not in book.facts and time.monotonic() - book.read_at > FRESH_S):
+            book = self._books[writer] = _Book(self._run_dir / "journal" / writer)
+        facts = book.facts.get(number)
+        if facts is not None or book.alive or number in book.waiting:
+            return facts
+        return LOST
+
+    def raw(self, ref: str) -> tuple[stash.Note, memoryview] | None:
+        """The bytes of a payload that is not encoded yet."""
+        found = parsed(ref)
+        book = self._books.get(found[0]) if found is not None else None
+        return book.raw(found[1]) if book is not None and found is not None else None
+
+
+class _Book:
+    """What one writer's journal and stash say."""
+
+    def __init__(self, directory: Path) -> None:
+        self.facts: dict[int, dict[str, Any]] = {}
+        self.waiting: dict[int, Path | dict[str, Any]] = {}
+        self._directory = directory
+        stashed = {
+            number_of(path): path for path in stash.files(directory.name, directory)
+        }  # before the journal is read
+        reader = WriterReader(directory)
+        self.alive = reader.alive
+        self.read_at = time.monotonic()
+        for event in reader.events("media", "media.payload"):
+            number = event.values.get("number")
+            if not isinstance(number, int):
+                continue
+            if event.kind == "media":
+                self.facts[number] = event.values
+            else:
+                self.waiting[number] = event.values
+        self.waiting.update((number, path) for number, path in self._numbered(stashed.values()))
+        for number in self.facts:
+            self.waiting.pop(number, None)
+
+    @staticmethod
+    def _numbered(paths: Any) -> Any:
+        """The numbers that stash files hold: a file that was used before has the number of its first payload in its name."""
+        for path in paths:
+            found = stash.read(path)
+            if found is not None:
+                yield found[0].number, path
+
+    def raw(self, number: int) -> tuple[stash.Note, memoryview] | None:
+        place = self.waiting.get(number)
+        if place is None:
+            return None
+        if isinstance(place, dict):
+            return small(place)
+        found = stash.read(place)
+        return found if found is not None and found[0].number == number else None
+
+
+def number_of(path: Path) -> str:
+    """What tells a writer's stash files apart."""
+    return path.name
+
+
+def small(values: dict[str, Any]) -> tuple[stash.Note, memoryview] | None:
+    """Note and bytes of a "media.payload" event."""
+    import msgspec
+
+    try:
+        note = msgspec.convert(values.get("note"), stash.Note)
+    except msgspec.ValidationError:
+        return None
+    data = values.get("data")
+    return (note, memoryview(data)) if isinstance(data, bytes) else None

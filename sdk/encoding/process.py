@@ -1,0 +1,175 @@
+"""The encoder's process: a child at low priority that makes files of payloads, one after the other.
+
+It is started with the first media of a run and ends when the program does, however that ends, for then its input ends. Both
+sides speak in records of msgpack, each behind its length. What a file costs is so never taken from the program's threads, and
+a payload that kills its encoder kills nothing else.
+"""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from milepost.sdk.encoding import stash
+from milepost.sdk.encoding.encode import Encoders
+from milepost.sdk.text import told
+
+MAX_SECONDS: Final = 600.0
+"""How long one file may take."""
+_START: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "from milepost.sdk.encoding.process import main; main()"
+)
+
+
+class Job(msgspec.Struct, kw_only=True, frozen=True):
+    """What the child is asked: note and where the payload is (a stash file, or in data), and the children's final mappings."""
+
+    note: stash.Note
+    path: str
+    run_dir: str
+    data: bytes | None = None
+    children: list[Any] = []
+
+
+class EncoderGone(Exception):
+    """The child ended, or had to be ended, in the middle of its work; the text says how."""
+
+
+def made(encoders: Encoders, job: Job) -> dict[str, Any]:
+    """Do a job: the facts of its file, or {"error": why there is none}."""
+    try:
+        if job.data is not None:
+            note, data = job.note, memoryview(job.data)
+        else:
+            found = stash.read(Path(job.path))
+            if found is None:
+                return {"error": "what was kept of it cannot be read"}
+            note, data = found
+        return encoders.encode(note, data, Path(job.run_dir), job.children)
+    except OSError as error:
+        return {"error": f"{error.strerror or error}", "again": True}
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - encoders are foreign code, and the reason is kept in the row
+        return {"error": told(error) if isinstance(error, Exception) else "the encoder called exit"}
+
+
+class EncoderProcess:
+    """The program's side. Used by one thread. Raises OSError when the child cannot be started."""
+
+    def __init__(self) -> None:
+        import json
+
+        if getattr(sys, "frozen", False) or not sys.executable:
+            raise OSError("this program has no Python to start")
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            bufsize=0,  # what is in a buffer, select does not see
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._to, self._from = self._child.stdin, self._child.stdout
+        paths = [os.path.abspath(path) for path in sys.path]
+        self._guard(lambda: self._to.write(json.dumps(paths).encode() + b"\n"))
+
+    def ask(self, job: Job) -> None:
+        """Hand a job over."""
+        record = msgspec.msgpack.encode(job)
+        self._guard(lambda: _send(self._to, record))
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the oldest job. Raises EncoderGone."""
+        ready, _, _ = select.select([self._from], [], [], MAX_SECONDS)
+        if not ready:
+            self.close()
+            raise EncoderGone(f"the encoder took more than {MAX_SECONDS:.0f} s")
+        record = _receive(self._from)
+        if record is None:
+            code = self.close()
+            raise EncoderGone(
+                f"the encoder's process was killed by signal {-code}" if code < 0 else "the encoder's process ended"
+            )
+        facts: dict[str, Any] = msgspec.msgpack.decode(record)
+        return facts
+
+    def close(self) -> int:
+        """End the child; its exit code."""
+        with contextlib.suppress(OSError):
+            self._to.close()
+        try:
+            code = self._child.wait(0.5)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        self._from.close()
+        return code
+
+    def forget(self) -> None:
+        """In a forked child: close the inherited ends, so that the encoder sees its program's end."""
+        with contextlib.suppress(OSError):
+            os.close(self._to.fileno())
+        with contextlib.suppress(OSError):
+            os.close(self._from.fileno())
+        self._child.returncode = 0  # it is the parent's to wait for
+
+    def _guard(self, write: Any) -> None:
+        try:
+            write()
+        except OSError:  # what is the matter shows when its answer is read
+            pass
+
+
+def main() -> None:
+    """What the child does until its input ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # an encoder that prints must not speak on this line
+    encoders = Encoders()
+    decode = msgspec.msgpack.Decoder(Job).decode
+    while (record := _receive(requests)) is not None:
+        began = time.monotonic()
+        facts = made(encoders, decode(record))
+        facts["seconds"] = round(time.monotonic() - began, 6)
+        try:
+            encoded = msgspec.msgpack.encode(facts)
+        except (TypeError, ValueError) as error:
+            encoded = msgspec.msgpack.encode({"error": f"the encoder's fields cannot be stored: {error}"})
+        try:
+            _send(answers, encoded)
+            answers.flush()
+        except OSError:
+            return
+
+
+def _send(pipe: Any, record: bytes) -> None:
+    view = memoryview(len(record).to_bytes(4, "little") + record)
+    while view:
+        view = view[pipe.write(view) :]
+
+
+def _receive(pipe: BinaryIO | Any) -> bytes | None:
+    """The next record, or None at the end."""
+    head = _read(pipe, 4)
+    return None if head is None else _read(pipe, int.from_bytes(head, "little"))
+
+
+def _read(pipe: Any, size: int) -> bytes | None:
+    """Exactly so many bytes, or None at the end."""
+    pieces = bytearray()
+    while len(pieces) < size:
+        piece = pipe.read(size - len(pieces))
+        if not piece:
+            return None
+        pieces += piece
+    return bytes(pieces)
