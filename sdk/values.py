@@ -247,9 +247,7 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
     if isinstance(value, Mapping):
         raise Unloggable("a nested mapping must be a dict; convert it with dict(...)")
     if module in ("pandas", "polars") and kind.__name__ in ("DataFrame", "LazyFrame"):
-        raise Unloggable(
-            "a data frame is a table, which this version does not log yet; log its columns as lists or arrays"
-        )
+        raise Unloggable("a lazy data frame has no rows yet; log what its collect() gives")
     if hasattr(kind, "__array__") or module in ("tensorflow", "cupy", "jax", "jaxlib"):
         from milepost.sdk.arrays import array_like
 

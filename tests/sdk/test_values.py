@@ -304,9 +304,8 @@ def test_a_large_series_becomes_a_histogram() -> None:
     assert logged(pd.Series(range(100)))["_type"] == "histogram"
 
 
-def test_a_data_frame_is_refused_with_what_to_do() -> None:
-    with recorded() as run, pytest.raises(milepost.DataError, match="log its columns"):
-        run.log({"v": pd.DataFrame({"a": [1]})})
+def test_a_data_frame_is_a_table() -> None:
+    assert logged(pd.DataFrame({"a": [1]}))["_type"] == "table-file"
 
 
 # Other frameworks are recognised by the module of the type, and never imported: these fakes have that and the few methods
