@@ -37,6 +37,7 @@ BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "file": "milepost.exporters.file:FileExporter",
     "memory": "milepost.exporters.memory:MemoryExporter",
     "otlp": "milepost.exporters.otlp.exporter:OtlpExporter",
+    "prometheus_remote_write": "milepost.exporters.prometheus_remote_write:PrometheusRemoteWriteExporter",
 }
 GROUPS: Final[Mapping[Kind, str]] = {"exporter": "milepost_exporter", "processor": "milepost_processor"}
 BUILT_IN: Final[Mapping[Kind, Mapping[str, str]]] = {"exporter": BUILT_IN_EXPORTERS, "processor": BUILT_IN_PROCESSORS}

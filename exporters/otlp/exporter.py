@@ -4,23 +4,19 @@ Each signal is an exporter of its own, with its own cursor: Prometheus can be do
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import KINDS, Points, Selection
-from milepost.exporters.otlp.records import WANTS, Records, RecordsEncoder
+from milepost.exporters.otlp.points import KINDS, Selection
+from milepost.exporters.otlp.records import WANTS, RecordsEncoder
 from milepost.exporters.otlp.resource import attributes, encoded, scope
-from milepost.exporters.otlp.sender import Sender
-from milepost.exporters.otlp.shipment import Counts, Shipment
+from milepost.exporters.otlp.shipment import Shipment
+from milepost.exporters.otlp.signal_exporter import SignalExporter, signature
 from milepost.exporters.otlp.target import SIGNALS, Target, completed, target
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
-
-GRPC_LIMIT = 3_500_000
-"""Bytes of a request: receivers take 4 MiB unless told otherwise, and the frame around it counts."""
-HTTP_LIMIT = 16_000_000
 
 
 class OtlpExporter:
@@ -137,87 +133,6 @@ class OtlpExporter:
             part.shutdown(timeout_millis)
 
 
-class SignalExporter:
-    """What both signals have in common: the destination, the shipment that is on its way, and the counts."""
-
-    wants: frozenset[str] = frozenset()
-
-    def __init__(self, where: Target, detectors: Sequence[str]) -> None:
-        self.name = f"otlp-{where.signal}"
-        self.target = where
-        self.counts = Counts()
-        self._detectors = detectors
-        self._sender: Sender | None = None
-        self._shipment: Shipment | None = None
-        self._shipped: tuple[int, int, int] = (0, 0, 0)
-        self._said: set[Any] = set()
-        self._run: RunInfo | None = None
-
-    def start(self, run: RunInfo, position: Position | None) -> None:
-        """Note the run; the connection is opened by the first export."""
-        self._run = run
-        told = (position or {}).get("counts") or {}
-        self.counts.sent = int(told.get("sent") or 0)
-        self.counts.rejected = {str(reason): int(count) for reason, count in (told.get("rejected") or {}).items()}
-        self._prepare(encoded(attributes(run, self._detectors)), position or {})
-
-    def position(self) -> dict[str, Any]:
-        """The counts of points or records, which `milepost doctor` shows."""
-        return {"counts": {"sent": self.counts.sent, "rejected": dict(self.counts.rejected), **self._more_counts()}}
-
-    def export(self, batch: Sequence[Event]) -> ExportResult:
-        """Send the batch, or what is left of it when it comes again."""
-        if self._run is None:
-            return ExportResult.retry(f"the exporter {self.name} is not started or was shut down")
-        if not batch:
-            return ExportResult.SUCCESS
-        if self.target.problem:
-            return ExportResult.retry(f"endpoint {self.target.endpoint}: {self.target.problem}")
-        this = signature(batch)
-        if self._shipment is None or this != self._shipped:
-            self._shipment, self._shipped = self._shipment_of(batch), this
-        result = self._shipment.go()
-        if result.outcome != "retry":
-            self._shipment = None
-            self._settled()
-        return result
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held back."""
-        return True
-
-    def shutdown(self, timeout_millis: int = 30_000) -> None:
-        """Close the connection."""
-        if self._sender is not None:
-            self._sender.close()
-        self._sender = self._shipment = self._run = None
-
-    def _ship(
-        self,
-        load: Points | Records,
-        encode: Callable[[Any], bytes],
-        condemned: Callable[[Any], Callable[[Any], Any] | None] | None = None,
-    ) -> Shipment:
-        self._sender = self._sender or sender_of(self.target)
-        limit = GRPC_LIMIT if self.target.protocol == "grpc" else HTTP_LIMIT
-        return Shipment(
-            load, encode, self._sender, self.counts, limit=limit, condemned=condemned,
-            name=f"{self.name} at {self.target.endpoint}", said=self._said,
-        )  # fmt: skip
-
-    def _prepare(self, resource: bytes, position: Position) -> None:
-        raise NotImplementedError
-
-    def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
-        raise NotImplementedError
-
-    def _settled(self) -> None:
-        """The batch is settled."""
-
-    def _more_counts(self) -> dict[str, Any]:
-        return {}
-
-
 class MetricsExporter(SignalExporter):
     """The metrics signal."""
 
@@ -226,30 +141,26 @@ class MetricsExporter(SignalExporter):
     def __init__(
         self, where: Target, selection: Selection, temporality: Literal["cumulative", "delta"], detectors: Sequence[str]
     ) -> None:
-        super().__init__(where, detectors)
+        super().__init__(f"otlp-{where.signal}", where, detectors)
         self._selection = selection
-        self._temporality = temporality
+        self._temporality: Literal["cumulative", "delta"] = temporality
 
     def position(self) -> dict[str, Any]:
         """Also what later batches depend on: hidden keys, and where histograms begin."""
         return {**super().position(), **self._selection.state()}
 
-    def _prepare(self, resource: bytes, position: Position) -> None:
-        self._encoder = MetricsEncoder(resource, scope(), self._temporality)
+    def _prepare(self, run: RunInfo, position: Position) -> None:
+        self._encoder = MetricsEncoder(encoded(attributes(run, self._detectors)), scope(), self._temporality)
         self._selection.restore(position)
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
-        return self._ship(self._selection.select(batch), self._encoder.encode, self._condemned)
+        return self._ship(self._selection.select(batch), self._encoder.encode, self._selection.condemned)
 
     def _settled(self) -> None:
         self._selection.settled()
 
-    def _condemned(self, load: Points) -> Callable[[Points], Points] | None:
-        keys = {series.key for series in load.series if self._selection.refused(series.key)}
-        return (lambda other: other.without(keys)) if keys else None
-
     def _more_counts(self) -> dict[str, Any]:
-        return {"coalesced": self._selection.coalesced, "left_out": self._selection.left_out}
+        return self._selection.counts()
 
 
 class LogsExporter(SignalExporter):
@@ -258,31 +169,13 @@ class LogsExporter(SignalExporter):
     wants = WANTS
 
     def __init__(self, where: Target, body: Literal["json", "map"], detectors: Sequence[str]) -> None:
-        super().__init__(where, detectors)
+        super().__init__(f"otlp-{where.signal}", where, detectors)
         self._body: Literal["json", "map"] = body
 
-    def _prepare(self, resource: bytes, position: Position) -> None:
-        self._encoder = RecordsEncoder(resource, scope(), self._body)
+    def _prepare(self, run: RunInfo, position: Position) -> None:
+        own = {"milepost.writer": run.writer}  # with the number of a row it names that row for ever
+        resource = {**attributes(run, self._detectors), **own}
+        self._encoder = RecordsEncoder(encoded(resource), scope(), self._body)
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._encoder.select(batch), self._encoder.encode)
-
-
-def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
-    """What tells a batch that comes again from another one of the same writer."""
-    return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)
-
-
-def sender_of(where: Target) -> Sender:
-    """The way to a destination, by its protocol."""
-    if where.protocol == "grpc":
-        from milepost.exporters.otlp.over_grpc import GrpcSender
-
-        return GrpcSender(where)
-    if where.protocol == "http/json":
-        from milepost.exporters.otlp.as_json import JsonSender
-
-        return JsonSender(where)
-    from milepost.exporters.otlp.over_http import HttpSender
-
-    return HttpSender(where)

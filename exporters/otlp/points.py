@@ -13,7 +13,7 @@ into the same millisecond (or `interval`) coalesce, which is counted; the log si
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from milepost.exporters.otlp.naming import prometheus_name
@@ -56,7 +56,7 @@ class Series:
     ) -> None:
         self.key = key
         self.name = name
-        self.kind = kind
+        self.kind: Kind = kind
         self.unit = unit
         self.attributes = attributes
         self.times: list[int] = []
@@ -152,6 +152,9 @@ class Selection:
         self._newest = 0
         self._alive_ms = 0
         self._full = False
+        self._full_of_buckets = False
+        self._bounds: set[tuple[str, int]] = set()
+        self._buckets = 0
         self.began = 0
         self.coalesced = 0
         self.left_out = 0
@@ -187,6 +190,15 @@ class Selection:
                 series.start = series.times[-1]
                 series.clear()
         self._touched = {}
+
+    def condemned(self, load: Points) -> Callable[[Points], Points] | None:
+        """Note that a back end refused this point for good: what takes the points of its series out of others, or None."""
+        keys = {series.key for series in load.series if self.refused(series.key)}
+        return (lambda other: other.without(keys)) if keys else None
+
+    def counts(self) -> dict[str, int]:
+        """Points that were not sent: coalesced with a later one of their series, or of a series that is left out."""
+        return {"coalesced": self.coalesced, "left_out": self.left_out}
 
     def refused(self, key: Key) -> bool:
         """Note that a back end refused a point of this series; True from the third on: the series is left out then."""
@@ -258,7 +270,7 @@ class Selection:
 
     def _put(self, series: Series | None, time: int, value: Any, step: int) -> bool:
         """Add a point, or let it coalesce with the one before; whether it is among those to be sent."""
-        if series is None:
+        if series is None or (series.kind == "histogram" and not self._affordable(series, value)):
             return False
         ms = time // MILLISECOND
         if series.next_ms - self._interval <= ms < series.next_ms:
@@ -266,7 +278,8 @@ class Selection:
             if not series.times or ms != series.times[-1] // MILLISECOND:
                 series.last = (time, value, step)
                 return False
-            series.times.pop(), series.values.pop()  # the same millisecond: the last value stands
+            series.times.pop()  # the same millisecond: the last value stands
+            series.values.pop()
             if self._step == "attribute":
                 series.steps.pop()
         series.times.append(time)
@@ -275,6 +288,29 @@ class Selection:
             series.steps.append(step)
         series.next_ms = ms + self._interval
         series.last = None
+        return True
+
+    def _affordable(self, series: Series, value: Mapping[str, Any]) -> bool:
+        """Whether the buckets of a histogram may become series: each bound is one in Prometheus, and bins that follow the
+        data have new bounds in every row. They may take half of max_series."""
+        bounds = (series.name, hash(tuple(value.get("bins") or ())))
+        if bounds in self._bounds:
+            return True
+        size = len(value.get("bins") or ()) + 2
+        if self._buckets + size > self._max_series // 2:
+            self.left_out += 1
+            if not self._full_of_buckets:
+                self._full_of_buckets = True
+                logger.warning(
+                    "milepost: the bins of %r change from row to row, and in Prometheus each bound is a series: after %d of "
+                    "them, histograms with new bins go to the logs only. Give Histogram the same np_histogram edges each "
+                    "time, or raise max_series",
+                    series.name[:100],
+                    self._buckets,
+                )
+            return False
+        self._bounds.add(bounds)
+        self._buckets += size
         return True
 
     def _system(self, event: Event) -> None:

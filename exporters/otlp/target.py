@@ -190,6 +190,26 @@ def target(signal: Signal, options: Mapping[str, Any]) -> Target:
     )
 
 
+def remote_write_target(
+    endpoint: str,
+    headers: Mapping[str, Any] | None,
+    headers_list: str | None,
+    timeout: int,
+    tls: Mapping[str, Any] | None,
+) -> Target:
+    """The target of an exporter that knows one signal and no environment variables."""
+    found = {**pairs(headers_list or ""), **{name.lower(): value for name, value in (headers or {}).items()}}
+    options = {
+        "protocol": "http/protobuf",
+        "endpoint": endpoint,
+        "headers": {name: value if isinstance(value, str) else str(value) for name, value in found.items()},
+        "compression": "none",
+        "timeout": timeout,
+        "tls": {name: v if isinstance(v, bool) else str(v) for name, v in (tls or {}).items() if v is not None},
+    }
+    return target("metrics", {"metrics": options})
+
+
 def _http(endpoint: str, insecure: bool) -> tuple[str, bool, str]:
     scheme, colon, rest = endpoint.partition("://")
     if not colon:

@@ -256,8 +256,48 @@ class Otlp(Destination, frozen=True):
     ] = []
 
 
-EXPORTERS: dict[str, type[Section]] = {"console": Console, "file": File, "memory": Memory, "otlp": Otlp}
-LATER_EXPORTERS = ("prometheus_remote_write", "opentelemetry", "server")
+class PrometheusRemoteWrite(Section, frozen=True):
+    """Numbers and histograms to Prometheus, VictoriaMetrics, Mimir and others, by remote write 1.0."""
+
+    endpoint: Annotated[str, Option("The address that takes remote write, with its path.")] = (
+        "http://localhost:9090/api/v1/write"
+    )
+    headers: Annotated[
+        dict[str, AttributeValue] | None, Option("Headers, as a list of {name, value}.", pairs=True, secret=True)
+    ] = None
+    headers_list: Annotated[
+        str | None,
+        Option('More headers in one text, "a=1,b=2"; `headers` wins.', rule=rules.attributes_list, secret=True),
+    ] = None
+    timeout: Annotated[int, Option("Milliseconds for one request.", minimum=1)] = 30_000
+    tls: Annotated[Tls, Option()] = Tls()
+    promote_resource_attributes: Annotated[
+        list[str],
+        Option("Attributes of the resource, such as `milepost.run.name`, that become labels of every series."),
+    ] = []
+    max_series: Annotated[
+        int, Option("Most series that one writer of a run creates; keys beyond it are left out.", minimum=1)
+    ] = 10_000
+    interval: Annotated[
+        int, Option("Milliseconds between two points of a key; rows between them coalesce.", minimum=1)
+    ] = 1
+    detectors: Annotated[
+        list[str],
+        Option(
+            "OpenTelemetry resource detectors, such as `os`, or `container` of an installed package; "
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS adds to them."
+        ),
+    ] = []
+
+
+EXPORTERS: dict[str, type[Section]] = {
+    "console": Console,
+    "file": File,
+    "memory": Memory,
+    "otlp": Otlp,
+    "prometheus_remote_write": PrometheusRemoteWrite,
+}
+LATER_EXPORTERS = ("opentelemetry", "server")
 LATER_PROCESSORS: tuple[str, ...] = ()
 
 

@@ -1,0 +1,124 @@
+"""SignalExporter: what the exporters of one signal have in common: a destination, the shipment on its way, and the counts."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from milepost.exporters.otlp.points import Points
+from milepost.exporters.otlp.records import Records
+from milepost.exporters.otlp.sender import Sender
+from milepost.exporters.otlp.shipment import Counts, Shipment
+from milepost.exporters.otlp.target import Target
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import ExportResult, Position, RunInfo
+
+GRPC_LIMIT = 3_500_000
+"""Bytes of a request: receivers take 4 MiB unless told otherwise, and the frame around it counts."""
+HTTP_LIMIT = 16_000_000
+
+
+class SignalExporter:
+    """One signal to one destination. A subclass says how its encoder is made and what of a batch it sends.
+
+    name: also that of its cursor. detectors: names of OpenTelemetry resource detectors.
+    """
+
+    network: ClassVar[bool] = True
+    wants: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, where: Target, detectors: Sequence[str]) -> None:
+        self.name = name
+        self.target = where
+        self.counts = Counts()
+        self._detectors = detectors
+        self._sender: Sender | None = None
+        self._shipment: Shipment | None = None
+        self._shipped: tuple[int, int, int] = (0, 0, 0)
+        self._said: set[Any] = set()
+        self._run: RunInfo | None = None
+
+    def start(self, run: RunInfo, position: Position | None) -> None:
+        """Note the run; the connection is opened by the first export."""
+        self._run = run
+        told = (position or {}).get("counts") or {}
+        self.counts.sent = int(told.get("sent") or 0)
+        self.counts.rejected = {str(reason): int(count) for reason, count in (told.get("rejected") or {}).items()}
+        self._prepare(run, position or {})
+
+    def position(self) -> dict[str, Any]:
+        """The counts of points or records, which `milepost doctor` shows."""
+        return {"counts": {"sent": self.counts.sent, "rejected": dict(self.counts.rejected), **self._more_counts()}}
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Send the batch, or what is left of it when it comes again."""
+        if self._run is None:
+            return ExportResult.retry(f"the exporter {self.name} is not started or was shut down")
+        if not batch:
+            return ExportResult.SUCCESS
+        if self.target.problem:
+            return ExportResult.retry(f"endpoint {self.target.endpoint}: {self.target.problem}")
+        this = signature(batch)
+        if self._shipment is None or this != self._shipped:
+            self._shipment, self._shipped = self._shipment_of(batch), this
+        result = self._shipment.go()
+        if result.outcome != "retry":
+            self._shipment = None
+            self._settled()
+        return result
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Close the connection."""
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = self._shipment = self._run = None
+
+    def _ship(
+        self,
+        load: Points | Records,
+        encode: Callable[[Any], bytes],
+        condemned: Callable[[Any], Callable[[Any], Any] | None] | None = None,
+    ) -> Shipment:
+        self._sender = self._sender or self._new_sender()
+        limit = GRPC_LIMIT if self.target.protocol == "grpc" else HTTP_LIMIT
+        return Shipment(
+            load, encode, self._sender, self.counts, limit=limit, condemned=condemned,
+            name=f"{self.name} at {self.target.endpoint}", said=self._said,
+        )  # fmt: skip
+
+    def _prepare(self, run: RunInfo, position: Position) -> None:
+        raise NotImplementedError
+
+    def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
+        raise NotImplementedError
+
+    def _new_sender(self) -> Sender:
+        return sender_of(self.target)
+
+    def _settled(self) -> None:
+        """The batch is settled."""
+
+    def _more_counts(self) -> dict[str, Any]:
+        return {}
+
+
+def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
+    """What tells a batch that comes again from another one of the same writer."""
+    return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)
+
+
+def sender_of(where: Target) -> Sender:
+    """The way to a destination, by its protocol."""
+    if where.protocol == "grpc":
+        from milepost.exporters.otlp.over_grpc import GrpcSender
+
+        return GrpcSender(where)
+    if where.protocol == "http/json":
+        from milepost.exporters.otlp.as_json import JsonSender
+
+        return JsonSender(where)
+    from milepost.exporters.otlp.over_http import HttpSender
+
+    return HttpSender(where)
