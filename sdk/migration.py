@@ -6,10 +6,12 @@ Everything here either works or says, once or as an error, what to use instead.
 import enum
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from milepost.sdk.errors import Error, UsageError
+from milepost.sdk.names import run_id as new_id
 from milepost.sdk.text import shown
 
 logger = logging.getLogger("milepost")
@@ -149,6 +151,15 @@ class Settings:
         return given
 
 
+class Utilities:
+    """`wandb.util`, of which scripts use one function: an id that is made before the run, and kept beside a checkpoint."""
+
+    @staticmethod
+    def generate_id(length: int = 8) -> str:
+        """A new id for `init(id=...)`."""
+        return "".join(new_id() for _ in range(0, length, 8))[:length]
+
+
 class AlertLevel(enum.Enum):
     """How urgent an alert is."""
 
@@ -211,11 +222,24 @@ def attribute_of_module(name: str) -> Any:
     """What wandb has under a name that milepost has not. Raises AttributeError, with what to use instead."""
     if name in _NOTHING_OF_MODULE:
         return _nothing
+    if name == "util":
+        return Utilities
+    if name in ("termlog", "termwarn", "termerror"):
+        return _to_the_terminal
+    if name == "join":
+        from milepost import finish
+
+        return finish
     raise AttributeError(_missing("milepost", name))
 
 
 def _nothing(*args: Any, **keywords: Any) -> None:
     """There is nothing to do."""
+
+
+def _to_the_terminal(string: str = "", newline: bool = True, repeat: bool = True) -> None:
+    """Say something on standard error."""
+    print(f"milepost: {string}", file=sys.stderr, end="\n" if newline else "")
 
 
 def _missing(owner: str, name: str) -> str:

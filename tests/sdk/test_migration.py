@@ -356,6 +356,25 @@ def test_names_of_wandb_that_need_nothing_do_nothing() -> None:
             _ = run.no_such_thing
 
 
+def test_an_id_can_be_made_before_the_run() -> None:
+    module: Any = milepost
+    ids = {module.util.generate_id() for _ in range(100)}
+
+    assert len(ids) == 100
+    assert {len(each) for each in ids} == {8}
+    assert len(module.util.generate_id(20)) == 20
+    with recorded(id=ids.pop(), resume="allow") as recording:
+        assert len(recording.run.id) == 8
+
+
+def test_lines_for_the_terminal_are_said_there(capsys: pytest.CaptureFixture[str]) -> None:
+    module: Any = milepost
+    module.termlog("step 1")
+    module.termwarn("100% slow", repeat=False)
+
+    assert capsys.readouterr().err == "milepost: step 1\nmilepost: 100% slow\n"
+
+
 def test_media_types_that_are_not_there_yet_say_so() -> None:
     with pytest.raises(AttributeError, match="Histogram"):
         _ = milepost.Molecule  # type: ignore[attr-defined]
