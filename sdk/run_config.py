@@ -1,17 +1,25 @@
 """The user's config of a run: hyperparameters, set once, read as attributes or items.
 
 Values become plain Python (tuples -> lists, numpy -> numbers); a value that was set changes only with
-`update(..., allow_val_change=True)`; what cannot be stored raises and leaves the config as it was.
+`update(..., allow_val_change=True)`; what cannot be stored raises and leaves the config as it was. An object of a class that
+has no form here (a device, a dtype) is told as text, as in wandb: `config=vars(args)` often holds one.
 """
 
+import dataclasses
+import re
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from milepost.sdk.errors import ConfigurationError, DataError
 from milepost.sdk.frame import encode_payload
+from milepost.sdk.nesting import Unloggable, check_nesting
 from milepost.sdk.snapshot import snapshot
-from milepost.sdk.text import shown
+from milepost.sdk.text import shown, type_name
+from milepost.sdk.values import leaf
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_MAX_DEPTH: Final = 20
 
 
 class ConfigError(ConfigurationError):
@@ -120,11 +128,37 @@ def clean(values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return snapshot(values, own_names=())
     except DataError as error:
-        raise DataError(
-            f"config: {error}".replace("log() ", "").replace(
-                "Nothing of this call was stored.", "The config is unchanged."
-            )
-        ) from None
+        refused = error
+    try:
+        check_nesting(values)
+        return snapshot(_told(values), own_names=())
+    except DataError as error:
+        refused = error
+    except Unloggable:
+        pass
+    text = str(refused).replace("log() ", "").replace("Nothing of this call was stored.", "The config is unchanged.")
+    raise DataError(f"config: {text}")
+
+
+def _told(value: Any, depth: int = 0) -> Any:
+    """A value with the objects in it that have no form told otherwise: a mapping or dataclass as a dict, others as text."""
+    if depth > _MAX_DEPTH:
+        return value
+    if isinstance(value, Mapping) and "_type" not in value:
+        return {key: _told(item, depth + 1) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [_told(item, depth + 1) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _told(getattr(value, field.name, None), depth + 1) for field in dataclasses.fields(value)}
+    try:
+        leaf(value)
+    except Unloggable:
+        if type(value).__module__ != "builtins":
+            try:
+                return _ADDRESS.sub("", str(value))
+            except Exception:  # noqa: BLE001 - the value's own __str__ may raise anything
+                return f"<{type_name(type(value))}>"
+    return value
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:

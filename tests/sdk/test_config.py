@@ -1,6 +1,8 @@
 """run.config: set once, read as attributes or items."""
 
 import argparse
+import collections
+import dataclasses
 import math
 import operator
 import pathlib
@@ -126,6 +128,45 @@ def test_a_value_without_a_form_is_refused_and_later_changes_still_work() -> Non
         read = milepost.Api().run(run.run.path)
         assert read.config == run.run.config.as_dict() == {"lr": 0.1, "epochs": 3}
         assert (read.name, read.tags) == ("new name", ["a"])
+
+
+class Device:
+    def __str__(self) -> str:
+        return "cuda:0"
+
+
+@dataclasses.dataclass
+class Optimizer:
+    name: str
+    device: Device
+
+
+def test_objects_of_other_classes_are_told_as_text_and_dataclasses_as_dicts() -> None:
+    class Scheduler:
+        pass
+
+    args = argparse.Namespace(
+        lr=0.1,
+        device=Device(),
+        devices=[Device(), "cpu"],
+        optimizer=Optimizer("adam", Device()),
+        scheduler=Scheduler(),
+        model=collections.UserDict(layers=4, on=Device()),
+    )
+    with recorded(config=vars(args)) as run:
+        run.run.config.update(args)  # the same again
+
+        assert run.run.config.as_dict() == {
+            "lr": 0.1, "device": "cuda:0", "devices": ["cuda:0", "cpu"], "optimizer": {"name": "adam", "device": "cuda:0"},
+            "scheduler": f"<{__name__}.{Scheduler.__qualname__} object>", "model": {"layers": 4, "on": "cuda:0"},
+        }  # fmt: skip
+
+
+def test_a_config_that_holds_itself_is_refused() -> None:
+    config: dict[str, Any] = {}
+    config |= {"self": config, "device": Device()}
+    with pytest.raises(milepost.DataError, match="holds itself"):
+        milepost.init(project="tests", config=config)
 
 
 @pytest.mark.parametrize("config", [5, [1], ("lr", 0.1), {1: 2}, {"a"}], ids=label)
