@@ -256,6 +256,8 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
         return whole(int(value), depth)
     if isinstance(value, numbers.Real):
         return float(value)
+    if depth:
+        raise Unloggable(f"it holds a value of type {type_name(kind)}, which has no form in a row")
     raise Unloggable("this type has no form in a row")
 
 

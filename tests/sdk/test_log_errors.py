@@ -58,6 +58,13 @@ def test_the_error_names_the_key_the_type_and_what_is_accepted() -> None:
         assert "numbers, text" in text
 
 
+def test_the_error_of_a_list_names_the_type_of_what_it_holds() -> None:
+    with recorded() as run, pytest.raises(milepost.DataError, match=r'"boxes".*holds a value of type object') as raised:
+        run.log({"boxes": [1, {"corner": (2, object())}]})
+
+    assert "(type list)" in str(raised.value)
+
+
 @pytest.mark.parametrize("base", [milepost.Error, ValueError, TypeError])
 def test_the_error_is_what_scripts_catch(base: type[Exception]) -> None:
     with recorded() as run, pytest.raises(base):
