@@ -13,6 +13,9 @@ from milepost.sdk.cli.chart import chart
 from milepost.sdk.cli.courses import Course, courses, definitions, matching
 from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import attempt_option, dir_option, find_run, json_option
+from milepost.sdk.errors import UsageError
+from milepost.sdk.reading.result import why_empty
+from milepost.sdk.reading.wish import Wish
 from milepost.sdk.terminal import Screen, number, pad, plain, printable, width
 
 _CHARTS_MAX: Final = 40
@@ -53,6 +56,8 @@ def command(
         for name in matching(of.selection.keys(), keys)
         if (metric := metrics.find(name)) is None or not metric.hidden or name in keys
     ]
+    if keys and not names and not matching(dict(leaves(of.summary)), keys):
+        raise UsageError(why_empty(of.selection, Wish(keys), of.run.path))
     if as_json:
         out.say_json(_as_json(of, courses(of.selection, names, metrics, of.rows), keys))
         return

@@ -85,6 +85,16 @@ def test_many_metrics_are_cut_and_the_way_to_the_rest_is_named(command: Command)
     assert "m59" in command("show", "--dir", "runs", "--keys", "m5*").out
 
 
+def test_keys_that_fit_nothing_are_an_error_that_names_what_is_near(command: Command) -> None:
+    log_run([{"train": {"loss": 1.0}}])
+
+    code, out, err = command("show", "--dir", "runs", "--keys", "train/loss")
+
+    assert code == 2
+    assert out == ""
+    assert "'train/loss' was never logged (near it: 'train.loss')" in err
+
+
 def test_a_killed_run_is_shown_with_the_row_it_left_open(command: Command) -> None:
     kill_a_run()
 
