@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
+from milepost.sdk.errors import DataError
 from milepost.sdk.summary import nest
+from milepost.sdk.text import shown, type_name
 
 
 class RunSummary(MutableMapping[str, Any]):
@@ -22,6 +24,8 @@ class RunSummary(MutableMapping[str, Any]):
         self.__dict__.update(_read=read, _write=write, _remove=remove, _prefix=prefix)
 
     def __getitem__(self, key: str) -> Any:
+        if not isinstance(key, str):
+            raise KeyError(key)
         flat = self._read()
         path = self._prefix + key
         if path in flat:
@@ -32,10 +36,16 @@ class RunSummary(MutableMapping[str, Any]):
         raise KeyError(key)
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise DataError(
+                f"summary names are text, got {shown(key)} of type {type_name(type(key))}: use str(key). "
+                "The summary is unchanged."
+            )
         self._write(self._prefix + key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._remove(self._prefix + key)
+        if isinstance(key, str):
+            self._remove(self._prefix + key)
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("__"):

@@ -259,6 +259,17 @@ def test_a_value_without_a_form_is_refused_and_the_summary_stays_as_it_was(value
         assert run.summary() == {"a": 1}
 
 
+def test_a_name_that_is_no_text_is_refused_and_never_there() -> None:
+    with recorded() as run:
+        summary: Any = run.run.summary
+        with pytest.raises(milepost.DataError, match=r"got 5 of type int.*str\(key\)"):
+            summary[5] = 1
+        assert 5 not in summary
+        assert summary.get(5) is None
+        del summary[5]  # as a name that is missing
+        assert run.summary() == {}
+
+
 def test_the_module_gives_the_summary_of_the_current_run() -> None:
     with recorded() as run:
         run.log({"a": 1})
