@@ -62,7 +62,8 @@ def _directory_name(text: str, refused: frozenset[str]) -> str | None:
         return "must not begin or end with a space"
     bad = sorted({c for c in text if c in refused or not c.isprintable()})
     if bad:
-        return f"must not hold {' '.join(c if c.isprintable() else repr(c)[1:-1] for c in bad)}: it names a directory"
+        shown = ", ".join(f'"{c}"' if c.isprintable() else repr(c) for c in bad)
+        return f"must not hold {shown}: it names a directory"
     if text.startswith("."):
         return "must not begin with a dot: it names a directory, which would be hidden"
     if len(text) > _NAME_LIMIT or len(text.encode("utf-8", "surrogateescape")) > 255:

@@ -72,10 +72,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "path in a project": (
         "project: ../../etc",
-        "milepost.yaml:2: project: must not hold /: it names a directory",
+        'milepost.yaml:2: project: must not hold "/": it names a directory',
     ),
     "project that is a directory": ("project: ..", 'milepost.yaml:2: project: must not be "..": it names a directory'),
-    "id with a colon": ('id: "a:b"', "milepost.yaml:2: id: must not hold :: it names a directory"),
+    "id with a colon": ('id: "a:b"', 'milepost.yaml:2: id: must not hold ":": it names a directory'),
     "empty id": ('id: " "', "milepost.yaml:2: id: must not be empty"),
     "unknown exporter": (
         "exporters:\n  - fil:",
@@ -246,7 +246,7 @@ def test_a_file_of_nonsense_ends_after_a_hundred_mistakes() -> None:
             "onlin",
             'MILEPOST_MODE: must be one of online, offline, disabled, not "onlin"; did you mean "online"?',
         ),
-        ("MILEPOST_PROJECT", "a/b", "MILEPOST_PROJECT: must not hold /: it names a directory"),
+        ("MILEPOST_PROJECT", "a/b", 'MILEPOST_PROJECT: must not hold "/": it names a directory'),
         ("MILEPOST_RUN_ID", "..", 'MILEPOST_RUN_ID: must not be "..": it names a directory'),
         ("MILEPOST_RESUME", "perhaps", 'MILEPOST_RESUME: must be one of allow, must, never, auto, not "perhaps"'),
         ("MILEPOST_ON_INVALID", "ignore", None),
