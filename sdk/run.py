@@ -194,11 +194,16 @@ class Run(Identity):
             self._alerted[alert["title"]] = now
         logger.warning("milepost: alert %s: %s %s", name, alert["title"], alert["text"])
 
-    def save(self, glob_str: Any, base_path: Any = None, policy: str = "live") -> list[str]:
-        """Copy files into the run's directory; the paths of the copies. See `milepost.sdk.saving.save`."""
+    def save(self, glob_str: Any = None, base_path: Any = None, policy: str = "live") -> list[str]:
+        """Copy files into the run's directory; the paths of the copies. See `milepost.sdk.saving.save`.
+
+        Without a path there is nothing to do: old wandb scripts call `run.save()` after they set the run's name.
+        """
         from milepost.sdk.saving import save
 
         self._check_running("save")
+        if glob_str is None and base_path is None:
+            return []
         return save(self, glob_str, base_path, policy)
 
     def watch(

@@ -448,6 +448,13 @@ def test_the_policy_says_when_files_are_copied(policy: str, before: dict[str, st
         assert saved(run.run) == after
 
 
+def test_save_without_a_path_after_the_name_was_set_does_nothing() -> None:
+    with recorded() as run:
+        run.run.name = "baseline"
+        assert run.run.save() == []
+        assert run.run.name == "baseline"
+
+
 def test_a_file_that_did_not_change_is_copied_once() -> None:
     write("a.txt", "b.txt")
     with recorded() as run:
