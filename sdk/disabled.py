@@ -1,6 +1,7 @@
 """DisabledRun: the run of `mode="disabled"`, and the silent one a library gets when nobody called `init`."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -34,7 +35,6 @@ class DisabledRun:
         self.project = project
         self.id = self.name = "disabled"
         self.path = f"{project}/disabled"
-        self.dir = ""
         self.step = self.starting_step = 0
         self.attempt = 1
         self.start_time = 0.0
@@ -45,6 +45,18 @@ class DisabledRun:
         self.tags: tuple[str, ...] = ()
         self.writer = self.promise = ""
         self.notes = self.group = self.job_type = self.rank = self.url = self.entity = None
+
+    @cached_property
+    def dir(self) -> str:
+        """A folder for what a script writes beside its rows; made when it is asked for, gone when the program ends."""
+        import atexit
+        import os
+        import shutil
+        import tempfile
+
+        made, owner = tempfile.mkdtemp(prefix="milepost-disabled-"), os.getpid()
+        atexit.register(lambda: shutil.rmtree(made, ignore_errors=True) if os.getpid() == owner else None)
+        return made
 
     def log(self, data: Any, step: Any = None, commit: Any = None, sync: Any = None) -> None:
         """Keep the last values in the summary."""

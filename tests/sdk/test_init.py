@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,23 @@ def test_a_disabled_run_takes_every_call_and_writes_nothing(tmp_path: Path) -> N
 
     assert milepost.run is None
     assert not (tmp_path / "runs").exists()
+
+
+def test_files_that_a_script_writes_into_a_disabled_run_are_gone_at_the_end() -> None:
+    script = """
+import os, milepost
+run = milepost.init(mode="disabled")
+os.makedirs(run.dir, exist_ok=True)
+with open(os.path.join(run.dir, "model.pt"), "w") as file:
+    file.write("weights")
+print(run.dir)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    folder = Path(done.stdout.strip())
+    assert folder.is_absolute()
+    assert not folder.exists()
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_disabled_by_the_environment_works_with_any_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
