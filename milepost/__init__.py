@@ -9,7 +9,9 @@
 This page is the whole public API. Classes and heavier parts are loaded when their name is first used.
 """
 
+import sys as _sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from milepost.sdk.current import Before as _Before
@@ -270,6 +272,21 @@ if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt 
         from milepost.sdk.migration import attribute_of_module
 
         return attribute_of_module(name)
+
+
+class _Module(_ModuleType):
+    """This module: `milepost.config = {...}` sets the run's config, as wandb's own first example has it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "config":
+            super().__setattr__(name, value)
+            return
+        from milepost.sdk.migration import set_config
+
+        set_config(_current.run, value)
+
+
+_sys.modules[__name__].__class__ = _Module
 
 
 def __dir__() -> list[str]:

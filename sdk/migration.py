@@ -151,6 +151,14 @@ class Settings:
         return given
 
 
+def set_config(run: Any, values: Any) -> None:
+    """`wandb.config = {...}`, as wandb's own first example has it. Before `init()` it sets nothing, in wandb as here."""
+    if run is None:
+        _say("config", "milepost.config = ... before init() sets nothing", "give the values to init(config=...)")
+    else:
+        run.config.update(values, allow_val_change=True)
+
+
 class Utilities:
     """`wandb.util`, of which scripts use one function: an id that is made before the run, and kept beside a checkpoint."""
 

@@ -111,11 +111,16 @@ class RunConfig:
 
 
 def mapping(values: Any) -> Mapping[str, Any]:
-    """A config given as a dict, a Namespace, a dataclass instance, or the path of a YAML file."""
+    """A config given as a dict, a Namespace, a dataclass instance, another run's config, or the path of a YAML file."""
     if isinstance(values, Mapping):
         return values
     if isinstance(values, (str, Path)):
         return _yaml(Path(values))
+    if isinstance(values, RunConfig):
+        return values.as_dict()
+    if hasattr(values, "flag_values_dict"):  # absl's FLAGS
+        flags: Mapping[str, Any] = values.flag_values_dict()
+        return flags
     if hasattr(values, "__dict__") and not isinstance(values, type):
         return dict(vars(values))
     raise DataError(

@@ -130,6 +130,42 @@ def test_a_value_without_a_form_is_refused_and_later_changes_still_work() -> Non
         assert (read.name, read.tags) == ("new name", ["a"])
 
 
+def test_another_run_s_config_is_taken_as_its_values() -> None:
+    with recorded(config={"lr": 0.1, "model": {"layers": 2}}) as first:
+        earlier = first.run.config
+        first.run.finish()
+    with recorded(config=earlier) as run:
+        run.run.config.update(earlier)
+
+        assert run.run.config == {"lr": 0.1, "model": {"layers": 2}}
+
+
+def test_the_flags_of_absl_are_taken_as_their_values() -> None:
+    class FlagValues:
+        def __init__(self) -> None:
+            self.__dict__["__flags"] = {"lr": object()}
+
+        def flag_values_dict(self) -> dict[str, Any]:
+            return {"lr": 0.1}
+
+    with recorded(config=FlagValues()) as run:
+        assert run.run.config == {"lr": 0.1}
+
+
+def test_assigning_the_module_s_config_sets_the_config_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    module: Any = milepost
+    module.config = {"lr": 0.5}
+    assert "before init() sets nothing" in caplog.text
+    with recorded(config={"lr": 0.1}) as first:
+        module.config = {"lr": 0.2, "epochs": 3}
+        module.config = argparse.Namespace(batch=32)
+        assert module.config.epochs == 3
+        assert first.run.config == {"lr": 0.2, "epochs": 3, "batch": 32}
+        first.run.finish()
+    with recorded(config={"lr": 0.3}):
+        assert module.config == {"lr": 0.3}
+
+
 class Device:
     def __str__(self) -> str:
         return "cuda:0"
