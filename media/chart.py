@@ -31,7 +31,8 @@ class Chart:
     strings: texts of the chart: "title", "x-axis-title", ...
     split_table: accepted as in wandb, without effect.
 
-    Row form: that of its table, with `_type` "chart-file", `kind`, `title`, `fields`, `strings` and `spec`.
+    Row form: that of its table, with `_type` "chart-file", `kind`, `title`, `fields`, `strings` and `spec`. Logged as KEY, the
+    row also has the table alone, as KEY_table, which is where scripts for wandb look for it.
     """
 
     type_name: ClassVar[str] = "chart-file"
@@ -70,6 +71,12 @@ class Chart:
             "strings": self.strings,
             "spec": self.spec,
         }
+
+
+def table_value(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The row form of a chart's table alone, of the chart's."""
+    kept = {key: item for key, item in value.items() if key not in ("kind", "title", "fields", "strings", "spec")}
+    return kept | {"_type": "incremental-table-file" if "increment_num" in value else "table-file"}
 
 
 def table_of(caller: str, table: Any, fields: Mapping[str, Any]) -> Table:

@@ -11,15 +11,13 @@ Rows = list[list[Any]]
 def is_frame(value: Any) -> bool:
     """Whether a value is a data frame that `columns_and_rows` reads."""
     kind = type(value)
-    names = {"pandas": ("DataFrame",), "polars": ("DataFrame", "LazyFrame"), "pyarrow": ("Table",)}
+    names = {"pandas": ("DataFrame",), "polars": ("DataFrame",), "pyarrow": ("Table",)}
     modules = [(base.__module__ or "").partition(".")[0] for base in kind.__mro__]
     return any(base.__name__ in names.get(module, ()) for base, module in zip(kind.__mro__, modules, strict=True))
 
 
 def columns_and_rows(frame: Any) -> tuple[list[str | int], Rows]:
     """The names of a frame's columns and its rows, of Python's own types where those say the same."""
-    if hasattr(frame, "collect"):
-        frame = frame.collect()
     if hasattr(frame, "iloc"):
         names = [name if type(name) in (str, int) else _text(name) for name in frame.columns.tolist()]
         columns = [_pandas_column(frame.iloc[:, at]) for at in range(len(names))]

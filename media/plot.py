@@ -114,8 +114,8 @@ def confusion_matrix(
 ) -> Chart:
     """How often each true class was predicted as each class.
 
-    probs:       shape (samples, classes): the column with the greatest value is the prediction. Or instead
-    preds:       the predicted classes.
+    probs:       shape (samples, classes): the column with the greatest value is the predicted class.
+    preds:       the predicted classes, instead of probs.
     y_true:      the true classes: integers, text or booleans, one per sample.
     class_names: names of the classes 0, 1, ...; y_true and preds may also hold these names. Without it text classes name
                  themselves, others are Class_1, Class_2, ... in their order.

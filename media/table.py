@@ -29,7 +29,8 @@ class Table:
     log_mode:   "IMMUTABLE" and "MUTABLE": every log() stores all that the table holds by then (wandb loses the new rows of an
                 immutable one). "INCREMENTAL": every log() stores the rows that are new, and reading gives all.
 
-    Every row is kept: there is no limit of rows. Cells hold what `kind_of` accepts; media in them are stored as if logged.
+    Cells hold numbers, text, booleans, None, dates, durations, arrays, tensors, lists, dicts, and media, which are stored as if
+    they were logged. There is no limit of rows.
     Raises DataError (a ValueError, a TypeError and, as in wandb, an AssertionError) for a row of another length, a cell that does
     not fit its column, wrong columns and modes.
     """

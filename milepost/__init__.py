@@ -29,9 +29,14 @@ from milepost.sdk.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from milepost.media import plot, plots
     from milepost.media.annotations import Classes
+    from milepost.media.bokeh_document import Bokeh
+    from milepost.media.graph import Graph
     from milepost.media.histogram import Histogram
     from milepost.media.image import Image
+    from milepost.media.plotly_figure import Plotly
+    from milepost.media.table import Table
     from milepost.sdk.api import Api
     from milepost.sdk.disabled import DisabledRun
     from milepost.sdk.event import Event
@@ -52,6 +57,7 @@ __all__ = [
     "AlertLevel",
     "Api",
     "Artifact",
+    "Bokeh",
     "Classes",
     "ConfigurationError",
     "DataError",
@@ -59,13 +65,16 @@ __all__ = [
     "Event",
     "ExportResult",
     "Exporter",
+    "Graph",
     "Histogram",
     "Image",
     "MissingDependencyError",
+    "Plotly",
     "Run",
     "RunInfo",
     "RunNotFoundError",
     "Settings",
+    "Table",
     "UsageError",
     "alert",
     "config",
@@ -75,6 +84,8 @@ __all__ = [
     "init",
     "log",
     "login",
+    "plot",
+    "plots",
     "run",
     "save",
     "summary",
@@ -236,12 +247,18 @@ _LAZY = {
     "Event": "milepost.sdk.event",
     "ExportResult": "milepost.sdk.exporter",
     "Exporter": "milepost.sdk.exporter",
+    "Bokeh": "milepost.media.bokeh_document",
     "Classes": "milepost.media.annotations",
+    "Graph": "milepost.media.graph",
     "Histogram": "milepost.media.histogram",
     "Image": "milepost.media.image",
+    "Plotly": "milepost.media.plotly_figure",
     "Run": "milepost.sdk.run",
     "RunInfo": "milepost.sdk.exporter",
     "Settings": "milepost.sdk.migration",
+    "Table": "milepost.media.table",
+    "plot": "milepost.media",
+    "plots": "milepost.media",
 }
 
 
@@ -256,12 +273,17 @@ if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt 
         if name in _LAZY:
             from importlib import import_module
 
-            if _LAZY[name].startswith("milepost.media."):
+            module = _LAZY[name]
+            if module.startswith("milepost.media"):
                 import_module("milepost.sdk.encoding.queue")  # 10 ms that the first log() of media would take
-            found = getattr(import_module(_LAZY[name]), name)
+            found = (
+                import_module(f"{module}.{name}")
+                if module == "milepost.media"
+                else getattr(import_module(module), name)
+            )
             globals()[name] = found
             return found
-        later = ("Audio", "Html", "Molecule", "Object3D", "Plotly", "Table", "Video", "plot", "plots")
+        later = ("Audio", "Html", "Molecule", "Object3D", "Video")
         if name in later:
             raise AttributeError(
                 f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. "

@@ -39,6 +39,10 @@ def _sections(name: str) -> Iterator[str]:
             yield _section(3, f"{name}.{method}", _signature(function), function)
     elif inspect.isfunction(value):
         yield _section(2, f"{name}()", _signature(value), value)
+    elif inspect.ismodule(value):
+        yield _section(2, name, "", value)
+        for function in value.__all__:
+            yield _section(3, f"{name}.{function}()", _signature(getattr(value, function)), getattr(value, function))
     else:
         yield f"## `{name}`\n\n{_VALUES[name]}\n"
 

@@ -238,7 +238,24 @@ def attribute_of_module(name: str) -> Any:
         from milepost import finish
 
         return finish
+    if name in ("plot_table", "visualize"):
+        from milepost.media import plot
+
+        return plot.plot_table if name == "plot_table" else _visualize
+    if name == "data_types":
+        return sys.modules["milepost"]  # wandb.data_types.Table is wandb.Table
+    if name == "Node":
+        from milepost.media.graph import Node
+
+        return Node
     raise AttributeError(_missing("milepost", name))
+
+
+def _visualize(id: str, value: Any) -> Any:
+    """A chart by wandb's name for its kind, of a table with the columns that this kind draws."""
+    from milepost.media.plot import plot_table
+
+    return plot_table(id, value, {})
 
 
 def _nothing(*args: Any, **keywords: Any) -> None:

@@ -94,6 +94,10 @@ class MediaQueue:
             kind = type(value)
             if kind is MediaLeaf or (kind is list and holds_payload(value)):
                 out[name] = self._store(value, _last_key(name, nested), step)
+                if kind is MediaLeaf and value.get("_type") == "chart-file" and f"{name}_table" not in values:
+                    from milepost.media.chart import table_value
+
+                    out[f"{name}_table"] = table_value(out[name])
             elif kind is dict and "_type" not in value and holds_payload(value):
                 out[name] = self.take(value, step)
             else:

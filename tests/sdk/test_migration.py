@@ -141,6 +141,42 @@ wandb.finish()
 """
 
 
+CHARTS = """
+import math
+import numpy as np
+import pandas as pd
+import milepost as wandb
+
+wandb.init(project="charts", entity="me")
+y_true = np.array([0, 1, 2, 1])
+y_probas = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6], [0.5, 0.4, 0.1]])
+labels = ["cat", "dog", "owl"]
+wandb.log({"pr": wandb.plots.precision_recall(y_true, y_probas, labels), "roc": wandb.plots.ROC(y_true, y_probas, labels)})
+wandb.log({"conf_mat": wandb.plot.confusion_matrix(probs=None, y_true=y_true, preds=y_probas.argmax(1), class_names=labels)})
+wandb.log({"roc": wandb.plot.roc_curve(y_true, y_probas, labels=labels, classes_to_plot=None)}, commit=False)
+wandb.log({"pr": wandb.plot.pr_curve(y_true, y_probas, labels=labels, classes_to_plot=None)})
+
+data = [[x, math.sin(x)] for x in range(5)]
+table = wandb.Table(data=data, columns=["x", "y"])
+wandb.log({"line": wandb.plot.line(table, "x", "y", title="Sine"), "dots": wandb.plot.scatter(table, "x", "y")})
+wandb.log({"hist": wandb.plot.histogram(table, "y", title="Values")})
+bars = wandb.Table(data=[["car", 0.6], ["bus", 0.9]], columns=["class", "acc"])
+wandb.log({"bars": wandb.plot.bar(bars, "class", "acc", title="Accuracy")})
+wandb.log({"lines": wandb.plot.line_series(xs=[0, 1, 2], ys=[[1, 2, 3], [3, 2, 1]], keys=["up", "down"], xname="step")})
+wandb.log({"custom": wandb.plot_table("wandb/line/v0", table, {"x": "x", "y": "y"}, {"title": "Mine"})})
+wandb.log({"older": wandb.visualize("wandb/pr_curve/v1", table)})
+
+predictions = wandb.data_types.Table(columns=["id", "image", "guess"])
+for number in range(3):
+    predictions.add_data(number, wandb.Image(np.full((4, 4), number * 10, dtype=np.uint8)), labels[number])
+predictions.add_column("score", [0.1, 0.2, 0.3])
+wandb.log({"predictions": predictions})
+wandb.log({"frame": pd.DataFrame({"a": [1, 2]}), "of_frame": wandb.Table(dataframe=pd.DataFrame({"a": [1, 2]}))})
+wandb.run.summary["predictions"] = predictions
+wandb.finish()
+"""
+
+
 def run_script(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     import os
 
@@ -189,6 +225,30 @@ def test_a_callback_of_a_training_library_runs() -> None:
     rows = [without_clocks(row) for row in run.scan_history()]
     assert rows[-1] == {"_step": 3, "eval/loss": 0.5, "train/global_step": 30}
     assert run.summary["train_runtime"] == 1.5
+
+
+def test_a_script_that_draws_charts_and_logs_tables_runs() -> None:
+    outcome = run_script(CHARTS)
+
+    assert outcome.returncode == 0, outcome.stderr
+    (run,) = milepost.Api().runs("charts")
+    values = {name: value for row in run.scan_history() for name, value in row.items() if not name.startswith("_")}
+    kinds = {name: value["kind"] for name, value in values.items() if value["_type"] == "chart-file"}
+    assert kinds == {
+        "pr": "curve",
+        "roc": "curve",
+        "conf_mat": "confusion_matrix",
+        "line": "line",
+        "dots": "scatter",
+        "hist": "histogram",
+        "bars": "bar",
+        "lines": "line_series",
+        "custom": "line",
+        "older": "curve",
+    }
+    assert values.keys() == kinds.keys() | {f"{name}_table" for name in kinds} | {"predictions", "frame", "of_frame"}
+    assert values["roc"]["strings"]["title"] == "ROC Curve"
+    assert (values["predictions"]["nrows"], values["predictions"]["ncols"]) == (3, 4)
 
 
 def test_several_runs_in_one_script_and_reading_them_back_runs() -> None:

@@ -21,6 +21,11 @@ milepost.define_metric("train/*", step_metric="epoch", summary="min")
 milepost.config["lr"] = 0.2
 milepost.summary["best"] = 0.9
 milepost.log({"weights": milepost.Histogram([1.0, 2.0])})
+table = milepost.Table(columns=["step", "loss"], data=[[0, 0.5], [1, 0.25]])
+table.add_data(2, 0.125)
+milepost.log({"rows": table, "line": milepost.plot.line(table, "step", "loss", title="Loss")})
+milepost.log({"pr": milepost.plots.precision_recall([0, 1], [[0.9, 0.1], [0.2, 0.8]], ["cat", "dog"])})
+milepost.log({"figure": milepost.Plotly({"data": []}), "graph": milepost.Graph()})
 
 with milepost.init(project="digits") as second:
     assert_type(second, milepost.Run)
