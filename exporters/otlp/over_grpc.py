@@ -23,7 +23,7 @@ _RETRYABLE: Final = frozenset(
 _SETTINGS: Final = {
     "UNAUTHENTICATED": "the back end wants other credentials; set headers",
     "PERMISSION_DENIED": "the back end does not allow it; look at headers",
-    "UNIMPLEMENTED": "the back end does not take this signal there; look at endpoint, protocol and signals",
+    "UNIMPLEMENTED": "the back end does not take this signal there; look at protocol and endpoint, and signals",
     "NOT_FOUND": "nothing is there; look at endpoint",
 }
 _TOO_LARGE: Final = r"(?i)larger than max|too large|message length|exceeds the limit|exceeded.*size"

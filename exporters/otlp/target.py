@@ -106,7 +106,9 @@ class _Completion:
         port = 4317 if protocol == "grpc" else 4318
         base = self._general.get("endpoint") or self._environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         base = str(base or f"http://localhost:{port}")
-        return base if protocol == "grpc" else f"{base.rstrip('/')}/v1/{self._signal}"
+        if protocol == "grpc" or base.endswith("://"):
+            return base
+        return f"{base.rstrip('/')}/v1/{self._signal}"
 
     def _headers(self) -> dict[str, str]:
         if not any(level.get(name) for level in (self._own, self._general) for name in ("headers", "headers_list")):

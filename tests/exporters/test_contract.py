@@ -20,6 +20,10 @@ from tests.exporters.contract import (
     TestFile,
     TestFileInAnotherFolder,
     TestMemory,
+    TestOtlpBoth,
+    TestOtlpLogs,
+    TestOtlpMetrics,
+    TestPrometheusRemoteWrite,
 )
 
 __all__ = [
@@ -30,6 +34,10 @@ __all__ = [
     "TestFile",
     "TestFileInAnotherFolder",
     "TestMemory",
+    "TestOtlpBoth",
+    "TestOtlpLogs",
+    "TestOtlpMetrics",
+    "TestPrometheusRemoteWrite",
 ]
 
 Claim = Callable[[ExporterContract, Path], None]

@@ -38,7 +38,7 @@ class Sink:
                     if taken is not None:
                         taken(request)
                     sink.metrics.append(request)
-                else:
+                elif self.path.endswith("/v1/logs"):
                     sink.logs.append(ExportLogsServiceRequest.FromString(body))
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")

@@ -1,0 +1,332 @@
+"""Wrong settings: rows stay, and the reason names the endpoint, the cause and the setting. Nothing falls back to less."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+import milepost
+from milepost.exporters.otlp.exporter import OtlpExporter
+from milepost.exporters.otlp.target import completed, target
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.testing import make_rows, make_run
+from tests.exporters.otlp.answering import Reply, grpc_backend, http_backend
+from tests.exporters.otlp.processes import Collector, free_port
+from tests.exporters.otlp.sink import Sink
+
+
+class Certificates:
+    """An authority, what it issued to a server and a client, and the same of another authority."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = trustme.CA()
+        self.server = self.authority.issue_cert("localhost", "127.0.0.1")
+        self.client = self.authority.issue_cert("client.example.org")
+        self.ca_file = folder / "ca.pem"
+        self.other_ca_file = folder / "other-ca.pem"
+        self.cert_file = folder / "client.pem"
+        self.key_file = folder / "client.key"
+        self.authority.cert_pem.write_to_path(str(self.ca_file))
+        trustme.CA().cert_pem.write_to_path(str(self.other_ca_file))
+        self.client.cert_chain_pems[0].write_to_path(str(self.cert_file))
+        self.client.private_key_pem.write_to_path(str(self.key_file))
+
+    def context(self, *, mutual: bool = False) -> ssl.SSLContext:
+        """For an HTTPS server."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.configure_cert(context)
+        if mutual:
+            self.authority.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def credentials(self, *, mutual: bool = False) -> grpc.ServerCredentials:
+        """For a gRPC server."""
+        pair = (self.server.private_key_pem.bytes(), self.server.cert_chain_pems[0].bytes())
+        roots = self.authority.cert_pem.bytes() if mutual else None
+        return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=mutual)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def result_of(tmp_path: Path, **options: Any) -> str:
+    """The outcome of one export, and its reason."""
+    exporter = OtlpExporter(signals=["metrics"], **options)
+    exporter.start(make_run(tmp_path), None)
+    result = exporter.export(make_rows(3))
+    exporter.shutdown()
+    return f"{result.outcome}: {result.reason}"
+
+
+# -- TLS ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_tls_and_mutual_tls(protocol: str, tmp_path: Path, certificates: Certificates) -> None:
+    tls = {"ca_file": certificates.ca_file, "cert_file": certificates.cert_file, "key_file": certificates.key_file}
+    for mutual in (False, True):
+        options = {"protocol": protocol, "tls": tls if mutual else {"ca_file": certificates.ca_file}}
+        if protocol == "grpc":
+            with grpc_backend(credentials=certificates.credentials(mutual=mutual)) as over_grpc:
+                assert result_of(tmp_path, endpoint=over_grpc.address, **options) == "success: "
+        else:
+            with http_backend(tls=certificates.context(mutual=mutual)) as over_http:
+                assert result_of(tmp_path, endpoint=over_http.address, **options) == "success: "
+
+
+def test_a_certificate_of_an_unknown_authority(tmp_path: Path, certificates: Certificates) -> None:
+    with http_backend(tls=certificates.context()) as backend:
+        for tls in ({}, {"ca_file": certificates.other_ca_file}):
+            said = result_of(tmp_path, endpoint=backend.address, tls=tls)
+            assert said.startswith(f"retry: {backend.address}/v1/metrics: its certificate is not trusted")
+            assert "set tls: {ca_file: ...}" in said
+        assert not backend.requests
+    with grpc_backend(credentials=certificates.credentials()) as over_grpc:
+        said = result_of(
+            tmp_path, protocol="grpc", endpoint=over_grpc.address, tls={"ca_file": certificates.other_ca_file}
+        )
+        assert said.startswith(f"retry: {over_grpc.address}")
+        assert "tls: {ca_file" in said
+        assert not over_grpc.requests
+
+
+def test_a_server_that_wants_a_clients_certificate(tmp_path: Path, certificates: Certificates) -> None:
+    tls = {"ca_file": certificates.ca_file}
+    with http_backend(tls=certificates.context(mutual=True)) as backend:
+        said = result_of(tmp_path, endpoint=backend.address, tls=tls)
+    assert said.startswith("retry: ")
+    assert backend.address in said
+    assert "cert_file" in said
+    assert not backend.requests
+
+
+def test_https_to_a_server_without_tls_and_http_to_one_with(tmp_path: Path, certificates: Certificates) -> None:
+    with http_backend() as plain, http_backend(tls=certificates.context()) as secure:
+        wrong = plain.address.replace("http://", "https://")
+        said = result_of(tmp_path, endpoint=wrong)
+        assert said.startswith(f"retry: {wrong}/v1/metrics does not speak TLS")
+        assert f"set endpoint to {plain.address}" in said
+
+        wrong = secure.address.replace("https://", "http://")
+        said = result_of(tmp_path, endpoint=wrong)
+        assert said.startswith(f"retry: {wrong}/v1/metrics")
+        assert "TLS wants https://" in said
+        assert not plain.requests
+        assert not secure.requests
+
+
+def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint="https://localhost:1", tls={"ca_file": tmp_path / "none.pem"})
+
+    assert said.startswith("retry: https://localhost:1/v1/metrics: tls cannot be used")
+    assert str(tmp_path / "none.pem") in said
+
+
+# -- protocols, paths, credentials -----------------------------------------------------------------------------------------------
+
+
+def test_the_wrong_protocol_on_a_port(tmp_path: Path, collecting: tuple[Collector, Sink]) -> None:
+    running, sink = collecting
+
+    http_to_grpc = result_of(tmp_path, endpoint=running.grpc)
+    grpc_to_http = result_of(tmp_path, endpoint=running.http, protocol="grpc")
+    with http_backend() as old:
+        grpc_to_http_1 = result_of(tmp_path, endpoint=old.address, protocol="grpc")
+
+    said_of = {running.grpc: http_to_grpc, running.http: grpc_to_http, old.address: grpc_to_http_1}
+    for address, said in said_of.items():
+        assert said.startswith(f"retry: {address}")
+        assert "look at protocol and endpoint" in said
+    assert not sink.metrics
+
+
+def test_a_path_that_is_there_twice(tmp_path: Path, collecting: tuple[Collector, Sink]) -> None:
+    running, sink = collecting
+
+    said = result_of(tmp_path, endpoint=f"{running.http}/v1/metrics")
+
+    assert said.startswith(f"retry: {running.http}/v1/metrics/v1/metrics answers HTTP 404")
+    assert f"the path is there twice: an endpoint for both signals has none, such as {running.http}" in said
+    assert not sink.metrics
+
+
+def test_a_redirect_is_not_followed_and_not_taken_for_success(tmp_path: Path) -> None:
+    with http_backend() as other, http_backend() as backend:
+        backend.answer = lambda body: Reply(307, headers={"location": f"{other.address}/v1/metrics"})
+        said = result_of(tmp_path, endpoint=backend.address)
+
+        assert said.startswith(f"retry: {backend.address}/v1/metrics answers HTTP 307")
+        assert f"a redirect to {other.address}/v1/metrics, which is not followed; set endpoint" in said
+        assert not other.requests
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [
+        (401, "set headers"),
+        (403, "look at headers"),
+        (404, "look at endpoint"),
+        (405, "look at endpoint"),
+        (415, "protocol and compression"),
+    ],
+)
+def test_a_status_that_settings_mend_names_the_setting_and_keeps_the_rows(
+    status: int, setting: str, tmp_path: Path
+) -> None:
+    with http_backend(lambda body: Reply(status)) as backend:
+        said = result_of(tmp_path, endpoint=backend.address)
+
+    assert said.startswith(f"retry: {backend.address}/v1/metrics answers HTTP {status}")
+    assert setting in said
+
+
+@pytest.mark.parametrize(
+    ("code", "setting"), [("UNAUTHENTICATED", "set headers"), ("UNIMPLEMENTED", "look at protocol and endpoint")]
+)
+def test_a_grpc_code_that_settings_mend_names_the_setting(code: str, setting: str, tmp_path: Path) -> None:
+    def answer(request: bytes, context: Any) -> bytes:
+        context.abort(grpc.StatusCode[code], "no")
+        return b""
+
+    with grpc_backend(answer) as backend:
+        said = result_of(tmp_path, endpoint=backend.address, protocol="grpc")
+
+    assert said.startswith(f"retry: {backend.address} answers {code}")
+    assert setting in said
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+
+    for protocol in ("http/protobuf", "grpc"):
+        said = result_of(tmp_path, endpoint=address, protocol=protocol)
+        assert said.startswith(f"retry: {address}")
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://localhost:4318", "http://", "://x"])
+def test_an_endpoint_that_is_none(endpoint: str, tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint=endpoint)
+
+    assert said.startswith(f"retry: endpoint {endpoint}")
+    assert "write endpoint: http://" in said
+
+
+def test_a_run_with_a_wrong_endpoint_goes_on_and_says_it_once_a_signal(caplog: pytest.LogCaptureFixture) -> None:
+    settings = {
+        "exporters": [{"otlp": {"endpoint": "localhost:4318"}}],
+        "capture": False,
+        "shipper": {"run_in": "thread"},
+        "finish": {"timeout": 1500},
+    }
+    with milepost.init(project="digits", settings=settings) as run:
+        for step in range(20):
+            run.log({"loss": step})
+
+    assert caplog.text.count("it has no scheme; write endpoint: http://localhost:4318") == 2
+    assert len(list(milepost.Api().run(run.path).scan_history())) == 20
+
+
+def test_a_compression_that_does_not_exist_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ConfigurationError, match="compression is 'zip'; it must be one of gzip, deflate, none"):
+        OtlpExporter(compression="zip")
+    with pytest.raises(
+        ConfigurationError, match=r"exporters\[0\]\.otlp\.compression: must be one of gzip, deflate, none"
+    ):
+        milepost.init(settings={"exporters": [{"otlp": {"compression": "zip"}}]})
+
+
+def test_a_header_that_cannot_be_sent(tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint="http://localhost:1", headers={"authorization": "Bearer a\nb"})
+
+    assert "header 'authorization' cannot be sent" in said
+    assert "Bearer" not in said
+
+
+# -- what is sent, and where to ------------------------------------------------------------------------------------
+
+
+def test_headers_compression_and_content_type_are_sent(tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer t", "x-scope-orgid": "7"}
+    with http_backend() as backend:
+        assert result_of(tmp_path, endpoint=backend.address, headers=headers, compression="gzip") == "success: "
+    (sent,) = backend.headers
+    assert (sent["authorization"], sent["x-scope-orgid"]) == ("Bearer t", "7")
+    assert (sent["content-type"], sent["content-encoding"]) == ("application/x-protobuf", "gzip")
+
+    with grpc_backend() as over_grpc:
+        result_of(tmp_path, endpoint=over_grpc.address, protocol="grpc", headers_list="authorization=Bearer%20t")
+    assert over_grpc.metadata[0]["authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "expected"),
+    [
+        ({}, {}, ("http://localhost:4318/v1/metrics", "http://localhost:4318/v1/logs")),
+        ({"endpoint": "http://a:1/"}, {}, ("http://a:1/v1/metrics", "http://a:1/v1/logs")),
+        ({"endpoint": "http://a:1/otlp"}, {}, ("http://a:1/otlp/v1/metrics", "http://a:1/otlp/v1/logs")),
+        ({"logs": {"endpoint": "http://b:2/x"}}, {}, ("http://localhost:4318/v1/metrics", "http://b:2/x")),
+        ({}, {"ENDPOINT": "http://e:3"}, ("http://e:3/v1/metrics", "http://e:3/v1/logs")),
+        ({}, {"ENDPOINT": "http://e:3", "LOGS_ENDPOINT": "http://l:4/y"}, ("http://e:3/v1/metrics", "http://l:4/y")),
+        (
+            {"endpoint": "http://a:1"},
+            {"LOGS_ENDPOINT": "http://l:4/y"},
+            ("http://a:1/v1/metrics", "http://a:1/v1/logs"),
+        ),
+        ({"protocol": "grpc"}, {}, ("localhost:4317", "localhost:4317")),
+        ({"protocol": "grpc", "endpoint": "http://a"}, {}, ("a:80", "a:80")),
+        ({}, {"PROTOCOL": "grpc", "ENDPOINT": "https://a:7/ignored"}, ("a:7", "a:7")),
+        ({}, {"PROTOCOL": "carrier pigeon"}, ("http://localhost:4318/v1/metrics", "http://localhost:4318/v1/logs")),
+    ],
+)
+def test_endpoints_follow_opentelemetrys_rules_and_variables_fill_what_the_file_leaves_open(
+    options: dict[str, Any], environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
+
+    found = completed(options, environ)
+
+    assert (target("metrics", found).url, target("logs", found).url) == expected
+    assert completed(found, {}) == found
+
+
+def test_variables_of_headers_timeouts_and_certificates() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=a%20b,x=1",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": "api-key=logs",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2.5",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "4000",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca.pem",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/client.pem",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/client.key",
+    }
+
+    found = completed({}, environ)
+    metrics, logs = target("metrics", found), target("logs", found)
+
+    assert metrics.headers == {"api-key": "a b", "x": "1"}
+    assert logs.headers == {"api-key": "logs"}
+    assert (metrics.timeout_s, logs.timeout_s) == (4.0, 2.5)
+    assert (metrics.compression, metrics.ca_file, metrics.cert_file) == ("gzip", "/ca.pem", "/client.pem")
+    assert target("metrics", completed({"headers": {"b": "2"}}, environ)).headers == {"b": "2"}
+
+
+def test_secrets_stand_in_no_message_and_in_no_stored_file(tmp_path: Path) -> None:
+    settings = {
+        "exporters": [{"otlp": {"endpoint": "http://user:hunter2@localhost:1", "headers": {"x": "hunter3"}}}],
+        "capture": False,
+        "shipper": {"run_in": "thread"},
+        "finish": {"timeout": 300},
+    }
+    with milepost.init(project="digits", settings=settings) as run:
+        run.log({"loss": 1.0})
+
+    stored = b"".join(path.read_bytes() for path in Path(run.dir).rglob("*") if path.is_file())
+    assert b"hunter2" not in stored
+    assert b"hunter3" not in stored
