@@ -274,6 +274,12 @@ class Run(Identity):
         self._finish("finished" if not exit_code else "failed", exit_code or 0, timeout)
 
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:
+        if self._stale_calls:
+            logger.warning(
+                "milepost: %d call(s) of log() made no row of %s: the step was behind the run's",
+                self._stale_calls,
+                self.path,
+            )
         if timeout is None:
             timeout = self._timeouts_s[0] if state == "finished" else self._timeouts_s[1]
         deadline = time.monotonic() + timeout

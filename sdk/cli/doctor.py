@@ -17,6 +17,7 @@ from milepost.sdk.delivery import Cursor
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.reader import Problem, WriterReader
 from milepost.sdk.reading.files import writer_dirs
+from milepost.sdk.reading.run_files import dropped_calls
 from milepost.sdk.syncing import orphan_rings, stored_exporters
 from milepost.sdk.terminal import Screen
 from milepost.sdk.writer import PROMISES
@@ -48,6 +49,7 @@ class Checkup(msgspec.Struct, kw_only=True):
     accounts: list[Account]
     damage: list[Problem]
     orphans: int
+    stale_calls: int
     findings: list[Finding]
 
 
@@ -118,6 +120,7 @@ def _check(run: Run) -> Checkup:
         accounts=books,
         damage=damage,
         orphans=len(orphan_rings(run.dir)),
+        stale_calls=dropped_calls(reader).get("stale_step", 0),
         findings=[],
     )
     checkup.findings = list(_findings(checkup))
@@ -150,6 +153,9 @@ def _findings(checkup: Checkup) -> Iterator[Finding]:
     waiting = sum(book.pending for book in checkup.accounts if not book.live_only and not book.alive)
     if waiting:
         yield Finding(False, f"{path}: {waiting:,} rows are not delivered yet: milepost sync {checkup.run.dir}")
+    if checkup.stale_calls:
+        calls = "1 call" if checkup.stale_calls == 1 else f"{checkup.stale_calls:,} calls"
+        yield Finding(False, f"{path}: {calls} of log() made no row: the step was behind the run's")
     if checkup.orphans:
         yield Finding(False, f"{path}: rows of a killed program are in shared memory: milepost sync {checkup.run.dir}")
     if checkup.damage:

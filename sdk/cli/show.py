@@ -15,6 +15,7 @@ from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import attempt_option, dir_option, find_run, json_option
 from milepost.sdk.errors import UsageError
 from milepost.sdk.reading.result import why_empty
+from milepost.sdk.reading.run_files import dropped_calls
 from milepost.sdk.reading.wish import Wish
 from milepost.sdk.terminal import Screen, number, pad, plain, printable, width
 
@@ -120,6 +121,8 @@ def _facts(of: Card) -> Iterator[tuple[str, str]]:
     ranks = sorted({writer.rank for writer in of.reader.members if writer.rank is not None})
     if len(ranks) > 1:
         yield "ranks", f"{len(ranks)} ({ranks[0]} to {ranks[-1]}); rank {ranks[0]} is shown"
+    if stale := dropped_calls(of.reader).get("stale_step"):
+        yield "dropped", f"{stale:,} call{'s' * (stale != 1)} of log(): the step was behind the run's"
     yield "files", str(run.dir)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from milepost.sdk.accounting import account, logged_rows, stored_cursors
 from milepost.sdk.errors import UsageError
-from milepost.sdk.reader import open_run
+from milepost.sdk.reader import RunReader, open_run
 from milepost.sdk.reading.files import Unreadable, open_regular, writer_dirs
 from milepost.sdk.reading.media import inside
 
@@ -78,14 +78,11 @@ def accounting(run_dir: Path, attempt: int | None = None) -> dict[str, Any]:
     )  # after the cursors, so that no row is settled that is not seen as logged
     logged = 0
     dropped: dict[str, int] = {}
-    dropped_calls: dict[str, int] = {}
     exporters: dict[str, dict[str, Any]] = {}
     for writer in reader.members:
         logged += logged_rows(writer)
         for event in writer.survey.events:
-            if event.kind == "run.finish":
-                _add(dropped_calls, event.values.get("dropped_calls") or {})
-            elif event.kind == "gap":
+            if event.kind == "gap":
                 _add(dropped, {str(event.values["reason"]): int(event.values["last"]) - int(event.values["first"]) + 1})
         for exporter, cursor in cursors.get(writer.id, {}).items():
             told = account(writer, cursor)
@@ -106,7 +103,17 @@ def accounting(run_dir: Path, attempt: int | None = None) -> dict[str, Any]:
             _add(figures["rejected"], told.rejected)
             _add(figures["dropped"], told.dropped)
             figures["last_error"] = told.last_error or figures["last_error"]
-    return {"logged": logged, "dropped": dropped, "dropped_calls": dropped_calls, "exporters": exporters}
+    return {"logged": logged, "dropped": dropped, "dropped_calls": dropped_calls(reader), "exporters": exporters}
+
+
+def dropped_calls(reader: RunReader) -> dict[str, int]:
+    """Calls of log() that made no row, by reason, of the writers that have finished."""
+    found: dict[str, int] = {}
+    for writer in reader.members:
+        for event in writer.survey.events:
+            if event.kind == "run.finish":
+                _add(found, event.values.get("dropped_calls") or {})
+    return found
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

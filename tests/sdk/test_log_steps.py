@@ -85,13 +85,17 @@ def test_the_warning_about_a_smaller_step_comes_once_per_pattern_of_keys(caplog:
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.WARNING]
 
 
-def test_dropped_calls_are_counted_in_the_accounting_of_the_run() -> None:
+def test_dropped_calls_are_counted_in_the_accounting_of_the_run_and_said_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with recorded() as run:
         run.log({"a": 1}, step=50, commit=True)
         for step in range(7):
             run.log({"a": 1}, step=step)
+        caplog.clear()
         run.run.finish()
 
+        assert "7 call(s) of log() made no row" in caplog.text
         assert milepost.Api().run(run.run.path).accounting()["dropped_calls"] == {"stale_step": 7}
 
 

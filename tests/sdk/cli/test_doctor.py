@@ -128,6 +128,19 @@ def test_rejected_and_dropped_rows_are_told_by_reason(command: Command) -> None:
     assert "1 rows dropped: disk full" in out
 
 
+def test_calls_whose_step_was_behind_are_told_and_are_no_problem(command: Command) -> None:
+    run = milepost.init(project="demo", id="stale", dir="runs", exporters=["file"], settings=QUIET)
+    run.log({"x": 1}, step=5, commit=True)
+    for step in range(3):
+        run.log({"x": 2}, step=step)
+    run.finish()
+
+    code, out, _ = command("doctor", "runs")
+    assert code == 0
+    assert "3 calls of log() made no row: the step was behind the run's" in out
+    assert "3 calls of log(): the step was behind the run's" in command("show", "--dir", "runs").out
+
+
 def test_an_exporter_that_failed_is_a_problem_when_its_program_is_gone(command: Command) -> None:
     directory = log_run([{"x": i} for i in range(10)])
     change_cursor(directory, delivered=0, segment=0, offset=0, seq=-1, last_error="connection refused")
