@@ -7,11 +7,11 @@ length; whatever has a natural text form (Decimal, Path, UUID, enums of text, ..
 import datetime
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 BOOLEAN, NUMBER, STRING, DATETIME, DURATION, LIST, DICT, ANY = (
@@ -82,6 +82,17 @@ def kind_of(value: Any) -> str | None:
     if hasattr(value, "__array__"):
         return LIST
     raise NoCell(f"{_name(kind)} has no form in a table; accepted are {ACCEPTED}: give str(value), or its numbers")
+
+
+def fast_kind(column: Iterable[Any], kind: str | None, optional: bool) -> "str | Literal[False] | None":
+    """The kind of a column whose values are all of Python's own types, of one kind; False where a closer look is needed."""
+    types = set(map(type, column))
+    found = {_KINDS.get(one) for one in types - {type(None)}}
+    if None in found or (type(None) in types and not optional):
+        return False
+    if kind == ANY or not found:
+        return kind
+    return found.pop() if len(found) == 1 and kind in (None, *found) else False
 
 
 def kind_of_type(dtype: Any) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from milepost.media.adopt import adopted
 from milepost.media.base import Payload
-from milepost.media.cells import ANY, DATETIME, DURATION, NoCell, is_media, is_plain, kind_of, kind_of_type
+from milepost.media.cells import ANY, DATETIME, DURATION, NoCell, fast_kind, is_media, is_plain, kind_of, kind_of_type
 from milepost.media.frames import is_frame
 from milepost.media.table_file import encode
 from milepost.media.table_input import TableError, listed, one_each, read, rows_of
@@ -72,8 +72,7 @@ class Table:
         for name, kind in zip(named, one_each("dtype", dtype, named), strict=True):
             if kind is not None:
                 self.cast(name, kind, self._optional[named.index(name)])
-        for row in content:
-            self.add_data(*row)
+        self._add_rows([row if isinstance(row, list | tuple) else rows_of(row) for row in content])
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -173,6 +172,20 @@ class Table:
             _fit(row[at], col_name, number, kind, optional)
         self._kinds[at] = kind
         self._optional[at] = optional
+
+    def _add_rows(self, rows: list[Any]) -> None:
+        """Add rows: by the column where each holds one kind of values, else one by one, to name the one that does not fit."""
+        if not self.data and all(len(row) == len(self.columns) for row in rows):
+            kinds = [
+                fast_kind(column, kind, optional)
+                for column, kind, optional in zip(zip(*rows, strict=True), self._kinds, self._optional, strict=False)
+            ]
+            if rows and False not in kinds:
+                self.data = [list(row) for row in rows]
+                self._kinds = [None if kind is False else kind for kind in kinds]
+                return
+        for row in rows:
+            self.add_data(*row)
 
     def _fitting(self, row: list[Any], number: int) -> list[str | None]:
         """The kinds of the columns with this row. Raises as `add_data` does."""

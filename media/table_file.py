@@ -35,7 +35,8 @@ def encode(columns: Sequence[str | int], rows: Sequence[Sequence[Any]]) -> tuple
     content = {"columns": list(columns), "data": stored}
     try:
         text = msgspec.json.encode(content)
-        if b"null" not in text or not _has_nonfinite(stored):
+        nulls = text.count(b"null")  # msgspec writes NaN and the infinities as null, too
+        if not nulls or nulls == sum(row.count(None) for row in stored) or not _has_nonfinite(stored):
             return text, children, places
     except (ValueError, OverflowError):  # a lone surrogate, or an integer of more than 64 bits
         content = {
