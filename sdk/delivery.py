@@ -92,10 +92,10 @@ class Route:
 
 
 class Unsent(NamedTuple):
-    """What an exporter has not taken when a run ends. rows: how many it has settled, None when nobody knows. error: why."""
+    """What an exporter has not taken when a run ends. rows: how many it has settled. error: why it has no more."""
 
     name: str
-    rows: int | None
+    rows: int
     error: str
 
 

@@ -332,10 +332,9 @@ class Run(Identity):
             if delivery in late or delivery.pending()
         ]
         for each in unsent:
-            rows = "rows" if each.rows is None else f"{max(self._writer.rows - each.rows, 0)} rows"
             logger.warning(
-                "milepost: %s of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
-                rows,
+                "milepost: %d rows of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
+                max(self._writer.rows - each.rows, 0),
                 self.path,
                 each.name,
                 f" ({each.error})" if each.error else "",

@@ -169,7 +169,7 @@ class Fifo:
             with self._lock:
                 self._writer = None
                 self._delivery = None
-                if not over and not self._stop.is_set():  # tried again, and what comes after it still waits
+                if not over:  # tried again, and what comes after it still waits; or left, when this is the end
                     self._writers.appendleft(writer)
             if not over:
                 self._stop.wait(LOOK_S)

@@ -27,6 +27,8 @@ logger = logging.getLogger("milepost")
 
 LOOK_S: Final = 1.0
 LOCK_S: Final = 10.0
+FIRST_S: Final = 10.0
+"""How long the program that started it may take to come."""
 FINISH_POLL_S: Final = 0.02
 MAX_LOG_BYTES: Final = 4 * 2**20
 
@@ -55,13 +57,16 @@ class Shipper:
         self._programs: set[_Program] = set()
         """Those that have a run here."""
         self._searched: set[str] = set()
-        self._linger_s = 0.0
+        self._linger_s = FIRST_S
         self._active_at = time.monotonic()
         self._inode = 0
 
     def run(self, listener: socket.socket) -> None:
-        """Serve until nobody needs it any more. Decides to end between two calls of accept, so that no program is turned away
-        once it has been let in."""
+        """Serve until nobody needs it any more.
+
+        A program that was let in and has said nothing yet when the end is decided meets a closed connection, and starts the
+        next shipper.
+        """
         self._inode = self._place.socket.stat().st_ino
         looked_at = 0.0
         while True:
@@ -69,11 +74,9 @@ class Shipper:
             if readable:
                 with contextlib.suppress(OSError):
                     connection, _ = listener.accept()
-                    self._active_at = time.monotonic()
                     threading.Thread(
                         target=self._hear, args=(_Program(connection),), name="milepost-program", daemon=True
                     ).start()
-                continue
             if time.monotonic() - looked_at < LOOK_S:
                 continue
             looked_at = time.monotonic()
@@ -123,9 +126,10 @@ class Shipper:
             each.stop(0.0)
         for each in served:
             each.stop(5.0)
-            for line in each.note():
+            left = each.note()
+            for line in left:
                 logger.warning("milepost: %s: %s", each.run_dir, line)
-            if each.note():
+            if left:
                 logger.warning("milepost: the shipper ends; deliver what is left with: milepost sync %s", each.run_dir)
         logger.info("milepost: the shipper of %s ends", self._runs_dir)
 
@@ -143,8 +147,9 @@ class Shipper:
             logger.exception("milepost: a program was not understood")
         finally:
             with self._lock:
-                self._programs.discard(program)
-                self._active_at = time.monotonic()
+                if program in self._programs:
+                    self._programs.discard(program)
+                    self._active_at = time.monotonic()
             program.connection.close()
 
     def _answer(self, program: _Program, message: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +172,7 @@ class Shipper:
     def _serve(self, program: _Program, plan: Plan) -> dict[str, Any]:
         with self._lock:
             self._linger_s = max(self._linger_s, plan.linger_s) if self._programs else plan.linger_s
+            self._active_at = time.monotonic()
             program.run_dir = plan.run_dir
             self._programs.add(program)
             served = self._served.get(plan.run_dir)

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.sdk.delivery import Delivery, Unsent
+from milepost.sdk.delivery import Cursor, Delivery, Unsent, load_cursor, store_cursor
 from milepost.sdk.errors import Error
 from milepost.sdk.exporter import RunInfo
 from milepost.sdk.lanes import Lanes
-from milepost.sdk.routing import routes_of
+from milepost.sdk.routing import parts_of, routes_of
 from milepost.sdk.shipper.meeting import Meeting, connect, meeting, receive, send
 from milepost.sdk.shipper.plan import Plan
 
@@ -58,7 +58,8 @@ class Shipping:
         """Why the exporters run on threads of the program, "" when they do not."""
 
     def start(self) -> None:
-        """Hand over, on a thread: `init()` waits for nothing."""
+        """Hand over, on a thread: `init()` waits for nothing but a small file."""
+        self._leave_cursors()
         threading.Thread(target=self._run, name="milepost-shipping", daemon=True).start()
 
     def _run(self) -> None:
@@ -75,6 +76,18 @@ class Shipping:
             self._answers.put(None)
             if not self._ended:
                 logger.info("milepost: the shipper is gone; the next one goes on")
+
+    def _leave_cursors(self) -> None:
+        """From now on whoever looks at the directory sees what is to be delivered, also when this program dies at once."""
+        names: list[str] = []
+        for each in self._plan.exporters:
+            with contextlib.suppress(Error, OSError):
+                for name in parts_of(each.name, each.component()):
+                    names.append(name)
+                    path = self._directory / f"cursor-{name}.json"
+                    if not path.exists():
+                        store_cursor(path, Cursor(exporter=name))
+        self.names = tuple(names)
 
     def _hand_over(self) -> socket.socket:
         """A connection to a shipper that serves the run. Raises what hinders it."""
@@ -160,7 +173,7 @@ class Shipping:
         try:
             found = self._finish(seq, deadline)
         except Exception as error:  # noqa: BLE001 - a run ends whatever happens here
-            found = [Unsent(each.name, None, str(error)) for each in self._plan.exporters]
+            found = self._as_stored(str(error))
         self._ended = True
         connection = self._connection
         if connection is not None:
@@ -169,7 +182,6 @@ class Shipping:
         return found
 
     def _finish(self, seq: int, deadline: float) -> list[Unsent]:
-        unknown = [Unsent(each.name, None, "the shipper does not answer") for each in self._plan.exporters]
         while time.monotonic() < deadline and self._ready.wait(max(deadline - time.monotonic(), 0.0)):
             if self.on_thread:
                 return self._finish_here(deadline)
@@ -186,13 +198,18 @@ class Shipping:
             except queue.Empty:
                 break
             if answer is not None and answer.get("known"):
-                missing = [Unsent(name, None, "it cannot be made") for name in self._missing(answer)]
+                missing = [Unsent(name, 0, "it cannot be made") for name in self._missing(answer)]
                 return missing + [
                     Unsent(str(each["name"]), int(each["rows"]), str(each["error"]))
                     for each in answer["routes"]
                     if not each["settled"]
                 ]
-        return unknown
+        return self._as_stored("the shipper does not answer")
+
+    def _as_stored(self, error: str) -> list[Unsent]:
+        """What the stored cursors say, where nobody else says anything."""
+        cursors = [load_cursor(self._directory / f"cursor-{name}.json", name) for name in self.names]
+        return [Unsent(cursor.exporter, cursor.rows, cursor.last_error or error) for cursor in cursors]
 
     def _missing(self, answer: dict[str, Any]) -> list[str]:
         routes = [each["name"] for each in answer["routes"]]

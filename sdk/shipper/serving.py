@@ -175,6 +175,8 @@ class Served:
         with self._lock:
             for fifo in self._fifos.values():
                 for path in fifo.left:
+                    if over(path) and not something_left(path, fifo.name):
+                        continue
                     cursor = load_cursor(path / f"cursor-{fifo.name}.json", fifo.name)
                     why = f" ({cursor.last_error})" if cursor.last_error else ""
                     lines.append(f"writer {path.name}: {fifo.name} does not have all of its rows{why}")

@@ -85,7 +85,8 @@ def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 60.0)
 
 def judged(server: FaultServer, program: Program, *, tried: int = 0) -> Verdict:
     """Hold what the back end acknowledged, each (writer, seq) once, against the calls of a program that returned."""
-    once = {(item["writer"], item["seq"]): item["values"] for item in list(server.accepted)}
+    run = f"reliability/{program.name}"
+    once = {(item["writer"], item["seq"]): item["values"] for item in list(server.accepted) if item["run"] == run}
     return judge(once.values(), program.name, "plain", program.acks[0], tried=tried)
 
 

@@ -1,0 +1,329 @@
+"""The shipper as a process: when it begins and ends, what it inherits, what its death costs, whom it serves."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import milepost
+from milepost.sdk.syncing import sync
+from tests.reliability.double import HttpLines
+from tests.reliability.fault_server import FaultServer, serving
+from tests.reliability.oracle import flat
+from tests.reliability.shipping import QUIET, Site, doubled, judged, lines, shippers, wait_for
+
+LINGERS: dict[str, Any] = {"shipper": {"linger": 60_000}}
+
+
+def start_run(server: FaultServer, **init: Any) -> milepost.Run:
+    arguments: dict[str, Any] = {"project": "p", "dir": "runs", "exporters": ["file", lines(server)], "settings": QUIET}
+    run = milepost.init(**arguments | init)
+    assert isinstance(run, milepost.Run)
+    return run
+
+
+def test_two_programs_of_one_directory_have_one_shipper_between_them(site: Site) -> None:
+    with serving() as server:
+        first = site.program("one", [lines(server)], settings=LINGERS, rate=200, count=600)
+        second = site.program("two", [lines(server)], settings=LINGERS, rate=200, count=600)
+        wait_for(
+            lambda: {item["run"].rpartition("/")[2] for item in list(server.accepted)} == {"one", "two"}, "both runs"
+        )
+
+        assert len(shippers()) == 1
+        assert (first.end(), second.end()) == (0, 0)
+        assert len(shippers()) == 1
+        third = site.program("three", [lines(server)], settings=LINGERS, count=10)
+        (before,) = shippers()
+        assert third.end() == 0
+        assert shippers() == [before]
+
+
+def test_a_shipper_that_is_killed_again_and_again_loses_nothing(site: Site) -> None:
+    with serving() as server:
+        program = site.program("killed", [lines(server)], settings=LINGERS, rate=500, count=3_000, timeout_s=60.0)
+        kills = 0
+        for rows in range(300, 3_000, 500):
+            wait_for(lambda rows=rows: len(server.accepted) >= rows, f"{rows} rows")  # type: ignore[misc]
+            for pid in shippers():
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+
+        assert program.end(120.0) == 0, program.log
+        assert kills >= 3
+        assert judged(server, program).good
+        assert doubled(server) <= 700 * kills  # at most the batch that was acknowledged and not written down yet
+
+
+def test_a_killed_program_is_delivered_to_the_last_row_by_its_shipper(site: Site) -> None:
+    with serving() as server:
+        program = site.program("dies", [lines(server), "file"], settings=LINGERS, rate=1_000, count=100_000)
+        wait_for(lambda: len(server.accepted) > 300, "the first rows")
+
+        assert program.kill() == -signal.SIGKILL
+        returned = program.acks[0]
+        wait_for(lambda: len(server.accepted) >= returned, "all rows of the dead program")
+
+        verdict = judged(server, program, tried=1)
+        assert verdict.good, verdict
+        history = program.run_dir / "history.jsonl"
+        wait_for(lambda: len(history.read_bytes().splitlines()) >= returned, "history.jsonl")
+
+
+def test_rows_that_a_shipper_left_behind_are_taken_along_by_that_of_the_next_run(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        first = site.program("left", [lines(server)], settings={"shipper": {"linger": 300}}, count=200, timeout_s=2.0)
+        assert first.end() == 0
+        wait_for((first.run_dir / "unsent.txt").exists, "the note")
+        wait_for(lambda: "ends" in next(first.runs.glob("shipper-*.log")).read_text(), "the end of the shipper")
+        note = (first.run_dir / "unsent.txt").read_text()
+        assert "http_lines" in note
+        assert f"milepost sync {first.run_dir}" in note
+        log = next(first.runs.glob("shipper-*.log")).read_text()
+        assert f"milepost sync {first.run_dir}" in log
+
+        server.behave("ok")
+        second = site.program("next", [lines(server)], count=10)
+        assert second.end() == 0
+        wait_for(lambda: len(server.accepted) == 210, "the rows of both runs")
+        wait_for(lambda: not (first.run_dir / "unsent.txt").exists(), "the end of the note")
+
+
+def test_a_shipper_ends_when_nobody_needs_it_any_more(site: Site) -> None:
+    with serving() as server:
+        program = site.program("over", [lines(server)], settings={"shipper": {"linger": 200}}, count=10)
+        assert program.end() == 0
+
+        wait_for(lambda: shippers() == [], "the end of the shipper")
+        assert judged(server, program).good
+
+
+def test_a_shipper_inherits_nothing_and_belongs_to_nobody(site: Site, tmp_path: Path) -> None:
+    with serving() as server:
+        program = site.script(
+            "inherit",
+            f"""
+reader, writer = os.pipe()
+os.set_inheritable(writer, True)
+run = milepost.init(project="reliability", id=ID, dir=DIR, exporters=[{lines(server, api_key="s3cr3t-key")!r}],
+                    settings={QUIET | LINGERS!r})
+log_calls(run, "plain", ACKS, count=10)
+milepost.finish()
+os.close(writer)
+assert os.read(reader, 1) == b""  # nobody else holds the other end
+time.sleep(60)
+""",
+        )
+        wait_for(lambda: len(server.accepted) == 10, "the rows")
+        (pid,) = shippers()
+        assert program.process is not None
+
+        process = psutil.Process(pid)
+        assert os.getsid(pid) != os.getsid(program.process.pid)
+        assert process.cwd() == "/"
+        assert psutil.Process(program.process.pid).children(recursive=True) == []
+        files = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+        own = ("socket:", "anon_inode:", "/dev/null", str(tmp_path), os.environ["MILEPOST_SHM"])
+        assert [name for name in files if not name.startswith(own)] == []
+        assert process.memory_info().rss < 120 * 2**20
+        assert b"s3cr3t" not in Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        kept = [*program.runs.rglob("*"), *Path(os.environ["MILEPOST_SHM"]).rglob("*")]
+        assert [path for path in kept if path.is_file() and b"s3cr3t" in path.read_bytes()] == []
+        assert server.requests[-1].headers["authorization"] == "Bearer s3cr3t-key"
+        program.kill()
+
+
+def test_a_spawned_child_is_served_although_it_hands_over_nothing(site: Site) -> None:
+    with serving() as server:
+        program = site.script(
+            "spawn",
+            f"""
+import multiprocessing
+def work(run):
+    run.log({{"child": 1}})
+if __name__ == "__main__":
+    run = milepost.init(project="reliability", id=ID, dir=DIR, exporters=[{lines(server)!r}], settings={QUIET | LINGERS!r})
+    run.log({{"parent": 1}})
+    for method in ("spawn", "fork"):
+        child = multiprocessing.get_context(method).Process(target=work, args=(run,))
+        child.start()
+        child.join()
+    milepost.finish()
+""",
+        )
+        assert program.end() == 0, program.log
+        wait_for(lambda: len(server.accepted) == 3, "the rows of all three")
+
+        assert sorted(str(item["values"]) for item in server.accepted) == [
+            "{'child': 1}",
+            "{'child': 1}",
+            "{'parent': 1}",
+        ]
+        assert len({item["writer"] for item in server.accepted}) == 3
+
+
+def test_a_resumed_run_sends_its_older_rows_first(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        start_run(server, id="again").log({"n": 0})
+        milepost.finish(timeout=0.2)
+        run = start_run(server, id="again", resume="must", settings=QUIET | LINGERS)
+        run.log({"n": 1})
+        time.sleep(0.5)
+        server.behave("ok")
+        run.finish(timeout=30)
+
+        assert server.values("n") == [0, 1]
+
+
+def test_signals_have_a_cursor_each_and_do_not_wait_for_one_another(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, exporters=[{"parted": {"url": server.url}}])
+        run.log({"n": 0})
+        run.finish()
+
+        assert sorted(request.path for request in server.requests) == ["/logs", "/metrics"]
+        cursors = sorted(path.name for path in Path(run.dir).glob("journal/*/cursor-*.json"))
+        assert cursors == ["cursor-parted-logs.json", "cursor-parted-metrics.json"]
+
+
+def test_on_a_thread_by_choice_no_process_is_started(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, settings=QUIET | {"shipper": {"run_in": "thread"}})
+        for n in range(100):
+            run.log({"n": n})
+        run.finish()
+
+        assert server.values("n") == list(range(100))
+        assert shippers() == []
+
+
+def test_an_exporter_given_as_an_object_runs_in_the_program(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, exporters=[HttpLines(server.url)])
+        run.log({"n": 0})
+        run.finish()
+
+        assert server.values("n") == [0]
+        assert shippers() == []
+
+
+def test_a_frozen_program_runs_its_exporters_on_threads(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with serving() as server:
+        run = start_run(server)
+        run.log({"n": 0})
+        run.finish()
+
+        assert server.values("n") == [0]
+        assert shippers() == []
+
+
+def test_where_nobody_can_meet_the_exporters_run_on_threads_and_it_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(Path("python-that-is-not-there").absolute()))
+    with serving() as server:
+        run = start_run(server)
+        run.log({"n": 0})
+        run.finish()
+
+        assert server.values("n") == [0]
+        assert len([record for record in caplog.records if "no shipper can be had" in record.message]) == 1
+
+
+def test_an_offline_run_sends_nothing_until_it_is_synced_also_while_it_lives(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, mode="offline")
+        run.log({"n": 0})
+        run.flush()
+        assert shippers() == []
+        assert server.requests == []
+
+        (outcome,) = [each for each in sync(Path(run.dir)) if each.exporter == "http_lines"]
+        assert (outcome.state, outcome.delivered) == ("delivered", 1)
+        run.log({"n": 1})
+        run.finish()
+        sync(Path(run.dir))
+
+        assert server.values("n") == [0, 1]
+        assert doubled(server) == 0
+
+
+def test_sync_takes_a_run_from_a_shipper_that_lingers(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        run = start_run(server, settings=QUIET | LINGERS)
+        run.log({"n": 0})
+        run.finish(timeout=0.3)
+        server.behave("ok")
+
+        outcomes = [each for each in sync(Path(run.dir)) if each.exporter == "http_lines"]
+
+        assert [each.state for each in outcomes] == ["delivered"]
+        wait_for(lambda: server.values("n") == [0], "the row")
+        assert doubled(server) == 0
+
+
+def test_a_trimmed_journal_keeps_what_the_shipper_has_not_delivered(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        run = start_run(server, settings=QUIET | LINGERS | {"journal": {"keep": "undelivered"}})
+        text = "x" * 10_000
+        for n in range(2_500):  # three segments of 8 MiB
+            run.log({"n": n, "text": text})
+        run.flush()
+        journal = next(Path(run.dir).glob("journal/*"))
+        assert (journal / "000000.mpj").exists()
+        server.behave("ok")
+        wait_for(lambda: len(server.accepted) >= 2_500, "all rows")
+        run.log({"n": 2_500})
+        run.finish()
+
+        assert server.values("n") == list(range(2_501))
+        wait_for(lambda: not (journal / "000000.mpj").exists(), "the first segment to go")
+
+
+def test_finish_hears_at_once_that_all_is_delivered(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server)
+        for n in range(1_000):
+            run.log({"n": n, "inner": {"x": n}})
+        run.finish(timeout=60)
+
+        assert len(server.accepted) == 1_000  # before finish() returned
+        assert server.accepted[7]["values"] == flat({"n": 7, "inner": {"x": 7}})
+
+
+def test_a_run_that_never_logs_to_the_network_pays_nothing_for_it(site: Site) -> None:
+    script = (
+        "import sys, threading, milepost\n"
+        "run = milepost.init(project='p', dir='runs', exporters=['file'], settings={'capture': False})\n"
+        "run.log({'n': 1})\n"
+        "print(sorted(name for name in sys.modules if name.startswith('milepost.sdk.shipper')))\n"
+        "print([t.name for t in threading.enumerate() if 'shipping' in t.name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "program" not in done.stdout
+    assert threading.active_count() >= 1
+
+
+def test_a_program_too_short_to_meet_a_shipper_is_delivered_with_the_next_run(site: Site) -> None:
+    with serving() as server:
+        short = site.program("short", [lines(server)], count=50, timeout_s=0.0)
+        assert short.end() == 0
+        after = site.program("after", [lines(server)], count=10)
+        assert after.end() == 0
+
+        wait_for(lambda: judged(server, short).lost == 0, "the rows of the short one")
+        assert judged(server, after).good
