@@ -113,9 +113,12 @@ def media_of(value: Any) -> Any:
     kind = type(value)
     if kind in SCALARS:
         return None
-    if callable(getattr(kind, "as_value", None)):
-        return value
-    module = (getattr(kind, "__module__", "") or "").partition(".")[0]
+    try:
+        if callable(getattr(kind, "as_value", None)):
+            return value
+        module = (getattr(kind, "__module__", "") or "").partition(".")[0]
+    except Exception:  # noqa: BLE001 - a class that raises when it is asked is no media
+        return None
     return adopted(value) if module in FOREIGN or kind is ModuleType else None
 
 
