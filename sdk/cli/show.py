@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from milepost.sdk.cli import out
-from milepost.sdk.cli.card import Card, card, leaves
+from milepost.sdk.cli.card import Card, card, count_rows, leaves
 from milepost.sdk.cli.chart import chart
 from milepost.sdk.cli.courses import Course, courses, definitions, matching
 from milepost.sdk.cli.out import Cell, Column
@@ -121,6 +121,10 @@ def _facts(of: Card) -> Iterator[tuple[str, str]]:
     ranks = sorted({writer.rank for writer in of.reader.members if writer.rank is not None})
     if len(ranks) > 1:
         yield "ranks", f"{len(ranks)} ({ranks[0]} to {ranks[-1]}); rank {ranks[0]} is shown"
+    children = [writer for writer in of.reader.members if writer.parent and writer not in of.selection.writers]
+    if children and (count := count_rows(of.reader.select("all")) - of.rows) and len(ranks) < 2:
+        who = "1 child process" if len(children) == 1 else f"{len(children)} child processes"
+        yield "writers", f"{who} logged {count:,} more rows; see them with export --writer all"
     if stale := dropped_calls(of.reader).get("stale_step"):
         yield "dropped", f"{stale:,} call{'s' * (stale != 1)} of log(): the step was behind the run's"
     yield "files", str(run.dir)

@@ -7,7 +7,7 @@ import pytest
 
 from milepost.sdk.cli import courses
 from milepost.sdk.terminal import width
-from tests.sdk.cli.conftest import Command, kill_a_run, log_run
+from tests.sdk.cli.conftest import Command, kill_a_run, log_run, script
 
 
 def test_a_run_is_shown_with_its_config_a_chart_per_metric_and_its_summary(command: Command) -> None:
@@ -103,6 +103,23 @@ def test_a_killed_run_is_shown_with_the_row_it_left_open(command: Command) -> No
     assert "crashed" in out
     assert "201 rows" in out
     assert "  open      True" in out
+
+
+def test_rows_of_child_processes_are_pointed_at(command: Command) -> None:
+    script(
+        "import os, milepost\n"
+        "run = milepost.init(project='demo', dir='runs', exporters=['file'], settings={'capture': False})\n"
+        "run.log({'x': 1})\n"
+        "if os.fork() == 0:\n"
+        "    for i in range(3): run.log({'y': i})\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+
+    out = command("show", "--dir", "runs").out
+
+    assert "1 row\n" in out
+    assert "1 child process logged 3 more rows; see them with export --writer all" in out
 
 
 def test_a_run_can_be_named_by_its_directory_and_the_newest_is_the_default(command: Command) -> None:
