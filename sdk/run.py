@@ -276,8 +276,8 @@ class Run(Identity):
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:
         if self._stale_calls:
             logger.warning(
-                "milepost: %d call(s) of log() made no row of %s: the step was behind the run's",
-                self._stale_calls,
+                "milepost: %s of log() made no row of %s: the step was behind the run's",
+                "1 call" if self._stale_calls == 1 else f"{self._stale_calls} calls",
                 self.path,
             )
         if timeout is None:

@@ -95,7 +95,7 @@ def test_dropped_calls_are_counted_in_the_accounting_of_the_run_and_said_at_its_
         caplog.clear()
         run.run.finish()
 
-        assert "7 call(s) of log() made no row" in caplog.text
+        assert "7 calls of log() made no row" in caplog.text
         assert milepost.Api().run(run.run.path).accounting()["dropped_calls"] == {"stale_step": 7}
 
 
