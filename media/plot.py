@@ -99,7 +99,8 @@ def line_series(
     ]
     table = Table(columns=["step", "lineKey", "lineVal"], data=rows)
     fields = {"step": "step", "lineKey": "lineKey", "lineVal": "lineVal"}
-    return Chart(table, "wandb/lineseries/v0", fields, {"title": title, "xname": xname or "x"}, split_table)
+    strings = {"title": title, "xname": xname or "x", "x-axis-title": xname or "x"}
+    return Chart(table, "wandb/lineseries/v0", fields, strings, split_table)
 
 
 def confusion_matrix(

@@ -182,7 +182,7 @@ class Table:
             ]
             if rows and False not in kinds:
                 self.data = [list(row) for row in rows]
-                self._kinds = [None if kind is False else kind for kind in kinds]
+                self._kinds = [kind if isinstance(kind, str) else None for kind in kinds]
                 return
         for row in rows:
             self.add_data(*row)
@@ -271,7 +271,7 @@ def _taken(value: Any) -> Any:
 def _missing(value: Any) -> str | None:
     try:
         return kind_of(value)
-    except NoCell:
+    except Exception:  # noqa: BLE001 - `_fit` tells it, with the row
         return ANY
 
 
@@ -281,6 +281,10 @@ def _fit(value: Any, column: str | int, row: int, kind: str | None, optional: bo
         found = kind_of(value)
     except NoCell as error:
         raise TableError(f"Table row {row}, column {column!r}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a value's own properties may raise anything
+        raise TableError(
+            f"Table row {row}, column {column!r}: reading a {type(value).__name__} raised {type(error).__name__}: {error}"
+        ) from None
     if found is None:
         if not optional:
             raise TableError(

@@ -192,7 +192,7 @@ def test_line_series_are_rows_of_step_name_and_value(xs: Any, ys: Any, keys: Any
 
     assert chart.table.columns == ["step", "lineKey", "lineVal"]
     assert chart.table.data == rows
-    assert (chart.kind, chart.strings) == ("line_series", {"title": "t", "xname": "epoch"})
+    assert (chart.kind, chart.strings["title"], chart.strings["xname"]) == ("line_series", "t", "epoch")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,14 @@ class Tensor:
 
     def cpu(self) -> Any:
         return np.array([1.0, 2.0], dtype=np.float32)
+
+
+class Raising:
+    """An object whose properties raise."""
+
+    @property
+    def dtype(self) -> Any:
+        raise RuntimeError("no")
 
 
 def file_of(table: Table) -> bytes:
@@ -127,6 +137,16 @@ def test_what_a_frame_lacks_is_none_and_a_float_stays_nan() -> None:
 
     assert str(table.data[1]) == "[nan, None, None, None, None, None]"
     assert table.data[0][2] == 2**62 + 1
+
+
+def test_frames_of_polars_and_arrow_are_read_as_those_of_pandas() -> None:
+    when = datetime.datetime(2024, 1, 1, tzinfo=UTC)
+    columns: dict[str, list[Any]] = {"a": [2**60, None], "t": [when, None], "s": ["x", None], "l": [[1, 2], None]}
+
+    for frame in (pl.DataFrame(columns), pa.table(columns)):
+        table = Table(dataframe=frame)
+        assert table.columns == list(columns)
+        assert table.data == [[2**60, when, "x", [1, 2]], [None] * 4]
 
 
 # the file
@@ -310,6 +330,12 @@ def numbers() -> Table:
         (lambda: numbers().add_column(1.5, [1]), AssertionError, "name must be text"),  # type: ignore[arg-type]
         (lambda: numbers().add_column("c", "x"), AssertionError, "data must be a list or array, got str"),
         (lambda: numbers().add_column("c", [object()]), TypeError, "row 0, column 'c': object has no form"),
+        (
+            lambda: numbers().add_data(Raising(), "x"),
+            TypeError,
+            "row 1, column 'a': reading a Raising raised RuntimeError: no",
+        ),
+        (lambda: numbers().add_column("c", [Raising()]), TypeError, "row 0, column 'c': reading a Raising raised"),
         (lambda: numbers().get_column("c"), AssertionError, "no column 'c'; there are a, b"),
         (lambda: numbers().cast("a", str), TypeError, "row 0, column 'a': .*holds strings"),
     ],
