@@ -49,8 +49,8 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
             array = np.asarray(value)
         masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # importing it takes 40 ms
         if masked is not None and isinstance(array, masked):
-            masked: Any = array
-            array = masked.filled(0)
+            whole: Any = array
+            array = whole.filled(0)
         if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16 and its kin (ml_dtypes)
             array = array.astype(np.float32)
     except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
