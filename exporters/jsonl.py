@@ -41,11 +41,11 @@ def _lines_of(rows: Rows) -> bytes | None:
         return None
     _, times, runtimes, steps, *columns = rows.columns
     seconds, runtime = [time / 1e9 for time in times], [time / 1e6 for time in runtimes]
-    nones = None if all(map(_finite, columns)) else sum(column.count(None) for column in columns)
+    nones = None if all(map(finite, columns)) else sum(column.count(None) for column in columns)
     return encoded_lines(list(map(record, steps, seconds, runtime, *columns)), nones)
 
 
-def _finite(column: Sequence[Any]) -> bool:
+def finite(column: Sequence[Any]) -> bool:
     """Whether all values are numbers, and neither NaN nor infinite: then their sum is so as well."""
     try:
         return math.isfinite(sum(column))

@@ -1,7 +1,18 @@
 """The questions, in the order in which they are asked."""
 
 from bench.benchmark import Benchmark
-from bench.workloads import calls, conditions, million, reading, side_by_side, slow_disk, startup, threads, training
+from bench.workloads import (
+    calls,
+    conditions,
+    million,
+    otlp,
+    reading,
+    side_by_side,
+    slow_disk,
+    startup,
+    threads,
+    training,
+)
 
 BENCHMARKS: dict[str, Benchmark] = {
     "calls": calls.CALLS,
@@ -16,4 +27,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "slow_disk": slow_disk.SLOW_DISK,
     "startup": startup.STARTUP,
     "reading": reading.READING,
+    "otlp_encoding": otlp.ENCODING,
+    "otlp_shipping": otlp.SHIPPING,
 }

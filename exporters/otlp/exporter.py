@@ -27,6 +27,7 @@ class OtlpExporter:
 
     name = "otlp"
     network: ClassVar[bool] = True
+    takes_rows = True
 
     def __init__(
         self,

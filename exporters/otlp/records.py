@@ -12,13 +12,18 @@ Source: opentelemetry-proto, logs/v1/logs.proto.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
+import msgspec
+
+from milepost.exporters.jsonl import finite
 from milepost.exporters.otlp import wire
 from milepost.exporters.otlp.resource import any_value, key_value
+from milepost.sdk.batch import Rows, parts
 from milepost.sdk.event import Event
-from milepost.sdk.strict_json import json_lines, jsonable
+from milepost.sdk.strict_json import encoded_lines, json_lines, jsonable
 
 WANTS: Final = frozenset(
     (
@@ -33,7 +38,10 @@ _times: Final = struct.Struct("<BQBQBB").pack
 _ROW: Final = wire.text(12, "milepost.row") + key_value(6, "event.name", "milepost.row")
 _STEP: Final = wire.text(1, "milepost.step")
 _SEQ: Final = wire.text(1, "milepost.seq")
-_RUNTIME: Final = wire.text(1, "milepost.runtime")
+_NAME: Final = wire.text(1, "milepost.runtime")
+_RUNTIME: Final = wire.tag(6, wire.BYTES) + wire.varint(len(_NAME) + 11) + _NAME + b"\x12\x09\x21"
+"""An attribute up to its eight bytes of value."""
+_pack_double: Final = struct.Struct("<d").pack
 
 
 class Records:
@@ -71,11 +79,25 @@ class RecordsEncoder:
         self._scope = wire.message(1, scope)
         self._map = body == "map"
 
-    def select(self, batch: Iterable[Event]) -> Records:
+    def select(self, batch: Sequence[Event]) -> Records:
         """The records of a batch."""
-        chosen = [event for event in batch if event.kind in WANTS]
-        records = [self._row(event) if event.kind == "row" else self._other(event) for event in chosen]
-        return Records(records, [event.seq if event.kind == "row" else None for event in chosen])
+        records: list[bytes] = []
+        seqs: list[int | None] = []
+        for part in parts(batch):
+            bodies = _bodies(part) if isinstance(part, Rows) and not self._map else None
+            if isinstance(part, Rows) and bodies is not None:
+                numbers, times, runtimes, steps = part.columns[:4]
+                records.extend(map(_record, times, bodies, steps, numbers, runtimes))
+                seqs.extend(numbers)
+                continue
+            for event in part:
+                if event.kind == "row":
+                    records.append(self._row(event))
+                    seqs.append(event.seq)
+                elif event.kind in WANTS:
+                    records.append(self._other(event))
+                    seqs.append(None)
+        return Records(records, seqs)
 
     def encode(self, records: Records) -> bytes:
         """The request; of no records, an empty one."""
@@ -85,17 +107,13 @@ class RecordsEncoder:
         return wire.message(1, self._resource + wire.message(2, self._scope + found))
 
     def _row(self, event: Event) -> bytes:
-        return b"".join(
-            (
-                _clock(event.time_unix_nano, INFO),
-                self._body(event.values),
-                _ROW,
-                _whole(_STEP, event.step or 0),
-                _whole(_SEQ, event.seq),
-                wire.message(6, _RUNTIME + wire.message(2, wire.double(4, event.runtime_s))),
-                _trace(event) if event.trace_id else b"",
-            )
-        )
+        if self._map:
+            body = any_value(jsonable(event.values))
+        else:
+            text = json_lines([event.values])[:-1]
+            body = b"\x0a" + wire.varint(len(text)) + text
+        record = _record_of(event.time_unix_nano, body, event.step or 0, event.seq, event.runtime_s)
+        return record + _trace(event) if event.trace_id else record
 
     def _other(self, event: Event) -> bytes:
         name = f"milepost.{event.kind}"
@@ -122,6 +140,50 @@ class RecordsEncoder:
             return wire.message(5, any_value(jsonable(values)))
         text = json_lines([values])[:-1]
         return wire.message(5, wire.message(1, text))
+
+
+def _record(time: int, text: bytes, step: int, seq: int, runtime_us: int) -> bytes:
+    """The record of a row whose body is this text."""
+    return _record_of(time, b"\x0a" + wire.varint(len(text)) + text, step, seq, runtime_us / 1e6)
+
+
+def _record_of(time: int, body: bytes, step: int, seq: int, runtime_s: float) -> bytes:
+    return b"".join(
+        (
+            _times(0x09, time, 0x59, time, 0x10, INFO),
+            b"\x2a",
+            wire.varint(len(body)),
+            body,
+            _ROW,
+            _whole(_STEP, step),
+            _whole(_SEQ, seq),
+            _RUNTIME,
+            _pack_double(runtime_s),
+        )
+    )
+
+
+def _bodies(rows: Rows) -> list[bytes] | None:
+    """The JSON of each row, made by the column; None for what only the other way can write."""
+    record = _struct(rows.keys)
+    if record is None:
+        return None
+    columns = rows.columns[4:]
+    nones = None if all(map(finite, columns)) else sum(column.count(None) for column in columns)
+    text = encoded_lines(list(map(record, *columns)), nones)
+    return None if text is None else text.split(b"\n")[:-1]
+
+
+@lru_cache(maxsize=64)
+def _struct(keys: tuple[str, ...]) -> Callable[..., Any] | None:
+    """A struct that JSON writes as a row of these names; None where the names do not allow it."""
+    if not 0 < len(keys) <= 200:
+        return None
+    fields = [f"f{at}" for at in range(len(keys))]
+    try:
+        return msgspec.defstruct("Row", fields, rename=dict(zip(fields, keys, strict=True)), gc=False)
+    except ValueError:  # quotes or control characters in a name
+        return None
 
 
 def _clock(time: int, severity: int) -> bytes:

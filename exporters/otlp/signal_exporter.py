@@ -8,6 +8,7 @@ from milepost.exporters.otlp.records import Records
 from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Counts, Shipment
 from milepost.exporters.otlp.target import Target
+from milepost.sdk.batch import Batch
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
 
@@ -24,6 +25,7 @@ class SignalExporter:
 
     network: ClassVar[bool] = True
     wants: frozenset[str] = frozenset()
+    takes_rows = True
 
     def __init__(self, name: str, where: Target, detectors: Sequence[str]) -> None:
         self.name = name
@@ -106,6 +108,8 @@ class SignalExporter:
 
 def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
     """What tells a batch that comes again from another one of the same writer."""
+    if isinstance(batch, Batch) and batch:
+        return batch.first_seq, batch.last_seq, len(batch)
     return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)
 
 
