@@ -5,14 +5,14 @@ the row, the schema announced in the journal and the start value of its checksum
 through `Gather`, which flattens and converts in one pass; the names of a nested dict are put together once per shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
 from types import GeneratorType
 from typing import Any, Final
 
 from milepost.sdk.frame import HEADER, MAGIC, ROW, SLICE, VERSION
 from milepost.sdk.nesting import MAX_DEPTH, SCALARS
-from milepost.sdk.shape import Shape, builder, leaves
+from milepost.sdk.shape import PLAIN, Builder, Shape, builder, leaves
 from milepost.sdk.summary import Aggregate
 from milepost.sdk.values import leaf, text_key
 
@@ -42,15 +42,19 @@ class Plan:
     keys:         the flat names of its values.
     direct:       whether its values, all floats, are the row as they stand.
     build:        makes the row to encode, or None when the values do not fit the shape.
+    checked:      the same, and it always checks.
+    plain:        whether the data is a dict of the row's names and values as they stand.
     markers:      when all values are floats: the byte that starts a float, once per value; else empty, and `build` checks.
     schema, seed: of its frames.
     watched:      aggregates to feed, by position in the row.
+    nested:       the names of its inner dicts.
     last:         the last row, [seq, time_ns, runtime_us, step, value, ...], from which the summary is read.
     next:         the plan for the same keys with values of other types, or None.
     """
 
     __slots__ = (
-        "build", "direct", "keys", "last", "markers", "next", "schema", "seed", "shape", "top", "watched", "wide"
+        "build", "checked", "direct", "keys", "last", "markers", "nested", "next", "plain", "schema", "seed", "shape", "top",
+        "watched", "wide"
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +65,7 @@ class Plan:
         schema: int,
         seed: int,
         watched: list[tuple[int, Aggregate]],
+        nested: tuple[str, ...] = (),
     ) -> None:
         self.top: list[object] = list(top)
         self.keys = keys
@@ -68,12 +73,15 @@ class Plan:
         self.schema = schema
         self.seed = seed
         self.watched = watched
+        self.nested = nested
         self.last: list[Any] | None = None
         self.next: Plan | None = None
         floats = set(leaves(shape)) == {float}
         self.direct = floats and tuple not in map(type, shape)
         self.markers = _FLOAT * len(keys) if floats else b""
         self.build = builder(shape, checked=not floats)
+        self.checked: Builder = _Later(self) if floats else self.build
+        self.plain = PLAIN.issuperset(shape)
         self.wide = 2 if len(keys) > _SHORT else 0
         """Bytes that the array's header takes beyond one."""
 
@@ -97,7 +105,18 @@ class Plan:
         plans[-1].next = other
         for plan in (*plans, other):
             plan.direct, plan.markers = False, b""
-            plan.build = builder(plan.shape, checked=True)
+            plan.build = plan.checked = builder(plan.shape, checked=True)
+
+
+class _Later:
+    """The checked function of a plan, made when it is first called."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __call__(self, values: Iterable[Any], seq: int, time_ns: int, runtime_us: int, step: int) -> list[Any] | None:
+        made = self._plan.checked = builder(self._plan.shape, checked=True)
+        return made(values, seq, time_ns, runtime_us, step)
 
 
 class Fast:

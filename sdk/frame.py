@@ -73,7 +73,9 @@ def checksum(payload: bytes | memoryview, seed: int) -> int:
 
 def frame(kind: int, payload: bytes, seed: int, schema: int = INLINE) -> bytes:
     """The bytes of one frame. seed: of the writer, the kind and the schema (`frame_seed`)."""
-    return _pack_header(MAGIC, kind, VERSION, len(payload), checksum(payload, seed), schema) + payload
+    size = len(payload)
+    crc = crc32(payload, seed) if size <= SLICE else checksum(payload, seed)
+    return _pack_header(MAGIC, kind, VERSION, size, crc, schema) + payload
 
 
 class Frame(NamedTuple):

@@ -1,7 +1,7 @@
 """Recorder: what `log()` does, from a call to rows in the writer's hands.
 
-`log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. All
-else takes `_call`, which is the full meaning of `log`. A call that interrupts another on its own thread
+`log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. Such a
+call with `step=` or `commit=` takes `_planned`. All else takes `_call`, which is the full meaning of `log`. A call that interrupts another on its own thread
 (a signal handler, `__del__`) is copied, set aside, and stored when the interrupted one is done.
 """
 
@@ -20,15 +20,16 @@ from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.fastpath import MAX_NAMES, MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
-from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, SLICE, checksum, encode_payload, frame_seed
+from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, SLICE, checksum, encode_payload, frame, frame_seed
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
-from milepost.sdk.shape import shape_of
+from milepost.sdk.shape import Shape, shape_of
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
+from milepost.sdk.values import INT_MAX
 from milepost.sdk.writer import Writer
 
 logger = logging.getLogger("milepost")
@@ -75,6 +76,10 @@ class Recorder:
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
         self._step = record.start_step
         self._open = False
+        self._held: tuple[Plan, list[Any]] | None = None
+        """The open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number still
+        to be filled in. Else the processor `merge` holds it."""
+        self._joined: dict[tuple[Plan, Plan], Plan | None] = {}
         self._may_rewind = record.resumed
         self._on_invalid = on_invalid
         self._unordered = unordered
@@ -185,9 +190,12 @@ class Recorder:
                 self._busy = True
                 self._fast = None
                 try:
-                    self._call(data, step, commit, now, runtime, trace)
+                    if trace is not None or not self._planned(data, step, commit, now, runtime):
+                        self._call(data, step, commit, now, runtime, trace)
                 finally:
-                    self._settle()
+                    self._busy = False
+                    if self._held is None or self._deferred:
+                        self._settle()
         if late:  # a daemon thread, and the interpreter is about to end: this call never returns
             threading.Event().wait()
 
@@ -212,9 +220,102 @@ class Recorder:
             if not self._deferred:
                 return
 
+    def _planned(self, data: Any, step: Any, commit: Any, now: int, runtime: int) -> bool:
+        """What `_call` would do, in a few steps, with a call that has `step` or `commit`, or joins one that had, and data that
+        has a plan. False, and nothing done, for all other calls."""
+        held = self._held
+        at = self._step if step is None else step
+        closes = step is None if commit is None else commit
+        if type(at) is not int or not self._step <= at <= INT_MAX or type(closes) is not bool or type(data) is not dict:
+            return False
+        if held is None and ((self._open and at == self._step) or (step is None and closes)):
+            return False
+        if self._finished or self._forked_from is not None or not self._standard:
+            return False
+        try:
+            plan = self._plans.get(tuple(data))
+        except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
+            return False
+        row: list[Any] | None = None
+        while plan is not None and (row := plan.checked(data.values(), 0, now, runtime, at)) is None:
+            plan = plan.next
+        if plan is None or row is None:
+            return False
+        values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
+        if held is not None and at == self._step:
+            joined = self._joint(held[0], plan)
+            if joined is None:
+                return False
+            plan, row = joined, [0, now, runtime, at, *held[1][4:], *row[4:]]
+        elif held is not None:
+            self._store(*held)
+        elif self._open:
+            self._close_row()
+        if closes:
+            self._store(plan, row)
+        else:
+            self._writer.part(values, at, now, runtime)
+            self._held = plan, row
+            self._open = True
+            self._step = at
+        self._may_rewind = False
+        return True
+
+    def _store(self, plan: Plan, row: list[Any]) -> None:
+        """Store a whole row; with it the open one is over."""
+        writer = self._writer
+        seq = row[0] = writer.seq
+        payload = encode_payload(row)
+        try:
+            writer.numbered(frame(ROW, payload, plan.seed, plan.schema), is_row=True)
+        finally:
+            if writer.seq != seq:  # else Ctrl-C came before, and the open row stays as it was
+                self._held, self._open, self._step = None, False, row[3] + 1
+                plan.last = row
+        if plan.watched:
+            plan.watch(row)
+
+    def _joint(self, older: Plan, newer: Plan) -> Plan | None:
+        """A plan for rows of two calls, or None where a name of one says something about a name of the other."""
+        if (older, newer) not in self._joined and len(self._joined) < MAX_PLANS:
+            self._joined[older, newer] = self._join(older, newer)
+        return self._joined.get((older, newer))
+
+    def _join(self, older: Plan, newer: Plan) -> Plan | None:
+        names = {*older.keys, *newer.keys}
+        above = {name[:at] for name in names for at, sign in enumerate(name) if sign == "."}
+        if len(names) < len(older.keys) + len(newer.keys) or names & above:
+            return None
+        keys = older.keys + newer.keys
+        nested = tuple(dict.fromkeys(older.nested + newer.nested))
+        made = self._make_plan((), keys, older.shape + newer.shape, nested)
+        if made is not None:
+            self._summary.plans.append(made)
+        return made
+
+    def _let_go(self) -> None:
+        """Leave the open row to the processor `merge`: what comes next may be any call."""
+        if self._held is not None:
+            plan, row = self._held
+            event = Event(
+                kind="row",
+                values=dict(zip(plan.keys, row[4:], strict=True)),
+                nested=plan.nested,
+                step=row[3],
+                commit=False,
+                time_unix_nano=row[1],
+                runtime_s=row[2] / 1e6,
+                run=self.path,
+                writer=self._writer.id,
+                seq=self._writer.seq,
+            )
+            self._pipeline.merge.restore(event)
+            self._held = None
+
     def _call(self, data: Any, step: Any, commit: Any, now: int, runtime: int, trace: Trace | None) -> None:
         """One call to `log`, in full."""
         self._check_running("log")
+        self._let_go()
         if self._forked_from is not None:
             self._become_writer()
         try:
@@ -256,10 +357,9 @@ class Recorder:
             span_id=trace[1].hex() if trace else "",
         )
         row = self._hand_on(event)
-        if row is not None:
-            if plain:
-                self._plan(data, tuple(row.values))
-        elif self._standard:
+        if plain:
+            self._plan(data, tuple(flat), nested)
+        if row is None and self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
         if not self._standard:  # also beside a row: the row that closes a window may open the next one
             for held in self._pipeline.parts():
@@ -331,7 +431,9 @@ class Recorder:
 
     def _close_row(self) -> None:
         """Commit the open row, if any, under its own step."""
-        if self._open:
+        if self._held is not None:
+            self._store(*self._held)
+        elif self._open:
             held = self._pipeline.merge.held()
             step = self._step if held is None or held.step is None else held.step
             closing = Event(
@@ -399,8 +501,8 @@ class Recorder:
         flatten_into(flat, [], dict(values), "", ".")
         return flat
 
-    def _plan(self, data: dict[Any, Any], names: tuple[str, ...]) -> None:
-        """Remember what follows from the shape of this data, so that the next such row is quick. names: of the row stored."""
+    def _plan(self, data: dict[Any, Any], names: tuple[str, ...], nested: tuple[str, ...]) -> None:
+        """Remember what follows from the shape of this data, so that the next such call is quick. names: of its values."""
         if len(names) > MAX_NAMES:
             return
         top = tuple(data)
@@ -410,21 +512,29 @@ class Recorder:
         found = shape_of(data)
         if found is None or found[0] != names or self._metrics_sync(names):
             return
-        schema = self._writer.schema(names)
-        if schema == INLINE:
+        plan = self._make_plan(top, names, found[1], nested)
+        if plan is None:
             return
-        watched = [
-            (at, aggregate)
-            for at, name in enumerate(names, start=4)
-            if (aggregate := self._summary.aggregate(name)) is not None
-        ]
-        plan = Plan(top, names, found[1], schema, frame_seed(self._writer.seed, ROW, schema), watched)
         first = self._plans.setdefault(top, plan)
         if first is not plan:
             if plan.shape in [known.shape for known in first.variants()]:
                 return
             first.add(plan)
         self._summary.plans.append(plan)
+
+    def _make_plan(
+        self, top: tuple[Any, ...], names: tuple[str, ...], shape: Shape, nested: tuple[str, ...]
+    ) -> Plan | None:
+        """A plan for rows of these names; None when there are too many sets of names."""
+        schema = self._writer.schema(names)
+        if schema == INLINE:
+            return None
+        watched = [
+            (at, aggregate)
+            for at, name in enumerate(names, start=4)
+            if (aggregate := self._summary.aggregate(name)) is not None
+        ]
+        return Plan(top, names, shape, schema, frame_seed(self._writer.seed, ROW, schema), watched, nested)
 
     def _metrics_sync(self, keys: tuple[str, ...]) -> bool:
         """Whether rows of these keys get a step metric filled in."""
@@ -435,9 +545,11 @@ class Recorder:
 
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
+        self._let_go()
         self._last = self._last_row()
         self._summary.absorb()
         self._plans.clear()
+        self._joined.clear()
         self._tried.clear()
 
     # -- what is no row ------------------------------------------------------------------------------------------------------

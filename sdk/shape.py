@@ -20,7 +20,7 @@ Builder = Callable[[Iterable[Any], int, int, int, int], "list[Any] | None"]
 MAX_COMPILED: Final = 100
 """Values up to which a builder is compiled; with more, a loop does."""
 _MAX_DEPTH: Final = 20
-_PLAIN: Final = frozenset((float, int, str, bool, type(None)))
+PLAIN: Final = frozenset((float, int, str, bool, type(None)))
 _OWN: Final = frozenset(("", "_step", "_runtime"))
 
 
@@ -37,7 +37,7 @@ def shape_of(data: dict[Any, Any]) -> tuple[tuple[str, ...], Shape] | None:
         return None
     if len(set(names)) < len(names):  # {"a.b": 1, "a": {"b": 2}}: one name, two values
         return None
-    if len(names) > MAX_COMPILED and not _PLAIN.issuperset(leaves(shape)):
+    if len(names) > MAX_COMPILED and not PLAIN.issuperset(leaves(shape)):
         return None
     return tuple(names), shape
 
@@ -52,7 +52,7 @@ def _shape(data: dict[Any, Any], prefix: str, names: list[str], depth: int) -> S
         kind = type(value)
         if kind is dict:
             entries.append((tuple(value), _shape(value, f"{prefix}{key}.", names, depth + 1)))
-        elif kind in _PLAIN or _conversion(kind):
+        elif kind in PLAIN or _conversion(kind):
             names.append(prefix + key)
             entries.append(kind)
         else:
@@ -117,7 +117,7 @@ def _write(
             items += _write(entry[1], f"{name}.values()", lines, checks, space, count)
             continue
         convert = _conversion(entry)
-        if entry in _PLAIN:
+        if entry in PLAIN:
             checks.append(f"{name} is None" if entry is type(None) else f"type({name}) is {entry.__name__}")
         else:
             space[f"t{name}"] = entry
