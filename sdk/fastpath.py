@@ -10,11 +10,13 @@ from struct import Struct
 from types import GeneratorType
 from typing import Any, Final
 
-from milepost.sdk.frame import HEADER, MAGIC, ROW, SLICE, VERSION
+from milepost.sdk.frame import HEADER, HEADER_SIZE, MAGIC, ROW, SLICE, VERSION
 from milepost.sdk.nesting import MAX_DEPTH, SCALARS
+from milepost.sdk.ring import Block
 from milepost.sdk.shape import PLAIN, Builder, Shape, builder, leaves
 from milepost.sdk.summary import Aggregate
 from milepost.sdk.values import leaf, text_key
+from milepost.sdk.writer import Writer
 
 MAX_PLANS: Final = 500
 MAX_VARIANTS: Final = 16
@@ -22,6 +24,8 @@ MAX_NAMES: Final = 20_000
 """Names of a row that a plan is made for; wider ones do not fit the quick way."""
 """Combinations of types for one set of keys that get plans."""
 _MAX_SHAPES: Final = 4096
+_MAX_DIRECT: Final = 400
+"""Values of a row whose checksum is taken in one go."""
 MAX_PACKED: Final = 60_000
 """Payload bytes up to which a row takes the fast path; msgpack's array header is at most three bytes up to there."""
 _FLOAT: Final = b"\xcb"
@@ -120,27 +124,64 @@ class _Later:
 
 
 class Fast:
-    """The plans in force. A call that changes what a plan may assume puts another object in this one's place."""
+    """The plans in force, and all that a call needs of the one used last in one place, since a call that follows other work
+    finds none of it in the processor's caches. Whoever changes what a plan may assume puts another object in this one's place.
 
-    __slots__ = ("head", "plan", "plans", "seq_limit", "time_limit")
+    live:       False once that was done.
+    seq, shift: the number of the next row, and its step less that number: both rise by one with each row.
+    began:      when the run began, on the monotonic clock.
+    block, buffer, end: where rows go, and its size.
+    direct:     whether the plan's values, all floats, are the row as they stand; only then does the rest hold:
+    top, markers, seed, schema: of that plan.
+    head, length, size, pack: bytes before the first value of a row's payload, of all of it, of its frame, and the function that
+                stores such a frame; until the clock shows `limit`.
+    """
 
-    def __init__(self, plans: dict[tuple[Any, ...], Plan]) -> None:
+    __slots__ = (
+        "began", "block", "buffer", "direct", "end", "head", "length", "limit", "live", "markers", "pack", "plan", "plans",
+        "schema", "seed", "seen", "seq", "shift", "size", "top", "writer",
+    )  # fmt: skip
+
+    def __init__(self, plans: dict[tuple[Any, ...], Plan], writer: Writer, block: Block, step: int, began: int) -> None:
         self.plans = plans
-        self.plan: Plan = next(reversed(plans.values())) if plans else NO_PLAN
-        """The plan used last."""
+        self.live = True
+        self.writer = writer
+        self.seq = seq = writer.seq
+        self.shift = step - seq
+        self.began = began
+        self.block = block
+        self.buffer = block.buffer
+        self.end = block.size
+        self.direct = False
+        self.plan = NO_PLAN
+        self.seen = NO_PLAN
+        """The plan of the call before: two calls alike make it the one to expect."""
+        self.limit = 0
         self.head = 0
-        """Bytes before the first value of a row's payload, up to number seq_limit and until the clock shows time_limit."""
-        self.seq_limit = 0
-        self.time_limit = 0
 
-    def measure(self, seq: int, step: int, now: int, began: int) -> None:
-        """Find `head` and its limits. On the fast path seq and step rise by one together. Clocks: monotonic nanoseconds."""
+    def use(self, plan: Plan) -> None:
+        """Expect calls of this plan."""
+        self.plan = self.seen = plan
+        self.top = plan.top
+        self.markers = plan.markers
+        self.seed = plan.seed
+        self.schema = plan.schema
+        self.limit = 0
+        self.direct = plan.direct and not plan.watched and len(plan.keys) <= _MAX_DIRECT
+
+    def measure(self, now: int) -> None:
+        """Find `head` and how long it is. On the fast path no row takes less than 100 ns."""
+        seq = self.seq
         found = [
-            next(known for known in _INT_SIZES if number < known[0]) for number in (seq, step, (now - began) // 1000)
+            next(known for known in _INT_SIZES if number < known[0])
+            for number in (seq, seq + self.shift, (now - self.began) // 1000)
         ]
-        self.head = 1 + 9 + sum(size for _, size in found)
-        self.seq_limit = min(found[0][0], seq + found[1][0] - step)
-        self.time_limit = began + found[2][0] * 1000
+        self.head = 1 + 9 + sum(size for _, size in found) + self.plan.wide
+        self.length = self.head + 9 * len(self.plan.keys)
+        self.size = HEADER_SIZE + self.length
+        self.pack = packers[self.length]
+        rows_left = min(found[0][0] - seq, found[1][0] - seq - self.shift)
+        self.limit = min(self.began + found[2][0] * 1000, now + rows_left * 100)
 
 
 class _Packers(dict[int, Callable[..., None]]):

@@ -1,8 +1,8 @@
 """Recorder: what `log()` does, from a call to rows in the writer's hands.
 
 `log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. Such a
-call with `step=` or `commit=` takes `_planned`. All else takes `_call`, which is the full meaning of `log`. A call that interrupts another on its own thread
-(a signal handler, `__del__`) is copied, set aside, and stored when the interrupted one is done.
+call with `step=` or `commit=` takes `_planned`. All else takes `_call`, which is the full meaning of `log`. A call that
+interrupts another on its own thread (a signal handler, `__del__`) is copied, set aside, and stored when that one is done.
 """
 
 import logging
@@ -74,11 +74,11 @@ class Recorder:
         """How often each set of keys took the long way: what has no plan after some tries gets none."""
         self._fast: Fast | None = None
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
-        self._step = record.start_step
+        self._at = record.start_step
         self._open = False
         self._held: tuple[Plan, list[Any]] | None = None
-        """The open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number still
-        to be filled in. Else the processor `merge` holds it."""
+        """The open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number
+        still to be filled in. Else the processor `merge` holds it."""
         self._joined: dict[tuple[Plan, Plan], Plan | None] = {}
         self._may_rewind = record.resumed
         self._on_invalid = on_invalid
@@ -114,60 +114,107 @@ class Recorder:
         # between (CPython switches between them at calls and jumps back).
         fast = self._fast
         if fast is not None and step is None and commit is None and type(data) is dict:
-            used = fast.plan
-            # A comparison takes half the time of a look-up, and the plan used last nearly always fits.
-            try:
-                plan = used if [*data] == used.top else fast.plans.get(tuple(data))
-            except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
-                plan = None
-            if plan is not None and "opentelemetry.trace" not in _modules:
-                first = plan
-                writer = self._writer
-                seq = writer.seq
-                now = monotonic_ns()
-                row: list[Any] | None
-                if plan.direct:
-                    row = [seq, writer.clock_offset + now, (now - self._began) // 1000, self._step, *data.values()]
-                else:
-                    clock = writer.clock_offset + now
-                    runtime = (now - self._began) // 1000
-                    row = plan.build(data.values(), seq, clock, runtime, self._step)
-                    while row is None and plan.next is not None:
-                        plan = plan.next
-                        row = plan.build(data.values(), seq, clock, runtime, self._step)
+            if fast.direct and "opentelemetry.trace" not in _modules:
                 try:
-                    payload = encode_payload(row)
-                except (TypeError, ValueError, OverflowError):
-                    row, payload = None, b""
-                # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as its
-                # numbers make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes on,
-                # and so on: all values are floats if each ninth byte says so. Asking each for its type takes three times as long.
-                if seq >= fast.seq_limit or now >= fast.time_limit:
-                    fast.measure(seq, self._step, now, self._began)
-                block = writer.block
-                if row is not None and block is not None:
-                    size = len(payload)
-                    start = block.pos
-                    end = start + HEADER_SIZE + size
-                    if (
-                        end <= block.size
-                        and size <= MAX_PACKED
-                        and (not plan.markers or payload[fast.head + plan.wide :: 9] == plan.markers)
-                    ):
-                        crc = crc32(payload, plan.seed) if size <= SLICE else checksum(payload, plan.seed)
-                        pack_into = packers[size]
-                        if self._fast is fast and writer.seq == seq and block.pos == start:
+                    alike = [*data] == fast.top
+                except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
+                    alike = False
+                if alike:
+                    now = monotonic_ns()
+                    seq = fast.seq
+                    row = [
+                        seq,
+                        fast.writer.clock_offset + now,
+                        (now - fast.began) // 1000,
+                        seq + fast.shift,
+                        *data.values(),
+                    ]
+                    try:
+                        payload = encode_payload(row)
+                    except (TypeError, ValueError, OverflowError):
+                        payload = b""
+                    if now >= fast.limit:
+                        fast.measure(now)
+                    # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as
+                    # its numbers make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes
+                    # on, and so on: all values are floats if each ninth byte says so. To ask each for its type takes three times
+                    # as long.
+                    if payload[fast.head :: 9] == fast.markers:
+                        block = fast.block
+                        start = block.pos
+                        end = start + fast.size
+                        crc = crc32(payload, fast.seed)
+                        if end <= fast.end and fast.live and fast.seq == seq:
                             block.pos = end
-                            writer.seq = seq + 1
-                            writer.rows += 1
-                            self._step += 1
-                            plan.last = row
-                            fast.plan = first
-                            pack_into(block.buffer, start, ROW_START, size, crc, plan.schema, payload)
-                            if plan.watched:
-                                plan.watch(row)
+                            fast.seq = seq + 1
+                            fast.plan.last = row
+                            fast.pack(fast.buffer, start, ROW_START, fast.length, crc, fast.schema, payload)
                             return
+            if self._log_fast(fast, data):
+                return
         self._log(data, step, commit)
+
+    def _log_fast(self, fast: Fast, data: dict[Any, Any]) -> bool:
+        """The same for a plan of any kind; whether the row was stored."""
+        try:
+            plan = fast.plans.get(tuple(data))
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        if plan is None or "opentelemetry.trace" in _modules:
+            return False
+        if plan is fast.seen and plan.direct and plan is not fast.plan:
+            fast.use(plan)
+        fast.seen = plan
+        now = monotonic_ns()
+        seq = fast.seq
+        clock, runtime = self._writer.clock_offset + now, (now - fast.began) // 1000
+        found: Plan | None = plan
+        row: list[Any] | None = None
+        while (
+            found is not None and (row := found.checked(data.values(), seq, clock, runtime, seq + fast.shift)) is None
+        ):
+            found = found.next
+        if found is None or row is None:
+            return False
+        try:
+            payload = encode_payload(row)
+        except (TypeError, ValueError, OverflowError):
+            return False
+        size = len(payload)
+        block = fast.block
+        start = block.pos
+        end = start + HEADER_SIZE + size
+        if end > fast.end or size > MAX_PACKED:
+            return False
+        crc = crc32(payload, found.seed) if size <= SLICE else checksum(payload, found.seed)
+        pack_into = packers[size]
+        if not fast.live or fast.seq != seq:
+            return False
+        block.pos = end
+        fast.seq = seq + 1
+        found.last = row
+        pack_into(block.buffer, start, ROW_START, size, crc, found.schema, payload)
+        if found.watched:
+            found.watch(row)
+        return True
+
+    def _pause(self) -> None:
+        """Leave the fast path: from now on number and step are where all others look for them."""
+        fast = self._fast
+        if fast is not None:
+            fast.live = False
+            self._fast = None
+            self._writer.seq, self._at = fast.seq, fast.seq + fast.shift
+
+    @property
+    def _step(self) -> int:
+        """The step that the next values land in."""
+        fast = self._fast
+        return self._at if fast is None else fast.seq + fast.shift
+
+    @_step.setter
+    def _step(self, step: int) -> None:
+        self._at = step
 
     def _log(self, data: Any, step: Any, commit: Any) -> None:
         """The long way, for whatever is not a planned row."""
@@ -188,7 +235,7 @@ class Recorder:
             else:
                 late = False
                 self._busy = True
-                self._fast = None
+                self._pause()
                 try:
                     if trace is not None or not self._planned(data, step, commit, now, runtime):
                         self._call(data, step, commit, now, runtime, trace)
@@ -203,6 +250,7 @@ class Recorder:
         """Store the calls and events that came while a call was busy, then open the fast path if it may be used."""
         while True:
             self._busy = True
+            self._pause()
             while self._deferred:
                 waiting = self._deferred.popleft()
                 if len(waiting) == 2:
@@ -214,9 +262,9 @@ class Recorder:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
             fast = self._standard and not self._open and not self._finished and _HAS_GIL
             self._busy = False
-            self._fast = (
-                Fast(self._plans) if fast and self._writer.block is not None and not self._writer.has_gap else None
-            )
+            block = self._writer.block
+            if fast and block is not None and not self._writer.has_gap:
+                self._fast = Fast(self._plans, self._writer, block, self._at, self._began)
             if not self._deferred:
                 return
 
@@ -408,7 +456,7 @@ class Recorder:
         with self._lock:
             self._check_running("rewind")
             self._busy = True
-            self._fast = None
+            self._pause()
             try:
                 if step < self._step:
                     self._rewind(step)
@@ -545,6 +593,7 @@ class Recorder:
 
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
+        self._pause()
         self._let_go()
         self._last = self._last_row()
         self._summary.absorb()
@@ -563,7 +612,7 @@ class Recorder:
             self._deferred.append((kind, values))
             return
         self._busy = True
-        self._fast = None
+        self._pause()
         try:
             if self._forked_from is not None:
                 self._become_writer()

@@ -298,7 +298,7 @@ class Run(Identity):
                 return
             self._settle()
             self._busy = True
-            self._fast = None
+            self._pause()
             self._close_row()
             for event in self._pipeline.flush():
                 self._commit(event)
@@ -361,7 +361,7 @@ class Run(Identity):
             return
         self._settle()
         self._busy = True
-        self._fast = None
+        self._pause()
         self._close_row()
         for event in self._pipeline.flush():
             self._commit(event)
@@ -474,7 +474,7 @@ class Run(Identity):
         self._lock = threading.RLock()
         self._busy = False
         self._deferred.clear()
-        self._fast = None
+        self._pause()
         self._lanes = Lanes((), int)
         if self._shipping is not None:
             self._shipping.forget()

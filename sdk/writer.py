@@ -72,8 +72,8 @@ class Writer:
         """The number of the next event."""
         self.clock_offset = time.time_ns() - time.monotonic_ns()
         """Wall clock less monotonic clock: a row reads one clock, not two. Corrected by the drain when the wall clock was set."""
-        self.rows = 0
-        """Rows logged, dropped ones included."""
+        self._others = 0
+        """How many of the numbers are not of rows."""
         self.dropped: dict[str, int] = {}
         self.started_unix_nano = time.time_ns()
         self.broken: str | None = None
@@ -131,6 +131,11 @@ class Writer:
         if self.journal is None:
             return "memory"
         return "write" if self.ring is None else "ring"
+
+    @property
+    def rows(self) -> int:
+        """Rows logged, dropped ones included."""
+        return self.seq - self._others
 
     # -- appending -------------------------------------------------------------------------------------------------------
 
@@ -213,8 +218,8 @@ class Writer:
                 f"rows are being dropped ({reason}): {self.broken or 'the journal cannot keep up'}; they are counted, "
                 "and logging resumes by itself",
             )
-        if is_row:
-            self.rows += 1
+        if not is_row:
+            self._others += 1
         return seq
 
     @property
