@@ -338,7 +338,7 @@ class Run(Identity):
                 self.path,
                 each.name,
                 f" ({each.error})" if each.error else "",
-                self._writer.directory,
+                "shared memory, until this machine restarts" if in_ring else self._writer.directory,
                 self.dir,
             )
 

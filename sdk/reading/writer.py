@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from milepost.sdk import frame
 from milepost.sdk.event import Event
 from milepost.sdk.reading.blocks import DECODE_ERRORS, NUMBERED, ROWS, Block
-from milepost.sdk.reading.files import Problem, Source
+from milepost.sdk.reading.files import Problem, Source, Unreadable
 from milepost.sdk.reading.index import Frames
 from milepost.sdk.reading.numbers import leading_int
 from milepost.sdk.reading.parts import merge_parts
@@ -320,6 +320,8 @@ class WriterReader(WriterSources):
             if loaded is None:
                 continue
             for start, end in loaded[1].bad:
+                if end == source.size_bytes and self._goes_on(source, start):
+                    continue
                 self._report(Problem(source.path, start, end - start, "damaged: holds no whole frame"))
         missing: list[tuple[int, int]] = []
         expected = 0
@@ -332,6 +334,14 @@ class WriterReader(WriterSources):
             count = sum(last - first + 1 for first, last in missing)
             self._report(Problem(self.dir, 0, 0, f"{count} events are missing", tuple(missing)))
         return self.problems
+
+    def _goes_on(self, cut: Source, start: int) -> bool:
+        """Whether the frame that a segment ends in stands whole elsewhere: the disk was full in the middle of it."""
+        try:
+            piece = cut.read()[start:]
+            return any(piece in source.read() for source in [*self.segments, *self._rings] if source is not cut)
+        except Unreadable:
+            return False
 
     def _widths(self, block: Block) -> Iterator[tuple[int, int]]:
         gaps = block.kind == frame.GAP

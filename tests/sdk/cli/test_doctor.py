@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import milepost
-from tests.sdk.cli.conftest import QUIET, Command, kill_a_run, log_run
+from tests.sdk.cli.conftest import QUIET, Command, kill_a_run, log_run, script
 
 
 def exporter(command: Command, name: str = "file") -> dict[str, Any]:
@@ -103,6 +103,31 @@ def test_damage_is_named_with_its_place_and_exits_with_1(command: Command) -> No
     assert f"damage: {segment}" in out.replace("runs/demo", str(directory.parent))
     assert "1 events are lost" in out
     assert "THE ACCOUNTS" not in out  # the row was delivered before it was damaged
+
+
+def test_a_frame_that_a_full_disk_cut_is_no_damage_when_it_stands_elsewhere(command: Command) -> None:
+    ended = script(
+        "import milepost\n"
+        "settings = {'capture': False, 'journal': {'max_bytes': 300_000}, 'finish': {'timeout': 0}}\n"
+        "run = milepost.init(project='demo', id='full', dir='runs', exporters=['file'], settings=settings)\n"
+        "for step in range(10_000):\n"
+        "    run.log({'x': step, 'text': 'x' * 50})\n"
+        "run.finish()\n"
+    )
+    assert "they are safe in shared memory, until this machine restarts" in ended.stderr
+
+    code, out, _ = command("doctor", "runs")  # the rest is in shared memory
+    assert (code, "damage" in out) == (0, False)
+    assert command("sync", "runs").code == 0
+    code, out, _ = command("doctor", "runs")  # the rest is in the next segment
+    assert (code, "damage" in out) == (0, False)
+    assert "10,000 rows logged" in out
+
+    (segment,) = Path("runs/demo/full").glob("journal/*/000001.mpj")
+    with segment.open("r+b") as file:
+        file.truncate(segment.stat().st_size - 5)
+    code, out, _ = command("doctor", "runs")  # the rest of this one is nowhere
+    assert (code, "damage" in out) == (1, True)
 
 
 def test_rows_whose_segments_were_trimmed_stay_accounted_for(command: Command) -> None:
