@@ -33,7 +33,7 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-def check(run: milepost.sdk.reading.run.Run, columns: RunColumns) -> None:
+def check(run: Run, columns: RunColumns) -> None:
     columns.follow(run.reader())
     rows = list(run.scan_history())
     keys = {key for row in rows for key, value in row.items() if not key.startswith("_") and value is not None}
