@@ -331,6 +331,7 @@ class Run(Identity):
             for delivery in self._lanes.deliveries
             if delivery in late or delivery.pending()
         ]
+        in_ring = self._writer.broken is not None and self._writer.ring is not None
         for each in unsent:
             logger.warning(
                 "milepost: %d rows of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
