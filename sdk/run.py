@@ -321,9 +321,8 @@ class Run(Identity):
 
     def _deliver_rest(self, deadline: float) -> None:
         """Drain, let every exporter catch up until the deadline, and say what is left."""
-        while not (drained := self._writer.drain(sync=True)) and time.monotonic() < deadline:
+        while not self._writer.drain(sync=True) and time.monotonic() < deadline:
             time.sleep(0.05)
-        in_ring = not drained and self._writer.ring is not None
         self._lanes.finish(deadline)
         unsent = self._shipping.finish(self._writer.seq - 1, deadline) if self._shipping is not None else []
         late = self._lanes.join(deadline - time.monotonic() + 0.2)
