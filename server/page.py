@@ -17,12 +17,19 @@ from starlette.routing import Route
 from milepost.server.problems import answer, not_found
 
 STATIC: Final = Path(__file__).with_name("static")
+FRAME: Final = "frame.html"
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self' blob:; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """What the page may load: itself and what the server stores, nothing inline, no other host."""
+
+FRAME_SECURITY_POLICY: Final = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; "
+    "style-src 'unsafe-inline' data:; img-src data: blob:; media-src data: blob:; font-src data:; frame-ancestors 'self'"
+)
+"""Of /frame.html, where the HTML that runs log is shown: scripts run, in a document of no origin and without network."""
 
 HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -50,6 +57,9 @@ class _File:
         self.kind = f"{kind}; charset=utf-8" if path.suffix in _COMPRESSED else kind
         self.keep = _FOR_EVER if name.startswith("assets/") else _ASK_AGAIN
         self.compressible = path.suffix in _COMPRESSED
+        self.headers = {**HEADERS, "Cache-Control": self.keep, "ETag": self.etag, "Vary": "Accept-Encoding"}
+        if name == FRAME:
+            self.headers |= {"Content-Security-Policy": FRAME_SECURITY_POLICY, "X-Frame-Options": "SAMEORIGIN"}
         self._gzip: bytes | None = None
 
     def gzip(self) -> bytes:
@@ -78,7 +88,7 @@ class Page:
             if path.startswith(_NOT_PAGES):
                 return answer(not_found("route", f"there is no {path}; see /openapi.json"))
             found = self._files["index.html"]
-        headers = {**HEADERS, "Cache-Control": found.keep, "ETag": found.etag, "Vary": "Accept-Encoding"}
+        headers = dict(found.headers)
         if request.headers.get("if-none-match") == found.etag:
             return Response(status_code=304, headers=headers)
         body = found.body

@@ -4,8 +4,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Plugin } from "vite";
 
-export function licences(): Plugin {
-  const folders = new Set<string>();
+/** copied: packages of which a file is taken as it is, not through a module. */
+export function licences(copied: readonly string[] = []): Plugin {
+  const folders = new Set(copied.map((name) => join(import.meta.dirname, "node_modules", name)));
   return {
     name: "licences",
     apply: "build",

@@ -4,7 +4,7 @@ import { licences } from "./licences.ts";
 
 // Built into server/static, which is committed: people without Node run the server as it is.
 export default defineConfig({
-  plugins: [svelte(), licences()],
+  plugins: [svelte(), licences(["plotly.js-basic-dist-min"])],
   base: "/",
   build: {
     outDir: "../static",

@@ -19,7 +19,6 @@ const FIRST: readonly (readonly [number, number, number, number])[] = [
   [35, 0.11, 0.45, 0.62], // brown
   [280, 0.07, 0.5, 0.66], // slate
 ];
-const HUES = FIRST;
 export const COLOURS = FIRST.length * 2;
 export const DASHES: readonly (readonly number[])[] = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 export const SLOTS = COLOURS * DASHES.length;
@@ -46,32 +45,23 @@ export function dash(slot: number): readonly number[] {
   return DASHES[Math.floor(slot / COLOURS) % DASHES.length]!;
 }
 
-function hash(text: string): number {
-  let h = 2166136261;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 16777619);
-  return h >>> 0;
-}
-
-/** A slot for each run: of its own choice when that is free, else the next free one. The order given decides who chooses first,
- * so with the oldest first a new run never recolours the ones before it. */
-export function assign(ids: readonly string[], chosen: ReadonlyMap<string, number> = new Map()): Map<string, number> {
+/** A slot for each run: the one it was given before, else the first free one of the palette, whose first colours differ the most.
+ * The order given decides who chooses first, so with the oldest first a new run never recolours the ones before it. */
+export function assign(ids: readonly string[], given: ReadonlyMap<string, number> = new Map()): Map<string, number> {
   const slots = new Map<string, number>();
   const taken = new Set<number>();
   for (const id of ids) {
-    const own = chosen.get(id);
-    if (own !== undefined) {
-      slots.set(id, own);
-      taken.add(own);
-    }
+    const own = given.get(id);
+    if (own === undefined) continue;
+    slots.set(id, own);
+    taken.add(own);
   }
+  let next = 0;
   for (const id of ids) {
     if (slots.has(id)) continue;
-    // The first round of the palette first: solid lines before dashed ones.
-    const free = [HUES.length, COLOURS, SLOTS].find((size) => [...taken].filter((slot) => slot < size).length < size) ?? SLOTS;
-    let slot = hash(id) % free;
-    if (taken.size < SLOTS) while (taken.has(slot)) slot = (slot + 1) % free;
-    slots.set(id, slot);
-    taken.add(slot);
+    while (taken.has(next % SLOTS) && next < SLOTS) next++;
+    slots.set(id, next % SLOTS);
+    next++;
   }
   return slots;
 }

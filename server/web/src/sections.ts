@@ -40,11 +40,12 @@ export function sections(keys: readonly Key[], search = ""): Section[] {
     .sort((a, b) => rank(a.name) - rank(b.name) || natural(a.name, b.name));
 }
 
+const FIRST = [MAIN, "train", "training", "val", "valid", "validation", "test", "eval"];
+
 function rank(name: string): number {
-  if (isMachine(name)) return 4;
-  if (name === MAIN) return 0;
-  if (/^(train|training)$/i.test(name)) return 1;
-  return /^(val|valid|validation|eval|test)$/i.test(name) ? 2 : 3;
+  if (isMachine(name)) return 100;
+  const at = FIRST.indexOf(name.toLowerCase());
+  return at < 0 ? 50 : at;
 }
 
 export function isMachine(section: string): boolean {

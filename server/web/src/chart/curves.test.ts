@@ -78,6 +78,11 @@ suite("colours", () => {
     const ids = Array.from({ length: 96 }, (_, i) => `run${i}`);
     expect(new Set(assign(ids).values()).size).toBe(SLOTS);
   });
+  test("a colour that a run was given stays with it", () => {
+    const slots = assign(["a", "b", "c"], new Map([["c", 0]]));
+    expect(slots.get("c")).toBe(0);
+    expect(new Set(slots.values()).size).toBe(3);
+  });
   test("a newer run does not recolour older ones, and more runs than slots end", () => {
     const few = assign(["a", "b", "c"]);
     const more = assign(["a", "b", "c", "d"]);

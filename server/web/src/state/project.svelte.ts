@@ -44,6 +44,7 @@ export class ProjectState {
   checked = $state.raw<ReadonlySet<string>>(new Set());
   hovered = $state<string | null>(null);
   private chosenColours = $state.raw<ReadonlyMap<string, number>>(new Map());
+  private readonly given = new Map<string, number>();
   private generation = 0;
   private pages = new Set<number>();
   private listeners = new Set<(runs: ReadonlySet<string>) => void>();
@@ -106,7 +107,18 @@ export class ProjectState {
   private readonly slots = $derived.by(() => {
     const created = (id: string) => this.known.get(id)?.created ?? 0;
     const oldestFirst = [...this.shown].sort((a, b) => created(a) - created(b) || (a < b ? -1 : 1));
-    return assign(oldestFirst, this.chosenColours);
+    // What was drawn before keeps its colour while this page is open, whatever is shown or hidden beside it.
+    const kept = new Map([...this.given, ...this.chosenColours]);
+    const used = new Set<number>();
+    for (const id of oldestFirst) {
+      const slot = kept.get(id);
+      if (slot === undefined) continue;
+      if (used.has(slot) && !this.chosenColours.has(id)) kept.delete(id);
+      used.add(slot);
+    }
+    const slots = assign(oldestFirst, kept);
+    for (const [id, slot] of slots) this.given.set(id, slot);
+    return slots;
   });
 
   /** fixed: the runs of a screen that is about these and no others. */

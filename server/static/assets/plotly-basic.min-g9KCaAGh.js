@@ -1,0 +1,1 @@
+var e=`/assets/plotly-basic.min-Ciap5M7q.js`;export{e as default};

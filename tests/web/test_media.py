@@ -1,0 +1,111 @@
+"""Every kind of media is drawn, and none of it can do more than be looked at."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Tab
+
+
+def panel(page: Page, key: str) -> None:
+    page.locator(f"figure.panel[aria-label='{key}']").scroll_into_view_if_needed()
+
+
+SELECTORS = {
+    "val/digits": ".cell img >> nth=15",
+    "val/street": ".box >> nth=1",
+    "weights/layer1": "canvas >> nth=1",
+    "eval/roc": "svg path[stroke-width] >> nth=5",
+    "eval/confusion": ".matrix tbody tr >> nth=5",
+    "eval/bars": "rect >> nth=5",
+    "eval/points": "circle >> nth=300",
+    "eval/series": "svg path[stroke-width] >> nth=5",
+    "eval/lengths": "rect >> nth=15",
+    "eval/table": "tbody img >> nth=3",
+    "media/clip": ".cell > img >> nth=1",
+    "media/tone": "audio >> nth=1",
+    "media/cloud": ".scene canvas >> nth=1",
+    "media/solid": ".scene canvas >> nth=1",
+    "media/mesh": ".scene canvas >> nth=1",
+    "media/graph": "a[download] >> nth=1",
+    "media/drawing": "img >> nth=1",
+}
+
+
+@pytest.mark.parametrize("keys", ["val|weights", "eval", "media"])
+def test_each_kind_is_drawn_for_each_run(tab: Tab, keys: str) -> None:
+    page = tab.open(f"/p/gallery?k=/^({keys})/")
+    for key, selector in SELECTORS.items():
+        if key.split("/")[0] not in keys.split("|"):
+            continue
+        panel(page, key)
+        expect(page.locator(f"figure.panel[aria-label='{key}']").locator(selector)).to_be_visible()
+
+
+def test_pictures_are_really_loaded_and_sharp_when_small(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=digits")
+    image = page.locator("figure.panel img").first
+    expect(image).to_be_visible()
+    page.wait_for_function("document.querySelector('figure.panel img').naturalWidth === 28")
+
+    assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+
+
+def test_one_slider_moves_all_media(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=val")
+    slider = page.get_by_label("Step of val/digits")
+    expect(slider).to_have_attribute("aria-valuetext", "step 19")
+    slider.press("Home")
+
+    expect(page.get_by_label("Step of val/street")).to_have_attribute("aria-valuetext", "step 3")
+    expect(page.locator("figure.panel[aria-label='val/street'] img[src*='street_3.png']")).to_have_count(2)
+
+
+def test_html_runs_in_a_box_that_reaches_nothing(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=report")
+    frames = page.locator("iframe")
+    expect(frames).to_have_count(2)
+    leaks = page.evaluate_handle(
+        "() => { const got = []; addEventListener('message', e => got.push(e.data)); return got }"
+    )
+    expect(page.frame_locator("iframe >> nth=0").locator("#a")).to_have_text("the script ran in its box")
+
+    assert frames.first.get_attribute("sandbox") == "allow-scripts"
+    assert "HACKED" not in page.title()
+    assert "LEAK" not in leaks.json_value()
+
+
+def test_a_plotly_figure_is_drawn_in_a_box_too(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=figure")
+
+    expect(page.frame_locator("iframe >> nth=0").locator(".plot-container .trace").first).to_be_visible()
+    expect(page.frame_locator("iframe >> nth=0").locator(".gtitle")).to_have_text("A figure")
+
+
+def test_a_logged_table_is_searched_and_sorted(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=eval/table&q=baseline")
+    table = page.locator("figure.panel[aria-label='eval/table']")
+    expect(table.get_by_role("columnheader", name="<b>note</b>")).to_be_visible()
+    table.get_by_role("columnheader", name="id").get_by_role("button").click()
+    table.get_by_role("columnheader", name="id").get_by_role("button").click()
+    expect(table.locator("tbody tr[aria-rowindex='2'] td").first).to_have_text("39")
+    table.get_by_label("Search the rows").fill("dog")
+
+    expect(table.locator("table")).to_have_attribute("aria-rowcount", "14")
+
+
+@pytest.mark.parametrize("screen", ["", "/table", "/runs", "/runs/charts", "/compare"])
+def test_names_that_are_scripts_are_shown_as_they_are(tab: Tab, screen: str) -> None:
+    page = tab.open("/p/harm/table?cols=config.plain")
+    page.locator("[role=row] .name a").wait_for()
+    run = page.locator("[role=row] .name a").get_attribute("href")
+    assert run
+    address = {
+        "/runs": run,
+        "/runs/charts": f"{run}/charts",
+        "/compare": f"/p/harm/compare?all=1&runs={run.split('/')[-1]}",
+    }
+    tab.open(address.get(screen, f"/p/harm{screen}"))
+    expect(page.get_by_text("<img src=x").first).to_be_visible()
+
+    assert "HACKED" not in page.title()
+    assert page.locator("img[src='x']").count() == 0

@@ -1,0 +1,227 @@
+"""The runs of a project beside their charts, as somebody uses them in a browser."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Tab
+
+
+def rows(page: Page) -> list[str]:
+    """Names of the runs in the table, top to bottom."""
+    found = page.locator("[role=grid] [role=row] .name a")
+    expect(found.first).to_be_visible()
+    names: list[str] = found.all_inner_texts()
+    return names
+
+
+def drawn(page: Page, key: str) -> None:
+    """Wait until a chart has drawn at least one line: its words then say what it shows."""
+    expect(page.locator(f"figure[aria-label='{key}'] .plot[role=img]")).to_have_attribute(
+        "aria-label", re.compile(r"\d+ lines?: ")
+    )
+
+
+def test_the_first_screen_leads_to_runs_and_curves(tab: Tab) -> None:
+    page = tab.open("/")
+    page.get_by_role("link", name="curves").click()
+
+    assert rows(page) == [f"run-{number}" for number in reversed(range(12))]
+    expect(page.get_by_text("12 runs, 10 drawn")).to_be_visible()
+    drawn(page, "train/loss")
+    assert page.locator("figure[aria-label='train/loss'] canvas").count() >= 1
+    assert page.title() == "curves · milepost"
+
+
+def test_a_filter_narrows_the_runs_and_stands_in_the_address(tab: Tab) -> None:
+    page = tab.open("/p/curves")
+    field = page.get_by_label("Filter runs")
+    field.fill('config.model.arch == "vit" and config.seed < 5')
+    field.press("Enter")
+    expect(page.get_by_text("3 runs, 3 drawn")).to_be_visible()
+
+    assert sorted(rows(page)) == ["run-0", "run-2", "run-4"]
+    assert "q=config.model.arch" in page.url
+    page.reload()
+    expect(page.get_by_text("3 runs, 3 drawn")).to_be_visible()
+    field.fill("config.lr >")
+    field.press("Enter")
+    expect(page.locator("#filter-error")).to_contain_text("expected a number")
+
+
+def test_a_filter_completes_names(tab: Tab) -> None:
+    page = tab.open("/p/curves")
+    field = page.get_by_label("Filter runs")
+    field.press_sequentially("model")
+    page.get_by_role("option", name="config.model.arch").wait_for()
+    field.press("Tab")
+
+    expect(field).to_have_value("config.model.arch ")
+
+
+def test_groups_draw_one_mean_each(tab: Tab) -> None:
+    page = tab.open("/p/curves?group=config.model.arch")
+
+    plot = page.locator("figure[aria-label='train/loss'] .plot[role=img]")
+    expect(plot).to_have_attribute("aria-label", re.compile("2 lines: resnet"))
+    expect(page.locator("[role=grid] .group")).to_have_count(2)
+    expect(page.locator("figure[aria-label='train/loss'] .foot")).to_contain_text("mean of groups")
+
+
+def test_the_keyboard_moves_draws_and_opens(tab: Tab) -> None:
+    page = tab.open("/p/curves")
+    rows(page)
+    page.keyboard.press("j")
+    page.keyboard.press("o")
+    expect(page.get_by_text("12 runs, 1 drawn")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("Space")
+    expect(page.get_by_text("12 runs, 2 drawn")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Draw only this run")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="run-10")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text("12 runs, 2 drawn")).to_be_visible()
+
+
+def test_the_table_sorts_and_takes_columns_by_search(tab: Tab) -> None:
+    page = tab.open("/p/curves/table?cols=config.seed")
+    page.get_by_role("columnheader", name="seed").get_by_role("button").click()
+    expect(page.get_by_role("columnheader", name="seed")).to_have_attribute("aria-sort", "descending")
+    assert rows(page)[0] == "run-11"
+    page.get_by_role("columnheader", name="seed").get_by_role("button").click()
+    expect(page.locator("[role=row] .name a").first).to_have_text("run-0")
+
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Search config and summary").fill("val/loss")
+    page.get_by_role("button", name="summary.val/loss").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("columnheader", name="val/loss")).to_be_visible()
+    assert "summary.val/loss" in page.url
+
+
+def test_selected_runs_are_compared_by_what_differs(tab: Tab) -> None:
+    page = tab.open("/p/curves/table")
+    rows(page)
+    page.get_by_label("Select run-11").check()
+    page.get_by_label("Select run-10").check()
+    page.keyboard.press("c")
+
+    expect(page.get_by_role("heading", name="Compare 2 runs")).to_be_visible()
+    config = page.locator("tbody").filter(has=page.get_by_role("rowheader", name="Config"))
+    expect(config).to_contain_text("model.arch")
+    expect(config).to_contain_text("seed")
+    page.get_by_role("button", name="Differences only").click()
+    expect(page.get_by_role("rowheader", name="epoch")).to_be_visible()
+
+
+def test_a_chart_says_values_where_the_pointer_is_and_zooms_by_dragging(tab: Tab) -> None:
+    page = tab.open("/p/curves?k=train/loss")
+    drawn(page, "train/loss")
+    chart = page.locator("figure[aria-label='train/loss'] .u-over")
+    box = chart.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("figure[aria-label='train/loss'] .tip")).to_contain_text("run-")
+
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20, steps=4)
+    page.mouse.up()
+    expect(page.get_by_title("Zoom out (0)")).to_be_visible()
+    assert "zoom=" in page.url
+    page.keyboard.press("0")
+    expect(page.get_by_title("Zoom out (0)")).to_have_count(0)
+
+
+def test_a_chart_marks_nan_and_is_read_as_a_table(tab: Tab) -> None:
+    page = tab.open("/p/curves?q=run-0&k=train/loss")
+    drawn(page, "train/loss")
+    expect(page.locator("figure[aria-label='train/loss'] .foot")).to_contain_text("1 × NaN")
+
+    page.get_by_role("button", name="Options of train/loss").click()
+    page.get_by_role("button", name="View as table").click()
+    dialog = page.get_by_role("dialog", name="train/loss as a table")
+    expect(dialog.get_by_role("row")).to_have_count(2)
+    expect(dialog).to_contain_text("run-0")
+
+
+def test_charts_are_saved_as_csv_and_svg(tab: Tab, tmp_path: Path) -> None:
+    page = tab.open("/p/curves?q=config.seed in [1, 2]&k=val/loss")
+    drawn(page, "val/loss")
+    saved: dict[str, str] = {}
+    for name in ("CSV of these points", "SVG"):
+        page.get_by_role("button", name="Options of val/loss").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        saved[path.name] = path.read_text(encoding="utf-8")
+
+    lines = saved["val-loss.csv"].splitlines()
+    assert lines[0] == "step,run-2,run-1"
+    assert len(lines) == 31
+    assert saved["val-loss.svg"].startswith("<svg ")
+    assert saved["val-loss.svg"].count("<path") > 2
+
+
+LIVE = """
+import sys, milepost
+run = milepost.init(project="live", dir=sys.argv[1], name="going", settings={"capture": False})
+print("begun", flush=True)
+for line in sys.stdin:
+    milepost.log({"loss": float(line)})
+    run.flush()
+milepost.finish()
+"""
+
+
+def test_a_run_that_logs_shows_while_it_happens(tab: Tab, runs_dir: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", LIVE, str(runs_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert program.stdin
+    assert program.stdout
+    try:
+        while "begun" not in program.stdout.readline():
+            pass
+        program.stdin.write("3\n2\n")
+        page = tab.open("/")
+        page.get_by_role("link", name="live").click()
+        plot = page.locator("figure[aria-label='loss'] .plot[role=img]")
+        expect(plot).to_have_attribute("aria-label", re.compile("falls from 3 to 2"))
+        asked: list[dict[str, object]] = []
+        page.on(
+            "request",
+            lambda request: asked.append(json.loads(request.post_data or "{}")) if "/history" in request.url else None,
+        )
+        program.stdin.write("1\n")
+        expect(plot).to_have_attribute("aria-label", re.compile("falls from 3 to 1"))
+        program.stdin.close()
+        expect(page.locator("[role=row] .state.finished")).to_have_count(1)
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+
+    # What is known is not asked for again: only what came after the watermark.
+    assert asked
+    assert all(request["after"] for request in asked)
+
+
+def test_what_is_shown_stays_while_the_network_is_away(tab: Tab) -> None:
+    page = tab.open("/p/curves")
+    rows(page)
+    page.context.set_offline(True)
+    try:
+        page.get_by_label("Filter runs").fill("run-1")
+        page.get_by_label("Filter runs").press("Enter")
+        assert rows(page)  # what is there stays
+    finally:
+        page.context.set_offline(False)
+    expect(page.get_by_text("3 runs, 3 drawn")).to_be_visible()
