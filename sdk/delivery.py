@@ -503,8 +503,9 @@ class Delivery:
 
     def end(self, deadline: float) -> None:
         """Shut the exporter down by `deadline` (time.monotonic); no step follows."""
+        shutdown = getattr(self.route.exporter, "shutdown", lambda timeout_millis: None)  # an object may only export
         try:
-            self.route.exporter.shutdown(max(int((deadline - time.monotonic()) * 1000), 0))
+            shutdown(max(int((deadline - time.monotonic()) * 1000), 0))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
             self._trouble(f"{self.route.name} raised {type(error).__name__} while shutting down: {error}")
         self._tail.close()

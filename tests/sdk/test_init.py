@@ -238,6 +238,23 @@ print(run.dir)
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_an_object_that_can_only_export_is_an_exporter(caplog: pytest.LogCaptureFixture) -> None:
+    class Exporting:
+        def __init__(self) -> None:
+            self.rows: list[Any] = []
+
+        def export(self, batch: list[milepost.Event]) -> milepost.ExportResult:
+            self.rows += [event.values for event in batch if event.kind == "row"]
+            return milepost.ExportResult.SUCCESS
+
+    exporter = Exporting()
+    with milepost.init(project="tests", exporters=[exporter], settings={"capture": False}) as run:
+        run.log({"a": 1})
+
+    assert exporter.rows == [{"a": 1}]
+    assert caplog.text == ""
+
+
 def test_disabled_by_the_environment_works_with_any_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_MODE", "disabled")
 
