@@ -191,6 +191,10 @@ def _announce(run: Run, chosen: Settings) -> None:
     if chosen.file is not None:
         lines.append(f"milepost: settings from {_short(str(chosen.file))}")
     lines.append(f"milepost: {run.promise}")
+    if not "".join(lines).isprintable():  # a name may hold what the terminal would obey
+        from milepost.sdk.terminal import printable
+
+        lines = [printable(line) for line in lines]
     with contextlib.suppress(Exception):  # a closed standard error is no reason not to train
         print("\n".join(lines), file=sys.stderr, flush=True)
 

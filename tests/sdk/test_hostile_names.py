@@ -152,3 +152,11 @@ _example = settings(
 @given(st.text(max_size=12), st.text(st.sampled_from("./\\~%2e:\0 ab-…．"), max_size=12))
 def test_any_project_and_id_are_refused_or_a_directory_of_that_name(tree: Path, project: str, run_id: str) -> None:
     run_with(tree, project=project, id=run_id)
+
+
+def test_what_init_says_holds_nothing_that_a_terminal_obeys(tree: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_with(tree, name="\x1b]0;title\x07 first\nmilepost: second line \ud800")
+
+    said = capfd.readouterr().err
+    assert "\x1b" not in said
+    assert r"run \x1b]0;title\x07 first\nmilepost: second line" in said
