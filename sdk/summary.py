@@ -199,6 +199,29 @@ class Summary:
             self._entries.update({path: (seq, value) for path, value in values.items()})
         self._recent.clear()
 
+    def state(self) -> dict[str, Any]:
+        """Everything but the definitions, as plain values that `restore` takes: what a server stores of a run."""
+        self.absorb()
+        aggregates = {
+            path: [each.count, each.total, each.smallest, each.largest, each.first, each.last]
+            for path, each in self._aggregates.items()
+        }
+        return {
+            "entries": {path: list(entry) for path, entry in self._entries.items()},
+            "locked": dict(self._locked),
+            "deleted": dict(self._deleted),
+            "aggregates": aggregates,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave. The definitions are those of now."""
+        self._entries = {path: (seq, value) for path, (seq, value) in state.get("entries", {}).items()}
+        self._locked = dict(state.get("locked", {}))
+        self._deleted = dict(state.get("deleted", {}))
+        for path, figures in state.get("aggregates", {}).items():
+            kept = self._aggregates[path] = Aggregate()
+            kept.count, kept.total, kept.smallest, kept.largest, kept.first, kept.last = figures
+
     def known(self) -> AbstractSet[str]:
         """Every name that a row has brought."""
         return set(self._entries).union(*self._recent, *(plan.keys for plan in self.plans if plan.last is not None))

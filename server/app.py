@@ -11,8 +11,11 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from milepost.server import events, models, page, problems, read_api
-from milepost.server.store.directory import DirectoryStore
+from milepost.server import events, ingest, models, page, problems, read_api
+from milepost.server.auth import Gate, Keys
+from milepost.server.keys_api import keys_router
+from milepost.server.store import Store
+from milepost.server.store.sqlite import SqliteStore
 
 API_VERSION: Final = 1
 
@@ -52,8 +55,8 @@ class SafeHeaders:
 _VERSION: Final = version("milepost")
 
 
-def create_app(store: DirectoryStore) -> FastAPI:
-    """The server over a store; the store is started and stopped with it."""
+def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | None = None) -> FastAPI:
+    """The server over a store, which is started and stopped with it. keys, hosts: as in `Gate`."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,9 +74,12 @@ def create_app(store: DirectoryStore) -> FastAPI:
         redoc_url=None,
     )
     app.state.store = store
+    app.state.keys = keys
     app.state.streams = 0
     app.state.stopping = asyncio.Event()
+    app.add_middleware(Gate, keys=keys, hosts=hosts)
     app.add_middleware(SafeHeaders)
+    app.router.routes += ingest.routes()
     problems.install(app)
 
     @app.get("/healthz", tags=["operation"])
@@ -95,16 +101,17 @@ def create_app(store: DirectoryStore) -> FastAPI:
                 "name": "milepost",
                 "version": _VERSION,
                 "api": API_VERSION,
-                "mode": "runs",
+                "mode": "data" if isinstance(store, SqliteStore) else "runs",
                 "writable": store.writable,
                 "features": ["events", "filter", "history"],
                 "limits": {"series": read_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
-                "auth": {"required": False},
+                "auth": {"required": keys is not None},
             }
         )
 
     app.include_router(read_api.router)
     app.include_router(events.router)
+    app.include_router(keys_router)
     app.router.routes += page.routes()
     return app
 

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from milepost.server.problems import Problem
+from milepost.server.read_api import store_of
 from milepost.server.store import Store
 
 router = APIRouter(prefix="/api/v1", tags=["live"])
@@ -46,7 +47,7 @@ async def events(
         raise Problem(503, "too many streams", text, headers={"Retry-After": "10"})
     if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         after = int(last_event_id[:18])
-    store: Store = state.store
+    store = store_of(request)
     version, _ = store.changes(2**62)
 
     async def stream() -> AsyncIterator[bytes]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from milepost.server.series import AXES, FACTOR, Blocks, FloatArray, reduce_blocks
 
-BLOCKS_PER_BUCKET: Final = 4
-"""As coarse as blocks may get: an edge of a bucket is then off by a quarter of it at the most."""
+BLOCKS_PER_BUCKET: Final = 2
+"""As coarse as blocks may get: an edge of a bucket is then off by half of it at the most."""
 _ROUND: Final = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -70,7 +70,8 @@ def sampled(series: Series, on: Grid) -> dict[str, Any]:
             if series.size() < FACTOR**candidate * BLOCKS_PER_BUCKET:
                 continue
             coarse = series.blocks(candidate, on.low, on.high)
-            if len(coarse) >= buckets * BLOCKS_PER_BUCKET:
+            spans = coarse.end[row] - coarse.first[row]
+            if len(coarse) >= buckets * BLOCKS_PER_BUCKET and np.quantile(spans, 0.9) <= on.width:
                 level, blocks = candidate, coarse
                 break
     if blocks is None:

@@ -1,5 +1,7 @@
 """Start the server: what `milepost server` calls."""
 
+import ipaddress
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,35 +10,52 @@ import uvicorn
 
 from milepost.sdk.errors import UsageError
 from milepost.server.app import create_app
+from milepost.server.auth import SCOPES, Keys
+from milepost.server.keys_api import add_key
+from milepost.server.store import Store
 from milepost.server.store.directory import DirectoryStore
+from milepost.server.store.schema import connect
+from milepost.server.store.sqlite import SqliteStore
+
+_LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says. port: 0 for a free one, which is printed."""
+    """What the command line says: a runs directory to serve, or a data directory of its own. port: 0 for a free one."""
 
-    runs: Path
+    runs: Path | None = None
+    data: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8550
 
 
 def serve(options: Options) -> None:
     """Serve until SIGINT or SIGTERM; answers that are under way are finished."""
-    store = DirectoryStore(options.runs)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((options.host, options.port))
-        listener.listen(2048)  # from here on a client waits, and is not refused, until the store is open
-    except (OSError, OverflowError) as error:
-        text = f"cannot listen on {options.host} port {options.port}: {getattr(error, 'strerror', None) or error}"
-        raise UsageError(f"{text}; name another with --port, or 0 for a free one") from None
-    port = listener.getsockname()[1]
-    host = f"[{options.host}]" if family == socket.AF_INET6 else options.host
-    print(f"milepost: serving {options.runs} at http://{host}:{port}", flush=True)
+    store: Store
+    keys: Keys | None = None
+    first = os.environ.get("MILEPOST_ADMIN_KEY") or None
+    if first is not None and len(first) < 16:
+        raise UsageError(
+            f"MILEPOST_ADMIN_KEY has {len(first)} characters; a key that cannot be guessed has 16 at least"
+        )
+    if options.data is not None:
+        store = SqliteStore(options.data)
+        keys = _keys(options.data, first)
+    else:
+        assert options.runs is not None
+        store = DirectoryStore(options.runs)
+        if first is not None:
+            keys = Keys(_secret_file(), None, first)
+        elif not _is_loopback(options.host):
+            text = f"{options.host} can be reached by others, and they would read all runs without a key"
+            raise UsageError(f"{text}; set MILEPOST_ADMIN_KEY to the key they need, or listen on 127.0.0.1")
+    listener = _listen(options)
+    host = f"[{options.host}]" if listener.family == socket.AF_INET6 else options.host
+    what = options.data if options.data is not None else options.runs
+    print(f"milepost: serving {what} at http://{host}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
-        create_app(store),
+        create_app(store, keys, _LOCAL | {options.host.lower()} if keys is None else None),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -44,3 +63,46 @@ def serve(options: Options) -> None:
         timeout_keep_alive=30,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _keys(data: Path, first: str | None) -> Keys:
+    """The keys of a data directory; the first admin key is made and shown when there is none."""
+    database = data / "milepost.db"
+    keys = Keys(data / "secret", lambda: connect(database), first)
+    if not keys.some:
+        key, line = keys.make(SCOPES, note="made at the first start")
+        connection = connect(database)
+        add_key(connection, line)
+        connection.close()
+        keys.reload()
+        print(f"milepost: the first admin key, shown this once: {key}", flush=True)
+    return keys
+
+
+def _secret_file() -> Path:
+    """Where the secret of a server without a data directory is: with the user's other state."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "milepost" / "server-secret"
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+        listener.listen(2048)  # from here on a client waits, and is not refused, until the store is open
+    except (OSError, OverflowError) as error:
+        listener.close()
+        text = f"cannot listen on {options.host} port {options.port}: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(f"{text}; name another with --port, or 0 for a free one") from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -5,19 +5,21 @@ client becomes a path, a query of a database, or code.
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.strict_json import jsonable
 from milepost.server import downloads, history, models
+from milepost.server.auth import Principal
 from milepost.server.filters import FilterError, check_column, compile_filter, sort_key
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.scoped import ScopedStore
 from milepost.server.store import RowQuery, Store
 
 router = APIRouter(prefix="/api/v1", tags=["read"])
@@ -33,8 +35,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def store_of(request: Request) -> Store:
-    """The store that the app was made with."""
+    """The store, as far as whoever asks may see it."""
     store: Store = request.app.state.store
+    principal: Principal | None = request.scope.get("principal")
+    if principal is not None and principal.project is not None:
+        scoped: Any = ScopedStore(store, principal.project)
+        return cast(Store, scoped)
     return store
 
 
@@ -210,7 +216,9 @@ def curves(store: Stored, asked: models.HistoryRequest) -> Response:
         if after is not None and not store.delta(project, run, after):
             after = None
         for key in dict.fromkeys(asked.keys):
-            one = store.series(project, run, key, asked.x, everyone=asked.writer == "all", after=after)
+            one = store.series(
+                project, run, key, asked.x, until=watermarks[path], everyone=asked.writer == "all", after=after
+            )
             if one is None:
                 missing.append({"run": path, "key": key, "why": "no points"})
             else:
@@ -389,12 +397,38 @@ def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Li
 
 
 @router.post("/bulk", tags=["edit"], **_described(models.BulkAnswer))
-def bulk(store: Stored, edit: models.BulkEdit) -> Response:
-    """Name, tag, annotate, archive or delete many runs at once."""
+def bulk(request: Request, store: Stored, edit: models.BulkEdit) -> Response:
+    """Name, tag, annotate, archive or delete (admin only) many runs at once."""
     if not store.writable:
         text = "a runs directory is served read only; change a run in its program, or send it to a server with --data"
         raise Problem(409, "read only", text)
-    raise Problem(501, "not implemented", "")
+    changed, missing = 0, list[str]()
+    for path in dict.fromkeys(edit.runs):
+        project, _, run = path.partition("/")
+        try:
+            record = store.run(project, run)
+            if edit.delete:
+                _check_admin(request)
+                store.delete(project, run)
+            else:
+                store.edit(project, run, _edits(edit, record))
+        except RunNotFoundError:
+            missing.append(path)
+        else:
+            changed += 1
+    return json({"changed": changed, "missing": missing})
 
 
-StreamingAnswer = StreamingResponse
+def _check_admin(request: Request) -> None:
+    principal: Principal | None = request.scope.get("principal")
+    if principal is None or not principal.may("admin"):
+        raise Problem(403, "forbidden", "runs are deleted with a key that has the scope 'admin'")
+
+
+def _edits(edit: models.BulkEdit, record: RunRecord) -> dict[str, Any]:
+    """What changes of a run."""
+    changes: dict[str, Any] = {"name": edit.name, "notes": edit.notes, "archived": edit.archive}
+    if edit.add_tags is not None or edit.remove_tags is not None:
+        removed = set(edit.remove_tags or ())
+        changes["tags"] = [tag for tag in dict.fromkeys([*record.tags, *(edit.add_tags or ())]) if tag not in removed]
+    return {name: value for name, value in changes.items() if value is not None}

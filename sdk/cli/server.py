@@ -7,19 +7,31 @@ from typing import Any
 import click
 
 from milepost.sdk.cli.runs import runs_dir
-from milepost.sdk.errors import MissingDependencyError
+from milepost.sdk.errors import MissingDependencyError, UsageError
 
 
 @click.command()
 @click.option("--runs", metavar="DIR", help="The runs directory; by default the one that milepost.init() would use.")
+@click.option(
+    "--data", metavar="DIR", help="The server's own data, for runs that are sent to it; made when it is not there."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to listen on.")
 @click.option(
     "--port", default=8550, show_default=True, metavar="P", type=click.IntRange(0, 65535), help="0: a free one."
 )
-def command(runs: str | None, host: str, port: int) -> None:
-    """Serve the runs of a directory to a browser, live, without copying them. Ctrl-C ends it."""
+def command(runs: str | None, data: str | None, host: str, port: int) -> None:
+    """Serve runs to a browser, and over HTTP. Ctrl-C ends it.
+
+    With --runs, the runs of a directory, live, read only, without copying them. With --data, a server that runs
+    are sent to: it asks for a key. MILEPOST_ADMIN_KEY, when set, is the first admin key; else one is made and shown once.
+    """
+    if runs is not None and data is not None:
+        raise UsageError("name --runs or --data, not both: a directory is served, or runs are sent to the server")
     main = server_module("main")
-    main.serve(main.Options(runs=Path(runs_dir(runs)), host=host, port=port))
+    if data is not None:
+        main.serve(main.Options(data=Path(data).expanduser(), host=host, port=port))
+    else:
+        main.serve(main.Options(runs=runs_dir(runs), host=host, port=port))
 
 
 def server_module(name: str) -> Any:

@@ -40,8 +40,18 @@ class Store(Protocol):
     Methods about one run raise `milepost.sdk.errors.RunNotFoundError` when there is none of that name.
     """
 
-    writable: bool
-    """Whether names, tags and notes can be changed, and runs deleted."""
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
+
+    @property
+    def writable(self) -> bool:
+        """Whether names, tags and notes can be changed, runs sent and deleted."""
+        ...
 
     def projects(self) -> list[str]:
         """The projects that hold runs, by name."""
@@ -68,9 +78,17 @@ class Store(Protocol):
         ...
 
     def series(
-        self, project: str, run: str, key: str, axis: str, *, everyone: bool = False, after: str | None = None
+        self,
+        project: str,
+        run: str,
+        key: str,
+        axis: str,
+        *,
+        until: str,
+        everyone: bool = False,
+        after: str | None = None,
     ) -> Series | None:
-        """The points of a key along an axis; after: only those behind this watermark (None when that cannot be told)."""
+        """The points of a key along an axis up to a watermark; after: only those behind that one."""
         ...
 
     def watermark(self, project: str, run: str) -> str:
@@ -95,6 +113,14 @@ class Store(Protocol):
 
     def console(self, project: str, run: str) -> Iterator[dict[str, Any]]:
         """The console output that was captured: time, stream, text."""
+        ...
+
+    def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
+        """Change name, notes, tags or archived of a run. Only of a writable store."""
+        ...
+
+    def delete(self, project: str, run: str) -> None:
+        """Delete a run for good. Only of a writable store."""
         ...
 
     def changes(self, after: int) -> tuple[int, list[Change] | None]:

@@ -221,14 +221,22 @@ class DirectoryStore:
             return list(self._read_columns(known).key_records())
 
     def series(
-        self, project: str, run: str, key: str, axis: str, *, everyone: bool = False, after: str | None = None
+        self,
+        project: str,
+        run: str,
+        key: str,
+        axis: str,
+        *,
+        until: str,
+        everyone: bool = False,
+        after: str | None = None,
     ) -> KeySeries | None:
         """The points of a key along an axis."""
         known = self._find(project, run)
         with known.lock:
             columns = self._columns.get(known.dir) or self._read_columns(known)
             limits = None if after is None else columns.after(after)
-            return columns.series(key, axis, everyone=everyone, after=limits)
+            return columns.series(key, axis, everyone=everyone, after=limits, until=columns.after(until))
 
     def watermark(self, project: str, run: str) -> str:
         """How far the run is known; reads what was added."""
@@ -284,6 +292,14 @@ class DirectoryStore:
         """The console output that was captured."""
         for event in Run(self._find(project, run).dir).events("console"):
             yield {"time": event.time_unix_nano / 1e9, **event.values}
+
+    def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
+        """Refused: the directory is only read."""
+        raise UsageError("a runs directory is served read only")
+
+    def delete(self, project: str, run: str) -> None:
+        """Refused: the directory is only read."""
+        raise UsageError("a runs directory is served read only")
 
     def changes(self, after: int) -> tuple[int, list[Change] | None]:
         """The version now, and what changed since."""

@@ -131,16 +131,28 @@ class RunColumns:
             return None
 
     def series(
-        self, key: str, axis: str, *, everyone: bool = False, after: dict[str, int] | None = None
+        self,
+        key: str,
+        axis: str,
+        *,
+        everyone: bool = False,
+        after: dict[str, int] | None = None,
+        until: dict[str, int] | None = None,
     ) -> KeySeries | None:
-        """A key along an axis: one of AXES, or another key (then only rows that hold both); None when it has no points."""
+        """A key along an axis: one of AXES, or another key (then only rows that hold both); None when it has no points.
+
+        after, until: per writer a number; only rows behind, and up to it.
+        """
         points, levels = self._points(key, everyone=everyone)
         if points is None:
             return None
+        names = self._everyone if everyone else self._speaking
         if after is not None:
-            names = self._everyone if everyone else self._speaking
             limits = np.array([after.get(name, -1) for name in names] or [-1])
             points, levels = points.some(points.seq > limits[points.writer]), []
+        if until is not None and any(self.writers[name].end > until.get(name, -1) for name in names):
+            limits = np.array([until.get(name, -1) for name in names] or [-1])
+            points, levels = points.some(points.seq <= limits[points.writer]), []
         if axis in AXES:
             return KeySeries(points, axis, None, levels)
         other, _ = self._points(axis, everyone=everyone)

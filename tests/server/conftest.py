@@ -1,5 +1,6 @@
 """Real servers: `milepost server` as a process of its own, on a free port."""
 
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Server:
             if match := re.search(r"at (http://\S+)", line):
                 self.url = match[1]
                 return
+        self.process.stdout.close()
+        self.process.wait(60)
         raise AssertionError(f"the server did not start: {''.join(self.said)}")
 
     def client(self, key: str | None = None) -> httpx.Client:
@@ -68,3 +71,12 @@ def start() -> Iterator[Start]:
     for server in started:
         if server.process.poll() is None:
             server.kill()
+
+
+ADMIN_KEY = "mp_first_" + "a" * 40
+
+
+@pytest.fixture
+def data_server(start: Start) -> Callable[[], Server]:
+    """Start a server with a store of its own in ./data, which takes `ADMIN_KEY`; again after it was ended."""
+    return lambda: start("--data", "data", environment={**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})

@@ -1,0 +1,185 @@
+"""The routes that take runs in: batches of rows, and what a client asks before it goes on.
+
+    POST /api/v1/runs/{run}/batches             a batch (milepost.sdk.wire), msgpack or JSON, under zstd, gzip or nothing
+    GET  /api/v1/runs/{run}/writers/{writer}    what is stored of a writer: ?project=
+    GET  /api/v1/limits                         how large things may be
+
+200: stored, durable. 400, 409, 413, 422: never will be; 409 names the number that came with other values. 429, 503, 507: not
+now, Retry-After says when.
+"""
+
+import asyncio
+import re
+import zlib
+from typing import Any, Final
+
+import msgspec
+import zstandard
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from milepost.sdk.wire import WireBatch
+from milepost.server.auth import Principal
+from milepost.server.problems import Problem, bad_request
+from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace, Receipt
+from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
+from milepost.server.store.sqlite import SqliteStore
+
+MAX_BODY: Final = 32 << 20
+MAX_DECODED: Final = 128 << 20
+MAX_NAME: Final = 200
+_WRITER: Final = re.compile(r"[0-9a-f]{16}")
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\]+")
+_json: Final = msgspec.json.Decoder(WireBatch)
+
+LIMITS: Final = {"body_bytes": MAX_BODY, "decoded_bytes": MAX_DECODED, "rows": MAX_ROWS, "keys": MAX_KEYS}
+
+
+def routes() -> list[Route]:
+    """The routes, for an app whose state has a `SqliteStore`."""
+    return [
+        Route("/api/v1/runs/{run}/batches", batches, methods=["POST"]),
+        Route("/api/v1/runs/{run}/writers/{writer}", writer_state, methods=["GET"]),
+        Route("/api/v1/limits", limits, methods=["GET"]),
+    ]
+
+
+async def batches(request: Request) -> Response:
+    """Store a batch; answered when it is durable."""
+    store = _store(request)
+    body = await read_body(request, MAX_BODY)
+    job = await asyncio.to_thread(
+        _job, body, request.headers.get("content-type", ""), request.headers.get("content-encoding", ""),
+        request.path_params["run"], request.scope.get("principal"),
+    )  # fmt: skip
+    try:
+        receipt = await asyncio.wrap_future(store.ingest.submit(job))
+    except Conflict as error:
+        raise Problem(409, "conflict", str(error), seq=error.seq) from None
+    except Busy as error:
+        raise Problem(429, "busy", str(error), headers={"Retry-After": "1"}) from None
+    except NoSpace as error:
+        raise Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}) from None
+    return _answer(receipt)
+
+
+async def writer_state(request: Request) -> Response:
+    """What is stored of a writer."""
+    principal: Principal | None = request.scope.get("principal")
+    project = request.query_params.get("project", "") or (principal.project if principal else None) or ""
+    _check_project(project, principal)
+    run, writer = request.path_params["run"], request.path_params["writer"]
+    return _answer(await asyncio.to_thread(_store(request).receipt, project, run, writer))
+
+
+async def limits(_: Request) -> Response:
+    """How large things may be."""
+    return Response(msgspec.json.encode(LIMITS), media_type="application/json")
+
+
+def _answer(receipt: Receipt) -> Response:
+    told = {"stored_through": receipt.stored_through, "duplicates": receipt.duplicates, "gaps": receipt.gaps}
+    return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+def _store(request: Request) -> SqliteStore:
+    store: Any = request.app.state.store
+    if not isinstance(store, SqliteStore):
+        raise Problem(409, "read only", "this server reads a runs directory; start it with --data to send runs to it")
+    return store
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, refused as soon as it is too large."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > limit:
+        raise _too_large("body", limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise _too_large("body", limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise bad_request("incomplete body", "the connection was closed before the end of the body") from None
+    return b"".join(parts)
+
+
+def unpack(body: bytes, encoding: str, limit: int = MAX_DECODED) -> bytes:
+    """The body without its compression; never more than limit bytes are made of it."""
+    try:
+        if encoding in ("", "identity"):
+            return body
+        if encoding == "zstd":
+            reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body, read_across_frames=False)
+            data = reader.read(limit + 1)
+        elif encoding == "gzip":
+            stream = zlib.decompressobj(wbits=31)
+            data = stream.decompress(body, limit + 1)
+            if not stream.eof and len(data) <= limit:
+                raise bad_request("invalid body", "this gzip stream has no end")
+        else:
+            text = f"bodies are sent plain, under zstd or gzip, got {encoding!r}"
+            raise Problem(415, "unsupported media type", text, headers={"Accept-Encoding": "zstd, gzip"})
+    except (zstandard.ZstdError, zlib.error) as error:
+        raise bad_request("invalid body", f"this is not {encoding}: {error}") from None
+    if len(data) > limit:
+        raise _too_large("decompressed body", limit)
+    return data
+
+
+def _too_large(what: str, limit: int) -> Problem:
+    text = f"the {what} is larger than {limit:,} bytes; send less at a time"
+    return Problem(413, "too large", text, headers={"Connection": "close"}, limit=limit)  # the rest is not read
+
+
+def _job(body: bytes, kind: str, encoding: str, run: str, principal: Principal | None) -> Job:
+    data = unpack(body, encoding)
+    form = kind.partition(";")[0].strip().lower()
+    as_json = form.endswith("json")
+    if not as_json and not form.endswith("msgpack"):
+        text = f"a batch is application/vnd.milepost.v1+msgpack or +json, got {kind!r}"
+        raise Problem(415, "unsupported media type", text)
+    try:
+        batch = _json.decode(data) if as_json else decode_body(data)
+        project = batch.project or (principal.project if principal else None) or ""
+        _check(batch, run, project, principal)
+        parts = parts_of(batch, from_json=as_json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidBatch) as error:
+        raise Problem(422, "invalid batch", str(error)) from None
+    as_it_came = not as_json and encoding == "zstd" and not batch.events
+    groups = [part.group() for part in parts]
+    kept = (
+        body
+        if as_it_came
+        else pressed(WireBatch(writer=batch.writer, first=batch.first, last=batch.last, groups=groups))
+    )
+    return Job(project, run, batch, parts, kept)
+
+
+def _check(batch: WireBatch, run: str, project: str, principal: Principal | None) -> None:
+    for what, text in (("project", project), ("run", run)):
+        if not _NAME.fullmatch(text) or len(text) > MAX_NAME or text in (".", ".."):
+            raise InvalidBatch(
+                f"{what}: 1 to {MAX_NAME} characters without / and control characters, got {text[:80]!r}"
+            )
+    _check_project(project, principal)
+    if not _WRITER.fullmatch(batch.writer):
+        raise InvalidBatch(f"writer: 16 hexadecimal digits, got {batch.writer[:80]!r}")
+    if not 0 <= batch.first <= batch.last < 2**62:
+        raise InvalidBatch(f"first and last are whole numbers, 0 <= first <= last, got {batch.first} and {batch.last}")
+    for event in batch.events:
+        if event.kind == "gap" and not all(isinstance(event.values.get(name), int) for name in ("first", "last")):
+            raise InvalidBatch(f"events: gap {event.seq} says first and last")
+        if not 0 <= event.seq < 2**62 or event.kind in ("row", "part"):
+            raise InvalidBatch(
+                f"events: rows stand in groups, and seq is a whole number, got {event.kind!r} {event.seq}"
+            )
+
+
+def _check_project(project: str, principal: Principal | None) -> None:
+    if principal is not None and principal.project not in (None, project):
+        raise Problem(403, "forbidden", f"this key is for another project than {project[:80]!r}")

@@ -1,0 +1,113 @@
+"""Keys over HTTP: make, list and revoke them (admin), and trade one for a browser's cookie."""
+
+import sqlite3
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from milepost.sdk.errors import UsageError
+from milepost.server.auth import COOKIE, SESSION_S, Keys
+from milepost.server.problems import Problem, bad_request, not_found
+from milepost.server.store.sqlite import SqliteStore
+
+keys_router = APIRouter(prefix="/api/v1", tags=["keys"])
+
+
+class NewKey(BaseModel):
+    """The key that is wanted. project: the only one it is for; null for all. expires_in: seconds; null for never."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scopes: list[Literal["ingest", "read", "admin"]] = Field(min_length=1, max_length=3)
+    project: str | None = Field(None, min_length=1, max_length=200)
+    expires_in: float | None = Field(None, gt=0, lt=1e10, allow_inf_nan=False)
+    note: str = Field("", max_length=1000)
+
+
+class Login(BaseModel):
+    """A key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=1000)
+
+
+def _keys(request: Request) -> Keys:
+    keys: Keys | None = request.app.state.keys
+    if keys is None:
+        raise Problem(409, "no keys", "this server serves a directory on this machine, and has no keys")
+    return keys
+
+
+def _store(request: Request) -> SqliteStore:
+    store: Any = request.app.state.store
+    if not isinstance(store, SqliteStore):
+        raise Problem(409, "read only", "keys are stored by a server with --data")
+    return store
+
+
+TheKeys = Annotated[Keys, Depends(_keys)]
+TheStore = Annotated[SqliteStore, Depends(_store)]
+
+
+@keys_router.post("/login", response_model=None)
+def login(request: Request, keys: TheKeys, given: Login) -> Response:
+    """Trade a key for a cookie that a page of this server can use, for 30 days or as long as the key is valid."""
+    principal = keys.check(given.key.strip())
+    if principal is None:
+        raise Problem(401, "unauthorized", "this key is not valid here")
+    answer = JSONResponse({"id": principal.id, "scopes": sorted(principal.scopes), "project": principal.project})
+    answer.set_cookie(
+        COOKIE,
+        keys.session(principal),
+        max_age=SESSION_S,
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@keys_router.get("/keys", response_model=None)
+def list_keys(store: TheStore) -> Response:
+    """All keys, without their secrets."""
+    connection = store.reading()
+    query = "SELECT id, project, scopes, note, created, expires, revoked FROM api_key ORDER BY created"
+    names = ("id", "project", "scopes", "note", "created", "expires", "revoked")
+    return JSONResponse({"keys": [dict(zip(names, each, strict=True)) for each in connection.execute(query)]})
+
+
+@keys_router.post("/keys", response_model=None, status_code=201)
+def make_key(keys: TheKeys, store: TheStore, wanted: NewKey) -> Response:
+    """Make a key. This answer is the only place where it is shown."""
+    expires = None if wanted.expires_in is None else time.time() + wanted.expires_in
+    try:
+        key, line = keys.make(wanted.scopes, wanted.project, expires, wanted.note)
+    except UsageError as error:
+        raise bad_request("invalid key", str(error)) from None
+    store.ingest.call(lambda connection: add_key(connection, line))
+    keys.reload()
+    return JSONResponse({"key": key, "id": line[0], "expires": expires}, 201)
+
+
+@keys_router.delete("/keys/{number}", response_model=None)
+def revoke_key(keys: TheKeys, store: TheStore, number: str) -> Response:
+    """Revoke a key: from now on it is refused."""
+    found = store.reading().execute("SELECT 1 FROM api_key WHERE id = ? AND revoked IS NULL", (number,)).fetchone()
+    if found is None:
+        raise not_found("key", f"no valid key has the id {number[:80]!r}")
+
+    def revoke(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE api_key SET revoked = ? WHERE id = ?", (time.time(), number))
+
+    store.ingest.call(revoke)
+    keys.reload()
+    return JSONResponse({"revoked": number})
+
+
+def add_key(connection: sqlite3.Connection, line: tuple[Any, ...]) -> None:
+    """Store a key's line."""
+    connection.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, ?, ?)", line)

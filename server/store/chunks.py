@@ -1,0 +1,174 @@
+"""Chunks: the rows of a group as columns in the database, appended by the compactor, and read by whoever draws or exports.
+
+    level 0   4,096 rows a chunk; key -4 seq, -3 time (ns), -2 runtime (us), -1 step, 0.. the values of each key
+    level 1   a block is 64 rows; 1,024 blocks a chunk; key -1 where blocks begin and end, 0.. the figures of each key
+    level 2   a block is 4,096 rows; 1,024 blocks a chunk
+
+`at` is the number of a chunk's first row or block. The last chunk of a level may be short; it is written anew when more comes.
+"""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from milepost.server.series import FACTOR, Blocks, Points, rolled_up
+from milepost.server.store.codec import Values, decode, encode, numbers_of
+from milepost.server.store.parts import Part, joined
+
+ROWS: Final = 4096
+BLOCKS: Final = 1024
+SEQ, TIME, RUNTIME, STEP = -4, -3, -2, -1
+
+_FIGURES: Final = ("points", "count", "low", "high", "total", "last", "nan", "positive", "negative")
+_encode_all: Final = msgspec.msgpack.Encoder().encode
+_decode_all: Final = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+def appended(connection: sqlite3.Connection, group: int, rows_before: int, part: Part) -> list[tuple[Any, ...]]:
+    """The lines of the table with which rows are added to a group that holds `rows_before` rows."""
+    start = rows_before - rows_before % ROWS
+    if start < rows_before:
+        part = joined([read_rows(connection, group, part.keys, start, rows_before), part])
+    records: list[tuple[Any, ...]] = []
+    for at in range(0, len(part), ROWS):
+        some = part.some(slice(at, at + ROWS))
+        seq0, seq1 = int(some.seq[0]), int(some.seq[-1])
+        columns: list[tuple[int, Values]] = [
+            (SEQ, some.seq),
+            (TIME, some.time),
+            (RUNTIME, some.runtime),
+            (STEP, some.step),
+        ]
+        columns += enumerate(some.values)
+        records += [(group, key, 0, start + at, len(some), seq0, seq1, encode(values)) for key, values in columns]
+    clocks = np.stack((part.step.astype(np.float64), part.time / 1e9, part.runtime / 1e6))
+    for key, values in enumerate(part.values):
+        records += _rollups(connection, group, key, start, clocks, values)
+    records += _rollups(connection, group, -1, start, clocks, None)
+    return records
+
+
+def _rollups(
+    connection: sqlite3.Connection, group: int, key: int, start: int, clocks: NDArray[np.float64], values: Values | None
+) -> list[tuple[Any, ...]]:
+    """The chunks of levels 1 and 2 that hold the rows from `start` on."""
+    blocks = _blocks_of(clocks, values)
+    records: list[tuple[Any, ...]] = []
+    for level, rows in ((1, FACTOR), (2, FACTOR * FACTOR)):
+        blocks = rolled_up(blocks)
+        first = start // rows
+        chunk = first - first % BLOCKS
+        whole = blocks
+        if chunk < first:
+            before = read_blocks(connection, group, key, level, chunk, first)
+            whole = Blocks.joined([before, blocks]) if before is not None else blocks
+        for at in range(0, len(whole), BLOCKS):
+            some = whole.some(slice(at, at + BLOCKS))
+            records.append((group, key, level, chunk + at, len(some), 0, 0, _pressed(some, clocks=key < 0)))
+    return records
+
+
+def _blocks_of(clocks: NDArray[np.float64], values: Values | None) -> Blocks:
+    """Each row as a block; a row without a number has no point."""
+    rows = clocks.shape[1]
+    numbers, there = numbers_of(values) if values is not None else (np.zeros(rows), np.ones(rows, np.bool_))
+    zero = np.zeros(rows, np.int64)
+    empty = Points(zero, clocks[1], clocks[2], numbers, zero, zero.astype(np.int16)).blocks()
+    empty.first = empty.end = clocks
+    if not there.all():
+        empty.points = there.astype(np.int64)
+        empty.nan = np.where(there, empty.nan, 0)
+    return empty
+
+
+def _pressed(blocks: Blocks, *, clocks: bool) -> bytes:
+    if clocks:
+        return _encode_all([encode(np.ascontiguousarray(each)) for each in (*blocks.first, *blocks.end)])
+    return _encode_all([encode(np.ascontiguousarray(getattr(blocks, name))) for name in _FIGURES])
+
+
+def read_blocks(
+    connection: sqlite3.Connection,
+    group: int,
+    key: int,
+    level: int,
+    first: int,
+    stop: int,
+    clocks: "Clocks | None" = None,
+) -> Blocks | None:
+    """Blocks first..stop of a key (key -1: with nothing but where they stand). clocks: where they stand; None for nowhere."""
+    found: list[Blocks] = []
+    query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = ? AND at > ? AND at < ? ORDER BY at"
+    for at, n, body in connection.execute(query, (group, key, level, first - BLOCKS, stop)):
+        columns: list[Any] = [decode(each, n) for each in _decode_all(body)]
+        none = np.zeros((3, n))
+        if key < 0:
+            zero, nought = np.zeros(n, np.int64), np.zeros(n)
+            one = Blocks(
+                np.stack(columns[:3]),
+                np.stack(columns[3:]),
+                zero,
+                zero,
+                nought,
+                nought,
+                nought,
+                nought,
+                zero,
+                zero,
+                zero,
+            )
+        else:
+            one = Blocks(none, none, *columns)
+        found.append(one.some(slice(max(first - at, 0), stop - at)))
+    if not found:
+        return None
+    blocks = Blocks.joined(found)
+    if clocks is not None and key >= 0:
+        blocks.first, blocks.end = (
+            clocks.first[:, first : first + len(blocks)],
+            clocks.end[:, first : first + len(blocks)],
+        )
+    return blocks
+
+
+class Clocks:
+    """Where the blocks of one level of a group begin and end: shape (3, blocks) each."""
+
+    def __init__(self, connection: sqlite3.Connection, group: int, level: int, blocks: int) -> None:
+        found = read_blocks(connection, group, -1, level, 0, blocks)
+        self.first = found.first if found is not None else np.empty((3, 0))
+        self.end = found.end if found is not None else np.empty((3, 0))
+
+
+def read_column(connection: sqlite3.Connection, group: int, key: int, first: int, stop: int) -> list[Values]:
+    """The values of rows first..stop of a key, chunk by chunk."""
+    query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND at > ? AND at < ? ORDER BY at"
+    found: list[Values] = []
+    for at, n, body in connection.execute(query, (group, key, first - ROWS, stop)):
+        values = decode(body, n)
+        found.append(values[max(first - at, 0) : stop - at])
+    return found
+
+
+def read_array(connection: sqlite3.Connection, group: int, key: int, first: int, stop: int) -> NDArray[Any]:
+    """As `read_column`, of a clock, in one array."""
+    found = [np.asarray(each) for each in read_column(connection, group, key, first, stop)]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def read_rows(connection: sqlite3.Connection, group: int, keys: tuple[str, ...], first: int, stop: int) -> Part:
+    """Rows first..stop of a group, whole."""
+    seq, time, runtime, step = (read_array(connection, group, key, first, stop) for key in (SEQ, TIME, RUNTIME, STEP))
+    values = [_one(read_column(connection, group, key, first, stop)) for key in range(len(keys))]
+    return Part(keys, seq, time, runtime, step, values)
+
+
+def _one(pieces: list[Values]) -> Values:
+    if len(pieces) == 1:
+        return pieces[0]
+    if pieces and all(not isinstance(piece, list) and piece.dtype == np.asarray(pieces[0]).dtype for piece in pieces):
+        return np.concatenate([np.asarray(piece) for piece in pieces])
+    return [value for piece in pieces for value in (piece if isinstance(piece, list) else piece.tolist())]

@@ -1,0 +1,121 @@
+"""Compactor: turns stored batches into chunks. A process of its own, so that it never holds up an acknowledgement.
+
+It takes only what the run's stored state already holds (`run.flushed`). Columns are made before the transaction that puts them in
+place and takes the batches away: killed at any moment, a row is in a batch or in a chunk, never in both, never in neither.
+"""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from milepost.server.store import chunks
+from milepost.server.store.parts import Part, joined, parts_of, unpressed
+from milepost.server.store.schema import connect
+
+ENOUGH_ROWS: Final = 4096
+ENOUGH_BATCHES: Final = 64
+OLD_S: Final = 4.0
+MOST_ROWS: Final = 16_384
+IDLE_S: Final = 0.25
+
+_WAITING: Final = """
+    SELECT batch.writer, SUM(batch.rows), COUNT(*), MIN(batch.received) FROM batch
+    JOIN writer ON writer.id = batch.writer JOIN run ON run.id = writer.run
+    WHERE batch.id <= run.flushed GROUP BY batch.writer
+"""
+
+
+def compact(connection: sqlite3.Connection, *, everything: bool = False) -> int:
+    """Compact the writers that have enough waiting, or all; how many rows were moved."""
+    moved = 0
+    for writer, rows, count, oldest in connection.execute(_WAITING).fetchall():
+        old = time.time() - oldest > OLD_S * max(1.0, ENOUGH_ROWS / max(rows, 1) / 8)
+        if everything or rows >= ENOUGH_ROWS or count >= ENOUGH_BATCHES or old:
+            moved += _compact_writer(connection, writer)
+    return moved
+
+
+def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
+    query = """
+        SELECT batch.id, batch.rows, batch.body FROM batch JOIN writer ON writer.id = batch.writer
+        JOIN run ON run.id = writer.run WHERE batch.writer = ? AND batch.id <= run.flushed ORDER BY batch.id
+    """
+    taken: list[int] = []
+    parts: dict[tuple[str, ...], list[Part]] = {}
+    rows = 0
+    for number, count, body in connection.execute(query, (writer,)):
+        taken.append(number)
+        rows += count
+        for part in parts_of(unpressed(body)) if count else ():
+            if len(part):
+                parts.setdefault(part.keys, []).append(part)
+        if rows >= MOST_ROWS:
+            break
+    if not taken:
+        return 0
+    groups = {keys: group_of(connection, writer, keys) for keys in parts}
+    records: list[tuple[Any, ...]] = []
+    grown: list[tuple[int, int, int]] = []
+    for keys, several in parts.items():
+        group, before = groups[keys]
+        part = joined(several)
+        records += chunks.appended(connection, group, before, part)
+        grown.append((before + len(part), group, before))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        still = all(
+            connection.execute("UPDATE grp SET rows = ? WHERE id = ? AND rows = ?", each).rowcount == 1
+            for each in grown
+        )
+        gone = connection.executemany("DELETE FROM batch WHERE id = ?", [(number,) for number in taken]).rowcount
+        if not still or gone != len(taken):  # the run was deleted, or the compactor of a killed server was quicker
+            connection.execute("ROLLBACK")
+            return 0
+        connection.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?)", records)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return rows
+
+
+def group_of(connection: sqlite3.Connection, writer: int, keys: tuple[str, ...]) -> tuple[int, int]:
+    """The number of a group and how many rows it holds; made when it is new."""
+    named = msgspec.json.encode(keys).decode()
+    found: Any = connection.execute(
+        "SELECT id, rows FROM grp WHERE writer = ? AND keys = ?", (writer, named)
+    ).fetchone()
+    if found is None:
+        made = connection.execute("INSERT INTO grp (writer, keys) VALUES (?, ?)", (writer, named))
+        return int(made.lastrowid or 0), 0
+    return int(found[0]), int(found[1])
+
+
+def main(database: str, parent: int) -> None:
+    """Compact until the process that started this one is gone, or SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = connect(Path(database))
+    connection.execute("PRAGMA wal_autocheckpoint = 2000")
+    with contextlib.closing(connection):
+        while os.getppid() == parent:
+            try:
+                moved = compact(connection)
+            except (
+                sqlite3.OperationalError
+            ) as error:  # a full disk, or a lock held for long: rows stay in their batches
+                print(f"milepost: compaction waits: {error}", file=sys.stderr, flush=True)
+                time.sleep(5)
+                continue
+            if not moved:
+                time.sleep(IDLE_S)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,337 @@
+"""Ingest: one thread writes; what waits for it is committed together, durable, and only then acknowledged.
+
+A batch is known by its writer and its interval of numbers. What of it is stored already is compared and left out, so that a
+batch may come again, and cut in another way: a lost acknowledgement and a restart cut anew. Where a number comes with
+another row than before, nothing of that batch is stored and `Conflict` says so.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from milepost.sdk.wire import WireBatch, WireEvent
+from milepost.server.store.parts import Part, pressed
+from milepost.server.store.schema import connect
+
+logger = logging.getLogger("milepost.server")
+
+MOST_WAITING: Final = 256
+"""Batches that may wait; more are refused (`Busy`) and come again."""
+TOGETHER: Final = 64
+FLUSH_S: Final = 1.0
+
+
+class Conflict(Exception):
+    """A number that is stored with another row. seq: which."""
+
+    def __init__(self, writer: str, seq: int) -> None:
+        super().__init__(f"row {seq} of writer {writer} is stored already, with other values")
+        self.seq = seq
+
+
+class Busy(Exception):
+    """More waits than can be stored; try again later."""
+
+
+class NoSpace(Exception):
+    """The database cannot be written: the disk is full or fails. Nothing of the batch is stored."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A batch on its way. body: as it came, when it can be stored like that."""
+
+    project: str
+    run: str
+    batch: WireBatch
+    parts: list[Part]
+    body: bytes | None
+    done: "Future[Receipt]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch. stored_through: everything up to this number is accounted for, without holes below it."""
+
+    stored_through: int
+    duplicates: int
+    gaps: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a batch added, for those who keep what is known of a run up to date."""
+
+    job: Job
+    run_id: int
+    writer_id: int
+    batch_id: int
+    created: float
+    parts: list[Part]
+    events: list[WireEvent]
+    now: float
+
+
+class Ingest:
+    """The writing thread. stored: called after each commit with what it brought. flush: called now and then."""
+
+    def __init__(
+        self,
+        database: Path,
+        stored: Callable[[list[Stored]], None],
+        flush: Callable[[sqlite3.Connection], None],
+        rows_between: Callable[[sqlite3.Connection, int, int, int], dict[int, Any]],
+    ) -> None:
+        self._database = database
+        self._stored = stored
+        self._flush = flush
+        self._rows_between = rows_between
+        self._queue: queue.Queue[Job | Callable[[sqlite3.Connection], None] | None] = queue.Queue(MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name="milepost-server-ingest", daemon=True)
+        self.batches = self.rows = self.points = self.duplicates = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, job: Job) -> "Future[Receipt]":
+        """Store a batch. The future raises `Conflict` or `NoSpace`; this raises `Busy`."""
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            raise Busy(f"{MOST_WAITING} batches wait to be stored") from None
+        return job.done
+
+    def call(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do some writing on this thread, in a transaction of its own, and wait for it."""
+        done: Future[None] = Future()
+
+        def guarded(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                work(connection)
+                connection.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+                _undo(connection)
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._queue.put(guarded)
+        done.result()
+
+    def _run(self) -> None:
+        connection = connect(self._database)
+        flushed = time.monotonic()
+        ending = False
+        while not ending:
+            jobs, others, ending = self._next(FLUSH_S)
+            if jobs:
+                self._commit(connection, jobs)
+            for work in others:
+                work(connection)
+            if ending or time.monotonic() - flushed >= FLUSH_S:
+                try:
+                    self._flush(connection)
+                except sqlite3.Error:
+                    _undo(connection)
+                    logger.exception("milepost: what is known of runs cannot be stored; it is tried again")
+                flushed = time.monotonic()
+        connection.close()
+
+    def _next(self, wait_s: float) -> tuple[list[Job], list[Callable[[sqlite3.Connection], None]], bool]:
+        jobs: list[Job] = []
+        try:
+            first = self._queue.get(timeout=wait_s)
+        except queue.Empty:
+            return [], [], False
+        while True:
+            if first is None:
+                return jobs, [], True
+            if not isinstance(first, Job):
+                return jobs, [first], False
+            jobs.append(first)
+            if len(jobs) >= TOGETHER:
+                return jobs, [], False
+            try:
+                first = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs, [], False
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        """One transaction for all of them; one that conflicts leaves the others alone."""
+        stored: list[Stored] = []
+        receipts: list[tuple[Job, Receipt]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                connection.execute("SAVEPOINT job")
+                try:
+                    added, receipt = self._store(connection, job)
+                except Conflict as error:
+                    connection.execute("ROLLBACK TO job")
+                    job.done.set_exception(error)
+                else:
+                    receipts.append((job, receipt))
+                    stored += [added] if added is not None else []
+                connection.execute("RELEASE job")
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is: nothing is stored, and everybody is told
+            _undo(connection)
+            logger.error("milepost: batches cannot be stored: %s", error)  # noqa: TRY400 - a full disk needs no traceback
+            for job in jobs:
+                if not job.done.done():
+                    job.done.set_exception(NoSpace(str(error)))
+            return
+        try:
+            self._stored(stored)
+        except Exception:
+            logger.exception("milepost: a stored batch is not shown yet; it will be after a restart")
+        for job, receipt in receipts:
+            self.batches += 1
+            self.duplicates += receipt.duplicates
+            job.done.set_result(receipt)
+
+    def _store(self, connection: sqlite3.Connection, job: Job) -> tuple[Stored | None, Receipt]:
+        now = time.time()
+        run_id, created = _run_of(connection, job.project, job.run, _first_time(job, now))
+        writer_id = _writer_of(connection, run_id, job.batch)
+        first, last = job.batch.first, job.batch.last
+        spans = connection.execute(
+            "SELECT first, last FROM span WHERE writer = ? AND first <= ? AND last >= ? ORDER BY first",
+            (writer_id, last + 1, first - 1),
+        ).fetchall()
+        parts, events, duplicates = job.parts, job.batch.events, 0
+        body = job.body
+        overlap = [(max(a, first), min(b, last)) for a, b in spans if a <= last and b >= first]
+        if overlap:
+            parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap)
+            body = None
+        low, high = min([first, *(a for a, _ in spans)]), max([last, *(b for _, b in spans)])
+        connection.execute("DELETE FROM span WHERE writer = ? AND first >= ? AND last <= ?", (writer_id, low, high))
+        connection.execute("INSERT INTO span VALUES (?, ?, ?)", (writer_id, low, high))
+        added: Stored | None = None
+        rows = sum(map(len, parts))
+        if rows or events:
+            if body is None:
+                groups = [part.group() for part in parts if len(part)]
+                body = pressed(WireBatch(writer=job.batch.writer, first=first, last=last, groups=groups))
+            batch_id = int(
+                connection.execute(
+                    "INSERT INTO batch (writer, first, last, rows, received, body) VALUES (?, ?, ?, ?, ?, ?)",
+                    (writer_id, first, last, rows, now, body),
+                ).lastrowid
+                or 0
+            )
+            connection.executemany(
+                "INSERT INTO event (writer, seq, kind, batch, body) VALUES (?, ?, ?, ?, ?)",
+                [(writer_id, e.seq, e.kind, batch_id, msgspec.msgpack.encode(e)) for e in events],
+            )
+            added = Stored(job, run_id, writer_id, batch_id, created, parts, events, now)
+        self.rows += rows
+        self.points += sum(len(part) * len(part.keys) for part in parts)
+        return added, receipt_of(connection, writer_id, duplicates)
+
+    def _trimmed(
+        self, connection: sqlite3.Connection, writer_id: int, job: Job, overlap: list[tuple[int, int]]
+    ) -> tuple[list[Part], list[WireEvent], int]:
+        """The batch without what is stored; raises `Conflict` when it says something else."""
+        known: dict[int, Any] = {}
+        for low, high in overlap:
+            known.update(self._rows_between(connection, writer_id, low, high))
+
+        def inside(seq: int) -> bool:
+            return any(low <= seq <= high for low, high in overlap)
+
+        duplicates = 0
+        parts: list[Part] = []
+        for part in job.parts:
+            old = np.zeros(len(part), np.bool_)
+            for low, high in overlap:
+                old |= (part.seq >= low) & (part.seq <= high)
+            for seq, row in part.some(old).rows() if old.any() else ():
+                if seq in known and not same(known[seq], row):
+                    raise Conflict(job.batch.writer, seq)
+            duplicates += int(old.sum())
+            if not old.all():
+                parts.append(part.some(~old))
+        events: list[WireEvent] = []
+        for event in job.batch.events:
+            if not inside(event.seq):
+                events.append(event)
+                continue
+            duplicates += 1
+            if event.seq in known and not same(known[event.seq], [event.kind, event.values]):
+                raise Conflict(job.batch.writer, event.seq)
+        return parts, events, duplicates
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, NaN with NaN, and 1 not with 1.0 or True."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and bool(a == b or (a != a and b != b))
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _first_time(job: Job, now: float) -> float:
+    """When the run began, as its first batch tells."""
+    if job.batch.started:
+        return job.batch.started / 1e9
+    times = [event.time for event in job.batch.events] + [int(part.time[0]) for part in job.parts if len(part)]
+    return min(times) / 1e9 if times else now
+
+
+def _run_of(connection: sqlite3.Connection, project: str, run: str, created: float) -> tuple[int, float]:
+    found: Any = connection.execute(
+        "SELECT id, created FROM run WHERE project = ? AND name = ?", (project, run)
+    ).fetchone()
+    if found is not None:
+        return int(found[0]), float(found[1])
+    made = connection.execute("INSERT INTO run (project, name, created) VALUES (?, ?, ?)", (project, run, created))
+    return int(made.lastrowid or 0), created
+
+
+def _writer_of(connection: sqlite3.Connection, run_id: int, batch: WireBatch) -> int:
+    found: Any = connection.execute(
+        "SELECT id FROM writer WHERE run = ? AND name = ?", (run_id, batch.writer)
+    ).fetchone()
+    if found is not None:
+        return int(found[0])
+    made = connection.execute(
+        "INSERT INTO writer (run, name, attempt, rank, parent, started, host) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (run_id, batch.writer, batch.attempt, batch.rank, batch.parent, batch.started, batch.host),
+    )
+    return int(made.lastrowid or 0)
+
+
+def receipt_of(connection: sqlite3.Connection, writer_id: int, duplicates: int) -> Receipt:
+    """What is stored of a writer."""
+    spans = connection.execute(
+        "SELECT first, last FROM span WHERE writer = ? ORDER BY first LIMIT 101", (writer_id,)
+    ).fetchall()
+    through = spans[0][1] if spans and spans[0][0] == 0 else -1
+    edges = [-1, *(edge for span in spans for edge in span)]
+    gaps = [(edges[n] + 1, edges[n + 1] - 1) for n in range(0, len(edges) - 1, 2) if edges[n] + 1 < edges[n + 1]]
+    return Receipt(through, duplicates, gaps)

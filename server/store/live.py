@@ -1,0 +1,314 @@
+"""Live: what is known of a run without reading its points: facts, config, summary, figures of its keys.
+
+Kept up to date by every batch, by the same `Summary` as in the program that logs; stored in one piece now and then, together with
+the number of the last batch that it holds. After a crash the batches behind that number are taken in again.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from milepost.sdk.event import Event
+from milepost.sdk.metrics import Metrics
+from milepost.sdk.reading.replay import define
+from milepost.sdk.summary import Summary, nest
+from milepost.sdk.wire import WireEvent
+from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.store.parts import Part
+from milepost.server.store.run_columns import kind_of
+
+SILENT_S = 300.0
+"""A run that has not ended and was not heard of for so long counts as crashed, until it is heard of again."""
+
+
+class WriterState(msgspec.Struct, kw_only=True):
+    """One writer. id: in the database. state: what its run.finish said; "" before."""
+
+    id: int
+    name: str
+    attempt: int = 1
+    rank: int | None = None
+    parent: str = ""
+    started: int = 0
+    host: str = ""
+    rows: int = 0
+    last_seq: int = -1
+    state: str = ""
+    rewinds: list[tuple[int, int]] = []
+
+
+class Kept(msgspec.Struct, kw_only=True):
+    """What is stored of a run."""
+
+    facts: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    metrics: list[dict[str, Any]] = []
+    writers: dict[str, WriterState] = {}
+    final: dict[str, Any] | None = None
+    last: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    keys: dict[str, KeyRecord] = {}
+    rows: int = 0
+    last_step: int | None = None
+    heard: float = 0.0
+    finished: float | None = None
+
+
+class LiveRun:
+    """A run as the server knows it. rows_so_far: reads the rows again where a definition or a rewind asks for it."""
+
+    def __init__(self, project: str, name: str, created: float, kept: Kept | None, edits: dict[str, Any]) -> None:
+        self.project = project
+        self.name = name
+        self.created = created
+        self.edits = edits
+        self.kept = kept if kept is not None else Kept()
+        self.batch = 0
+        """The number of the last batch that was taken in."""
+        self.dirty = False
+        self.version = 0
+        self._metrics = Metrics()
+        self._summary = Summary(self._metrics)
+        for said in self.kept.metrics:
+            define(self._metrics, _event("metric", said))
+        if kept is not None:
+            self._summary.restore(kept.summary)
+        self.rows_so_far: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
+
+    # Who speaks for the run
+
+    def attempt(self) -> int:
+        """The last attempt."""
+        return max((writer.attempt for writer in self.kept.writers.values()), default=1)
+
+    def members(self) -> list[WriterState]:
+        """All writers of the last attempt, in order of start."""
+        last = self.attempt()
+        found = [writer for writer in self.kept.writers.values() if writer.attempt == last]
+        return sorted(found, key=lambda writer: (writer.started, writer.name))
+
+    def speaking(self) -> list[WriterState]:
+        """The writers whose rows are the run's, as `RunReader.select` has it."""
+        members = self.members()
+        parents = [writer for writer in members if not writer.parent]
+        lowest = min((writer.rank or 0 for writer in parents), default=0)
+        chosen = [writer for writer in parents if (writer.rank or 0) == lowest]
+        if not any(writer.rows for writer in chosen):
+            return [writer for writer in members if writer.parent and writer.rows] or chosen
+        return chosen
+
+    # What batches bring
+
+    def take(self, writer: WriterState, parts: list[Part], events: list[WireEvent], now: float) -> None:
+        """Take in what a batch of a writer brought, in order."""
+        kept = self.kept
+        kept.heard = max(kept.heard, now)
+        self.dirty = True
+        speaks = any(each is writer for each in self.speaking()) or not any(w.rows for w in self.speaking())
+        rows = sum(map(len, parts))
+        writer.rows += rows
+        if rows and kept.finished is not None and not writer.state:
+            kept.finished = None
+        first = min((int(part.seq[0]) for part in parts if len(part)), default=2**63)
+        ordered = sorted(events, key=lambda event: event.seq)
+        again = [self._event(writer, event, speaks) for event in ordered if event.seq < first]
+        if speaks and rows:
+            kept.rows += rows
+            kept.final = None
+            for part in parts:
+                self._rows(part)
+        again += [self._event(writer, event, speaks) for event in ordered if event.seq > first]
+        if any(again):
+            self._anew()
+
+    def _rows(self, part: Part) -> None:
+        if not len(part):
+            return
+        kept = self.kept
+        step = int(part.step.max())
+        kept.last_step = step if kept.last_step is None else max(kept.last_step, step)
+        last_seq = int(part.seq[-1])
+        if last_seq >= int(kept.last.get("seq", -1)) or float(part.time[-1]) > float(kept.last.get("time", 0)):
+            last = {"time": part.time[-1], "runtime": part.runtime[-1], "step": part.step[-1]}
+            kept.last = {"seq": last_seq, **{name: int(value) for name, value in last.items()}}
+        wanted = {key for key in part.keys if self._summary.aggregate(key) is not None}
+        plain = all(not isinstance(column, list) for column in part.values)
+        if plain and not wanted:
+            values = [column[-1].item() for column in part.values if not isinstance(column, list)]
+            self._summary.add_row(last_seq, dict(zip(part.keys, values, strict=True)))
+        else:
+            for seq, row in part.rows():
+                self._summary.add_row(seq, {key: row[key] for key in part.keys})
+        for n, key in enumerate(part.keys):
+            self._figures(part, n, key)
+
+    def _figures(self, part: Part, n: int, key: str) -> None:
+        column = part.values[n]
+        record = self.kept.keys.get(key)
+        if isinstance(column, list):
+            there = np.array([value is not None for value in column], np.bool_)
+            if not there.any():
+                return
+            steps, last = part.step[there], next(value for value in reversed(column) if value is not None)
+        else:
+            steps, last = part.step, column[-1].item()
+        if record is None:
+            record = self.kept.keys[key] = KeyRecord(key=key, kind=kind_of(last), first_step=int(steps[0]))
+        elif record.kind == "scalar" or not isinstance(last, (bool, int, float)):
+            record.kind = kind_of(last)
+        record.count += len(steps)
+        record.first_step = (
+            min(record.first_step or 0, int(steps.min())) if record.count > len(steps) else int(steps.min())
+        )
+        record.last_step = max(record.last_step or 0, int(steps.max()))
+        record.last = float(last) if isinstance(last, bool) else last
+        numbers, _ = part.numbers(n)
+        finite = numbers[np.isfinite(numbers)]
+        if len(finite):
+            low, high = float(finite.min()), float(finite.max())
+            record.min = low if record.min is None else min(record.min, low)
+            record.max = high if record.max is None else max(record.max, high)
+
+    def _event(self, writer: WriterState, event: WireEvent, speaks: bool) -> bool:
+        """Take in an event; whether the summary has to be made anew from all rows."""
+        kept, values = self.kept, event.values
+        if event.kind == "rewind" and isinstance(values.get("step"), int):
+            writer.rewinds.append((event.seq, values["step"]))
+            return True
+        if event.kind == "run.finish":
+            writer.state = str(values.get("state", "finished"))
+            if speaks:
+                kept.finished = event.time / 1e9
+                final = values.get("summary")
+                kept.final = final if isinstance(final, dict) else None
+                kept.facts["duration"] = event.runtime / 1e6
+            return False
+        if not speaks:
+            return False
+        if event.kind == "run.start":
+            config = values.get("config")
+            kept.config.update(config if isinstance(config, dict) else {})
+            kept.facts.update({k: v for k, v in values.items() if k not in ("config", "settings", "environment")})
+            environment = values.get("environment")
+            kept.metadata.update(environment if isinstance(environment, dict) else {})
+            kept.finished, kept.final = None, None
+            if kept.rows:
+                self._summary.begin()
+        elif event.kind == "meta":
+            kept.facts.update(values)
+        elif event.kind == "environment":
+            kept.metadata.update(values)
+        elif event.kind == "config":
+            changed = values.get("set")
+            kept.config.update(changed if isinstance(changed, dict) else {})
+            for name in values.get("deleted") or ():
+                kept.config.pop(name, None)
+        elif event.kind == "summary":
+            changed = values.get("set")
+            for path, value in (changed if isinstance(changed, dict) else {}).items():
+                self._summary.set(path, value)
+            for path in values.get("delete") or ():
+                self._summary.delete(path, event.seq)
+        elif event.kind == "metric":
+            kept.metrics.append(values)
+            metric = define(self._metrics, _event("metric", values))
+            return bool(metric is not None and set(metric.summary) - {"none", "copy"} and kept.rows)
+        return False
+
+    def _anew(self) -> None:
+        """Make rows, last step, figures of keys and summary anew from all rows that stand."""
+        kept = self.kept
+        kept.rows, kept.last_step, kept.keys = 0, None, {}
+        self._summary.rebase(self._counted())
+
+    def _counted(self) -> Iterator[dict[str, Any]]:
+        kept = self.kept
+        for row in self.rows_so_far():
+            kept.rows += 1
+            step = int(row["_step"])
+            kept.last_step = step if kept.last_step is None else max(kept.last_step, step)
+            for key, value in row.items():
+                if not key.startswith("_") and value is not None:
+                    self._figure(key, value, step)
+            yield row
+
+    def _figure(self, key: str, value: Any, step: int) -> None:
+        record = self.kept.keys.get(key)
+        if record is None:
+            record = self.kept.keys[key] = KeyRecord(key=key, kind=kind_of(value), first_step=step)
+        record.count += 1
+        record.first_step, record.last_step = min(record.first_step or 0, step), max(record.last_step or 0, step)
+        record.last = float(value) if isinstance(value, bool) else value
+        if isinstance(value, (int, float)) and value - value == 0:
+            record.min = float(value) if record.min is None else min(record.min, float(value))
+            record.max = float(value) if record.max is None else max(record.max, float(value))
+
+    # What it says
+
+    def stored(self) -> bytes:
+        """What is stored of it."""
+        self.kept.summary = self._summary.state()
+        return msgspec.msgpack.encode(self.kept)
+
+    def state(self) -> str:
+        """ "running", "finished", "failed", "preempted" or "crashed"."""
+        speaking = self.speaking()
+        if speaking and all(writer.state for writer in speaking[-1:]):
+            return speaking[-1].state
+        return "running" if time.time() - self.kept.heard < SILENT_S else "crashed"
+
+    def flat_summary(self) -> dict[str, Any]:
+        """The summary, flat, as the program saw it."""
+        if self.kept.final is not None:
+            return self.kept.final
+        flat = self._summary.collect()
+        last = self.kept.last
+        if last:
+            flat |= {"_step": last["step"], "_runtime": last["runtime"] / 1e6}
+            flat.setdefault("_timestamp", last["time"] / 1e9)
+        return flat
+
+    def record(self) -> RunRecord:
+        """The line of the run table."""
+        kept, facts = self.kept, self.kept.facts | self.edits
+        state = self.state()
+        summary = nest(self.flat_summary())
+        duration = facts.get("duration") if state != "running" else None
+        if state == "running":
+            duration = max(kept.heard - self.created, 0.0)
+        elif duration is None and kept.last:
+            duration = kept.last["runtime"] / 1e6
+        tags = facts.get("tags")
+        return RunRecord(
+            id=self.name,
+            project=self.project,
+            name=_text(facts, "name") or self.name,
+            state=state,
+            group=_text(facts, "group"),
+            job_type=_text(facts, "job_type"),
+            tags=[str(tag) for tag in tags] if isinstance(tags, list) else [],
+            notes=_text(facts, "notes"),
+            created=self.created,
+            heartbeat=kept.heard or None,
+            finished=kept.finished,
+            duration=duration,
+            rows=kept.rows,
+            last_step=kept.last_step,
+            attempt=self.attempt(),
+            archived=bool(self.edits.get("archived")),
+            config={key: value for key, value in kept.config.items() if not key.startswith("_")},
+            summary={key: value for key, value in summary.items() if not key.startswith("_")},
+        )
+
+
+def _text(facts: dict[str, Any], name: str) -> str | None:
+    value = facts.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _event(kind: str, values: dict[str, Any]) -> Event:
+    return Event(kind=kind, values=values)

@@ -1,0 +1,109 @@
+"""Schema: the tables of the store, made and brought up to date by numbered migrations. A newer database is refused by name.
+
+run     one line for each; state: what is known of it and of its keys, in one piece: the table never touches points;
+        flushed: the number of the last batch that state holds
+writer  who writes a run; span: which of its numbers are stored
+event   what is no row
+batch   rows as they were received: durable before they are acknowledged, gone once they are in chunks
+grp     rows of a writer that hold the same keys; chunk: their columns (level 0) and rollups (levels 1, 2)
+file    of a run, by path, with the hash of its content; blob: what is stored
+api_key keys, hashed
+"""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from milepost.sdk.errors import UsageError
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, created REAL NOT NULL,
+        state BLOB, flushed INTEGER NOT NULL DEFAULT 0, edits TEXT NOT NULL DEFAULT '{}', UNIQUE (project, name));
+    CREATE TABLE writer (
+        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, name TEXT NOT NULL,
+        attempt INTEGER NOT NULL, rank INTEGER, parent TEXT NOT NULL, started INTEGER NOT NULL, host TEXT NOT NULL,
+        UNIQUE (run, name));
+    CREATE TABLE span (
+        writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, first INTEGER NOT NULL, last INTEGER NOT NULL,
+        PRIMARY KEY (writer, first)) WITHOUT ROWID;
+    CREATE TABLE event (
+        writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+        batch INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (writer, seq)) WITHOUT ROWID;
+    CREATE INDEX event_batch ON event (batch);
+    CREATE INDEX event_kind ON event (writer, kind, seq);
+    CREATE TABLE batch (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, rows INTEGER NOT NULL, received REAL NOT NULL, body BLOB NOT NULL);
+    CREATE INDEX batch_writer ON batch (writer, id);
+    CREATE TABLE grp (
+        id INTEGER PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, keys TEXT NOT NULL,
+        rows INTEGER NOT NULL DEFAULT 0, UNIQUE (writer, keys));
+    CREATE TABLE chunk (
+        grp INTEGER NOT NULL REFERENCES grp ON DELETE CASCADE, key INTEGER NOT NULL, level INTEGER NOT NULL,
+        at INTEGER NOT NULL, n INTEGER NOT NULL, seq0 INTEGER NOT NULL, seq1 INTEGER NOT NULL, body BLOB NOT NULL,
+        UNIQUE (grp, key, level, at));
+    CREATE TABLE blob (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, received REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE file (
+        run INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, path TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (run, path)) WITHOUT ROWID;
+    CREATE INDEX file_sha256 ON file (sha256);
+    CREATE TABLE api_key (
+        id TEXT PRIMARY KEY, mac BLOB NOT NULL, project TEXT, scopes TEXT NOT NULL, note TEXT NOT NULL, created REAL NOT NULL,
+        expires REAL, revoked REAL) WITHOUT ROWID;
+    """,
+)
+
+
+def claim(path: Path) -> int:
+    """The descriptor of a lock that one server at a time can hold. Raises `UsageError` while another has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UsageError(
+            f"{path.parent} is in use by another milepost server; stop it, or name another --data"
+        ) from None
+    return descriptor
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection whose commits are durable when they return."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=512)
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA mmap_size = 268435456")
+    return connection
+
+
+def migrate(path: Path) -> None:
+    """Make the tables, or bring them up to date, each step in a transaction of its own. Raises `UsageError`."""
+    connection = connect(path)
+    try:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise UsageError(f"{path}: this file system does not take a write-ahead log; put --data on a local disk")
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > len(MIGRATIONS):
+                connection.execute("ROLLBACK")
+                text = f"{path} has version {version}; this milepost knows versions up to {len(MIGRATIONS)}"
+                raise UsageError(f"{text}: install a newer one")
+            if version == len(MIGRATIONS):
+                connection.execute("COMMIT")
+                return
+            for statement in MIGRATIONS[version].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path} cannot be used as a database: {error}") from None
+    finally:
+        connection.close()

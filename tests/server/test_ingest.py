@@ -1,0 +1,360 @@
+"""What is acknowledged is stored, once, and whatever comes again or cut in another way changes nothing."""
+
+import gzip
+import json
+import math
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from milepost.sdk import wire
+from milepost.sdk.event import Event
+from tests.server.conftest import ADMIN_KEY, Server
+from tests.server.sending import WRITER, event, row, rows_of, send
+
+Begin = Callable[[], Server]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    data = tmp_path_factory.mktemp("store") / "data"
+    server = Server(["--data", str(data)], {**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+    with server.client(ADMIN_KEY) as client:
+        yield client
+    server.kill()
+
+
+def values(seq: int) -> dict[str, Any]:
+    return {
+        "loss": math.sin(seq),
+        "n": seq,
+        **({"note": f"text {seq}"} if seq % 7 == 0 else {}),
+        **({"none": None} if seq % 5 == 0 else {}),
+    }
+
+
+EVENTS: list[Event] = [
+    event(0, "run.start", {"name": "cut", "config": {"lr": 0.5}}),
+    *(row(seq, values(seq)) for seq in range(1, 60)),
+    event(60, "summary", {"set": {"best": 3}}),
+    *(row(seq, values(seq)) for seq in range(61, 100)),
+    event(100, "run.finish", {"state": "finished", "summary": {"loss": 1.0}}),
+]
+EXPECTED = [
+    {"_step": e.step, "_timestamp": e.time_unix_nano / 1e9, "_runtime": e.runtime_s, **e.values}
+    for e in EVENTS
+    if e.kind == "row"
+]
+CUTS = st.lists(
+    st.tuples(st.integers(0, 100), st.integers(1, 60)).map(lambda cut: (cut[0], min(cut[0] + cut[1], 101))), max_size=12
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=CUTS, order=st.randoms(use_true_random=False), number=st.uuids())
+def test_batches_in_any_order_cut_anew_and_repeated_give_one_history(
+    client: httpx.Client, cuts: list[tuple[int, int]], order: random.Random, number: Any
+) -> None:
+    cuts = [*cuts, (0, 40), (40, 101)] * order.choice([1, 2])
+    order.shuffle(cuts)
+    for first, stop in cuts:
+        assert send(client, EVENTS[first:stop], run=number.hex, project="cut").status_code == 200
+
+    told = client.get(f"/api/v1/runs/cut/{number.hex}").json()
+    assert rows_of(client, number.hex, "cut") == EXPECTED
+    assert (told["rows"], told["last_step"], told["name"], told["config"]) == (98, 99, "cut", {"lr": 0.5})
+    assert told["completeness"]["gaps"] == []
+
+
+def test_a_row_that_comes_with_other_values_is_refused_and_nothing_of_its_batch_is_stored(client: httpx.Client) -> None:
+    send(client, [row(n, {"a": float(n)}) for n in range(10)], run="other")
+
+    answer = send(client, [row(n, {"a": 1.5 if n == 5 else float(n)}) for n in range(5, 20)], run="other")
+
+    assert answer.status_code == 409
+    assert answer.json()["seq"] == 5
+    assert [r["a"] for r in rows_of(client, "other")] == [float(n) for n in range(10)]
+    assert send(client, [row(5, {"a": 5})], run="other").status_code == 409  # 5 is not 5.0
+
+
+def test_a_gap_is_accepted_reported_and_filled(client: httpx.Client) -> None:
+    send(client, [row(n, {"a": n}) for n in range(5)], run="gap")
+    gapped = send(client, [row(n, {"a": n}) for n in range(8, 10)], run="gap").json()
+    told = client.get("/api/v1/runs/p/gap").json()["completeness"]["gaps"]
+    asked = client.get(f"/api/v1/runs/gap/writers/{WRITER}?project=p").json()
+    filled = send(client, [row(n, {"a": n}) for n in range(4, 9)], run="gap").json()
+
+    assert gapped == asked == {"stored_through": 4, "duplicates": 0, "gaps": [[5, 7]]}
+    assert [(gap["first"], gap["last"]) for gap in told] == [(5, 7)]
+    assert filled == {"stored_through": 9, "duplicates": 2, "gaps": []}
+    assert [r["a"] for r in rows_of(client, "gap")] == list(range(10))
+
+
+def test_numbers_that_were_filtered_are_accounted_for(client: httpx.Client) -> None:
+    answer = send(client, [row(3, {"a": 1})], run="filtered", first=0, last=9)
+
+    assert answer.json() == {"stored_through": 9, "duplicates": 0, "gaps": []}
+
+
+def test_json_is_taken_too(client: httpx.Client) -> None:
+    group = {
+        "keys": ["a", "b"],
+        "seq": 0,
+        "time": [1, 2],
+        "runtime": [0, 1],
+        "step": [0, 1],
+        "values": [[1, 2.5], ["NaN", 1.0]],
+    }
+    body = {"project": "p", "writer": WRITER, "first": 0, "last": 1, "groups": [group]}
+    for encoding, content in (("", json.dumps(body).encode()), ("gzip", gzip.compress(json.dumps(body).encode()))):
+        headers = {"Content-Type": "application/json", **({"Content-Encoding": encoding} if encoding else {})}
+        answer = client.post("/api/v1/runs/as-json/batches", content=content, headers=headers)
+        assert answer.status_code == 200, answer.text
+
+    assert [(r["a"], r["b"]) for r in rows_of(client, "as-json")] == [(1, "NaN"), (2.5, 1.0)]
+
+
+def test_two_writers_of_one_run_stay_apart_and_the_lower_rank_speaks(client: httpx.Client) -> None:
+    for rank in (1, 0):
+        send(client, [row(n, {"a": rank * 100 + n}) for n in range(3)], run="ranks", writer=f"{rank:016x}", rank=rank)
+
+    assert [r["a"] for r in rows_of(client, "ranks")] == [0, 1, 2]
+    assert [(r["_rank"], r["a"]) for r in rows_of(client, "ranks", writer="all")] == [
+        (rank, rank * 100 + n) for n in range(3) for rank in sorted((0, 1), key=lambda r: f"{r:016x}")
+    ]
+    assert client.get("/api/v1/runs/p/ranks").json()["summary"] == {"a": 2}
+
+
+def test_a_resumed_run_that_steps_back_hides_what_it_replaced(client: httpx.Client) -> None:
+    send(client, [row(n, {"a": n}) for n in range(10)], run="rewound", started=1)
+    later = [
+        event(0, "run.start", {}),
+        event(1, "rewind", {"step": 6}),
+        *(row(n, {"a": n * 10}, step=n + 4) for n in range(2, 4)),
+    ]
+    send(client, later, run="rewound", writer="00000000000000bb", started=2)
+
+    told = client.get("/api/v1/runs/p/rewound").json()
+    curve = client.post("/api/v1/history", json={"runs": ["p/rewound"], "keys": ["a"]}).json()["series"][0]
+
+    assert [r["a"] for r in rows_of(client, "rewound")] == [0, 1, 2, 3, 4, 5, 20, 30]
+    assert curve["last"] == [0, 1, 2, 3, 4, 5, 20, 30]
+    assert (told["rows"], told["last_step"], told["summary"]) == (8, 7, {"a": 30})
+
+
+def test_aggregates_that_were_asked_for_stand_in_the_summary(client: httpx.Client) -> None:
+    asked = event(1, "metric", {"name": "loss", "summary": ["min", "mean"]})
+    send(
+        client, [event(0, "run.start", {}), asked, *(row(n, {"loss": float(n % 5)}) for n in range(2, 12))], run="best"
+    )
+    send(client, [event(12, "metric", {"name": "loss", "summary": ["min", "max"]})], run="best")
+
+    assert client.get("/api/v1/runs/p/best").json()["summary"] == {"loss": {"min": 0.0, "max": 4.0}}
+
+
+def _batch(**changes: Any) -> dict[str, Any]:
+    group = {"keys": ["a"], "seq": 0, "time": [1], "runtime": [0], "step": [0], "values": [[1]]}
+    return {
+        "project": "p",
+        "writer": WRITER,
+        "first": 0,
+        "last": 0,
+        "groups": [group | changes.pop("group", {})],
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (_batch(writer="../../etc"), "writer: 16 hexadecimal digits"),
+        (_batch(project="../x"), "project: 1 to 200 characters"),
+        (_batch(project="p\x00"), "project: 1 to 200 characters"),
+        (_batch(project=""), "project: 1 to 200 characters"),
+        (_batch(first=5, last=4), "0 <= first <= last"),
+        (_batch(first=1, last=4), "leave the interval"),
+        (_batch(group={"values": []}), "1 keys and 0 columns"),
+        (_batch(group={"values": [[1, 2]]}), "1 times, but 2 values"),
+        (_batch(group={"keys": [""]}), "a key has 1 to"),
+        (_batch(group={"keys": ["a" * 5000]}), "a key has 1 to"),
+        (_batch(group={"keys": ["a", "a"], "values": [[1], [1]]}), "a key comes twice"),
+        (_batch(group={"step": [-1]}), "whole numbers from 0"),
+        (_batch(group={"time": [1.5]}), "whole numbers"),
+        (_batch(group={"seq": [2**70]}), "64 bits"),
+        (_batch(groups=7), "Expected `array`"),
+        (_batch(events=[[0, 1, 2, None, "row", {}]], groups=[]), "rows stand in groups"),
+        (_batch(events=[[0, 1, 2, None, "gap", {}]], groups=[]), "gap 0 says first and last"),
+        (_batch(events=[[0, 1, 2, None, "config", {}]]), "comes twice"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_with_what_is_wrong(
+    client: httpx.Client, batch: dict[str, Any], said: str
+) -> None:
+    for kind, body in (("msgpack", msgspec.msgpack.encode), ("json", msgspec.json.encode)):
+        if kind == "msgpack" and batch["groups"] and batch["groups"] != 7 and batch["groups"][0]["seq"] == [2**70]:
+            continue  # msgpack cannot say it
+        answer = client.post(
+            "/api/v1/runs/wrong/batches",
+            content=body(batch),
+            headers={"Content-Type": f"application/vnd.milepost.v1+{kind}"},
+        )
+        assert answer.status_code == 422, answer.text
+        assert said in answer.json()["detail"]
+    assert client.get("/api/v1/runs/p/wrong").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{", {}, 422),
+        (b"\xc1", {"Content-Type": "application/msgpack"}, 422),
+        (b"x", {"Content-Type": "text/plain"}, 415),
+        (b"x", {"Content-Encoding": "br"}, 415),
+        (b"x", {"Content-Encoding": "zstd"}, 400),
+        (b"x", {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(bytes(200 << 20), 1), {"Content-Encoding": "gzip"}, 413),
+        (zstandard.compress(bytes(1 << 30)), {"Content-Encoding": "zstd"}, 413),
+        (b"[" * 100_000 + b"]" * 100_000, {}, 422),
+        (b'{"writer":' + b"[" * 5000 + b"]" * 5000 + b"}", {}, 422),
+    ],
+    ids=["json", "msgpack", "type", "encoding", "zstd", "gzip", "gzip-bomb", "zstd-bomb", "deep", "deep-inside"],
+)
+def test_bodies_that_are_none_are_refused(
+    client: httpx.Client, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = client.post(
+        "/api/v1/runs/wrong/batches", content=content, headers={"Content-Type": "application/json", **headers}
+    )
+
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_without_end_is_cut_at_the_limit(client: httpx.Client) -> None:
+    sent = 0
+
+    def endless() -> Any:
+        nonlocal sent
+        while sent < 1 << 30:
+            sent += 1 << 20
+            yield bytes(1 << 20)
+
+    try:
+        answer = client.post(
+            "/api/v1/runs/wrong/batches", content=endless(), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413
+    except httpx.WriteError:
+        pass  # closed while we were sending
+    assert sent < 200 << 20
+
+
+def test_a_long_curve_is_the_same_before_and_after_compaction_and_a_restart(data_server: Begin) -> None:
+    server = data_server()
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=30_000).astype(np.float32).astype(float)
+    values[777] = math.nan
+
+    def asked(client: httpx.Client) -> Any:
+        answers = [
+            client.post("/api/v1/history", json={"runs": ["p/r1"], "keys": ["v"], "x": x, **more}).json()
+            for x in ("_step", "_runtime", "n")
+            for more in ({"buckets": 10}, {"buckets": 50, "range": [5, 9] if x == "_runtime" else [5000, 9000]})
+        ]
+        for answer in answers:
+            answer["series"][0]["aggregated"].pop("block_points")
+            answer.pop("watermarks")
+            if (
+                answer["x"] != "n" and answer["range"][0] == 0
+            ):  # rows stand in blocks: those at the edges of buckets move
+                (curve,) = answer["series"]
+                sums = [sum(curve["count"]), round(float(np.dot(curve["mean"], curve["count"])))]
+                answer["series"] = [min(curve["min"]), max(curve["max"]), curve["last"][-1], *sums]
+        return answers
+
+    with server.client(ADMIN_KEY) as client:
+        for first in range(0, 30_000, 3000):
+            some = [row(n, {"v": float(values[n]), "n": n}) for n in range(first, first + 3000)]
+            assert send(client, some).status_code == 200
+        fresh = asked(client)
+        until = time.monotonic() + 60
+        while client.get("/api/v1/runs/p/r1").json()["completeness"]["uncompacted"]:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        compacted = asked(client)
+        rows = rows_of(client)
+    assert server.stop() in (0, -15)
+    with data_server().client(ADMIN_KEY) as client:
+        again = asked(client)
+        rows_again = rows_of(client, min_step=29_990)
+        table = client.get("/api/v1/projects/p/runs?columns=*").json()["runs"]
+
+    assert [r["n"] for r in rows] == list(range(30_000))
+    assert rows[777]["v"] == "NaN"
+    assert [r["v"] for r in rows if r["v"] != "NaN"] == [v for v in values.tolist() if v == v]
+    assert fresh == compacted == again
+    assert rows_again == rows[-10:]
+    assert table[0]["columns"] == {"summary.v": values[-1], "summary.n": 29_999}
+
+
+def test_a_killed_server_holds_exactly_what_it_acknowledged(data_server: Begin) -> None:
+    acknowledged = [0, 0]
+    for number in range(3):
+        server = data_server()
+        stop = threading.Event()
+
+        def work(writer: int, server: Server = server, stop: threading.Event = stop) -> None:
+            with server.client(ADMIN_KEY) as client:
+                while not stop.is_set():
+                    first = acknowledged[writer]
+                    rows = [row(n, {"n": n, "f": math.sin(n)}) for n in range(first, first + 200)]
+                    try:
+                        answer = send(client, rows, run=f"w{writer}", writer=f"{writer:016x}")
+                    except httpx.TransportError:
+                        return
+                    if answer.status_code == 200:
+                        acknowledged[writer] = answer.json()["stored_through"] + 1
+
+        threads = [threading.Thread(target=work, args=(writer,)) for writer in (0, 1)]
+        for thread in threads:
+            thread.start()
+        time.sleep(random.uniform(0.2, 0.8))
+        server.kill()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert all(acknowledged) or number == 0
+
+    with data_server().client(ADMIN_KEY) as client:
+        for writer in (0, 1):
+            told = client.get(f"/api/v1/runs/p/w{writer}").json()
+            lines = client.get(f"/api/v1/runs/p/w{writer}/rows?format=jsonl").text.splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert (
+                acknowledged[writer] <= len(rows) <= acknowledged[writer] + 700
+            )  # the last may be stored and not told
+            assert [r["n"] for r in rows] == list(range(len(rows)))
+            assert [r["f"] for r in rows] == [math.sin(n) for n in range(len(rows))]
+            assert told["rows"] == len(rows)
+            assert told["summary"]["n"] == len(rows) - 1
+
+
+def test_the_wire_holds_every_value_exactly() -> None:
+    events = [
+        row(0, {"a": 2**70, "b": -0.0, "c": [1, "x"], "d": {"_type": "x"}}),
+        row(1, {"a": 1, "b": 1, "c": None, "d": True}),
+    ]
+
+    batch = wire.batch_of(events, 0, 1, project="p", writer=WRITER)
+
+    assert batch.groups[0].values == [[2**70, 1], [-0.0, 1], [[1, "x"], None], [{"_type": "x"}, True]]
