@@ -75,10 +75,11 @@ def _read_path(path: Any, owner: str) -> bytes:
         raise MediaFileError(f"{owner}: there is no file {text!r} (from {os.getcwd()})") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{owner}: {text!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise DataError(f"{owner}: {text!r} is not a regular file")
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{owner}: {text!r} is not a regular file")
         if found.st_size > MAX_BYTES:
             raise DataError(
                 f"{owner}: {text!r} has {found.st_size:,} bytes; media may have {MAX_BYTES:,}. Copy it into the run with "

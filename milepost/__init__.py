@@ -31,12 +31,17 @@ if TYPE_CHECKING:
 
     from milepost.media import plot, plots
     from milepost.media.annotations import Classes
+    from milepost.media.audio import Audio
     from milepost.media.bokeh_document import Bokeh
     from milepost.media.graph import Graph
     from milepost.media.histogram import Histogram
+    from milepost.media.html import Html
     from milepost.media.image import Image
+    from milepost.media.molecule import Molecule
+    from milepost.media.object3d import Object3D
     from milepost.media.plotly_figure import Plotly
     from milepost.media.table import Table
+    from milepost.media.video import Video
     from milepost.sdk.api import Api
     from milepost.sdk.disabled import DisabledRun
     from milepost.sdk.event import Event
@@ -57,6 +62,7 @@ __all__ = [
     "AlertLevel",
     "Api",
     "Artifact",
+    "Audio",
     "Bokeh",
     "Classes",
     "ConfigurationError",
@@ -67,8 +73,11 @@ __all__ = [
     "Exporter",
     "Graph",
     "Histogram",
+    "Html",
     "Image",
     "MissingDependencyError",
+    "Molecule",
+    "Object3D",
     "Plotly",
     "Run",
     "RunInfo",
@@ -76,6 +85,7 @@ __all__ = [
     "Settings",
     "Table",
     "UsageError",
+    "Video",
     "alert",
     "config",
     "current_run",
@@ -244,19 +254,24 @@ _LAZY = {
     "AlertLevel": "milepost.sdk.migration",
     "Api": "milepost.sdk.api",
     "Artifact": "milepost.sdk.migration",
+    "Audio": "milepost.media.audio",
+    "Bokeh": "milepost.media.bokeh_document",
+    "Classes": "milepost.media.annotations",
     "Event": "milepost.sdk.event",
     "ExportResult": "milepost.sdk.exporter",
     "Exporter": "milepost.sdk.exporter",
-    "Bokeh": "milepost.media.bokeh_document",
-    "Classes": "milepost.media.annotations",
     "Graph": "milepost.media.graph",
     "Histogram": "milepost.media.histogram",
+    "Html": "milepost.media.html",
     "Image": "milepost.media.image",
+    "Molecule": "milepost.media.molecule",
+    "Object3D": "milepost.media.object3d",
     "Plotly": "milepost.media.plotly_figure",
     "Run": "milepost.sdk.run",
     "RunInfo": "milepost.sdk.exporter",
     "Settings": "milepost.sdk.migration",
     "Table": "milepost.media.table",
+    "Video": "milepost.media.video",
     "plot": "milepost.media",
     "plots": "milepost.media",
 }
@@ -283,14 +298,13 @@ if not TYPE_CHECKING:  # type checkers know the names above; to them a misspelt 
             )
             globals()[name] = found
             return found
-        later = ("Audio", "Html", "Molecule", "Object3D", "Video")
-        if name in later:
-            raise AttributeError(
-                f"milepost.{name} is not in version {__version__}: of the media types it has Histogram. "
-                "Numbers, text, lists and arrays can be logged as they are"
-            )
         if name.startswith("__"):
             raise AttributeError(f"module 'milepost' has no attribute {name!r}")
+        from milepost.sdk.plugins import media_named
+
+        found = media_named(name)
+        if found is not None:
+            return found
         from milepost.sdk.migration import attribute_of_module
 
         return attribute_of_module(name)

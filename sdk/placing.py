@@ -209,7 +209,7 @@ def recover_later(root: Path) -> None:
     """Put away what dead processes left in shared memory for this runs directory, and complete their runs' files, off the
     caller's path."""
     with contextlib.suppress(OSError):
-        if any(shared_memory().glob("*.ring")):
+        if any(shared_memory().glob("*.ring")) or any(shared_memory().glob("*.stash")):
             threading.Thread(target=_recover, args=(root,), name="milepost-recover", daemon=True).start()
 
 
@@ -217,9 +217,15 @@ def _recover(root: Path) -> None:
     from milepost.sdk.recovery import recover
 
     try:
-        for run_dir in recover(root):
-            from milepost.sdk.syncing import complete  # numpy with it: 100 ms, so only when something was recovered
+        recovered = recover(root)
+        stashed = any(shared_memory().glob("*.stash"))
+        if recovered or stashed:
+            from milepost.sdk.encoding.orphans import (
+                orphan_runs,
+            )  # numpy with it: 100 ms, so only when there is something
+            from milepost.sdk.syncing import complete
 
-            complete(run_dir)
+            for run_dir in dict.fromkeys([*recovered, *orphan_runs(root)]):
+                complete(run_dir)
     except Exception:
         logger.exception("milepost: recovering runs in %s failed; milepost sync tries it again", root)

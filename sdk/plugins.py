@@ -40,6 +40,8 @@ BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "prometheus_remote_write": "milepost.exporters.prometheus_remote_write:PrometheusRemoteWriteExporter",
 }
 GROUPS: Final[Mapping[Kind, str]] = {"exporter": "milepost_exporter", "processor": "milepost_processor"}
+MEDIA_GROUP: Final = "milepost_media"
+"""The entry point group of media types: the name is that under `milepost`, the value a class as `milepost.media.base` has it."""
 BUILT_IN: Final[Mapping[Kind, Mapping[str, str]]] = {"exporter": BUILT_IN_EXPORTERS, "processor": BUILT_IN_PROCESSORS}
 
 
@@ -64,6 +66,28 @@ def resolve(kind: Kind, name: str) -> Callable[..., Any]:
         claims = " and ".join(f"{_distribution(point)} ({point.value})" for point in candidates)
         raise ConfigurationError(f"{kind} {name!r} is registered twice, by {claims}; uninstall one of them")
     return _load(kind, candidates[0])
+
+
+def media_named(name: str) -> Any:
+    """The media type that an installed distribution registers under a name, or None."""
+    from importlib.metadata import entry_points
+
+    points = list(entry_points(group=MEDIA_GROUP, name=name))
+    return points[0].load() if points else None
+
+
+def media_type(type_name: str) -> Any:
+    """The media type of an installed distribution whose values have this `_type`, or None."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=MEDIA_GROUP):
+        try:
+            found = point.load()
+        except Exception:  # noqa: BLE001, S112 - foreign code; its values then open as plain files
+            continue
+        if getattr(found, "type_name", None) == type_name:
+            return found
+    return None
 
 
 def build(kind: Kind, name: str, options: Mapping[str, Any] | None = None, where: str = "") -> Any:

@@ -114,7 +114,7 @@ def _append(writer: str, journal: Path, rings: list[Path]) -> None:
     from milepost.sdk.reading.writer import WriterReader
 
     seed = frame.writer_seed(writer)
-    written = _last_written(journal, seed)
+    written = last_written(journal, seed)
     numbered: dict[int, bytes] = {}
     schemas: dict[int, bytes] = {}
     for path in rings:
@@ -139,10 +139,10 @@ def _append(writer: str, journal: Path, rings: list[Path]) -> None:
         )
         pieces.append(frame.frame(ROW, payload, frame.frame_seed(seed, ROW), INLINE))
     if numbered or leftover is not None:
-        _write_segment(writer, journal, b"".join(pieces))
+        write_segment(writer, journal, b"".join(pieces))
 
 
-def _last_written(journal: Path, seed: int) -> int:
+def last_written(journal: Path, seed: int) -> int:
     """The highest number that stands in the segments, -1 for none."""
     for path in sorted(journal.glob("[0-9]*.mpj"), reverse=True):
         data = read_file(path)
@@ -156,7 +156,7 @@ def _last_written(journal: Path, seed: int) -> int:
     return -1
 
 
-def _write_segment(writer: str, journal: Path, data: bytes) -> None:
+def write_segment(writer: str, journal: Path, data: bytes) -> None:
     """A new segment after the others, whole or not at all."""
     index = max((int(path.stem) for path in journal.glob("[0-9]*.mpj") if path.stem.isdigit()), default=-1) + 1
     path = journal / segment_name(index)

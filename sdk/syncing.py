@@ -25,6 +25,7 @@ from milepost.sdk.accounting import LIVE_ONLY, account
 from milepost.sdk.configuration import Component, Settings
 from milepost.sdk.configuration.node import MASK
 from milepost.sdk.delivery import Delivery, load_cursor
+from milepost.sdk.encoding.orphans import finish_media
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.exporter import RunInfo, resource_of
 from milepost.sdk.reader import WriterReader, open_run
@@ -87,6 +88,7 @@ def sync(
     Raises ConfigurationError when nothing is called `to`.
     """
     recover_settled(run_dir)
+    finish_media(run_dir)
     outcomes: list[Outcome] = []
     for writer in open_run(run_dir).writers:
         stored = stored_exporters(writer)
@@ -127,6 +129,7 @@ def complete(run_dir: Path, patience_s: float = PATIENCE_S) -> int:
     For whoever has just recovered a run (`init` does it in the background). Raises nothing: what fails is logged.
     """
     rows = 0
+    finish_media(run_dir)
     try:
         for writer in open_run(run_dir).writers:
             component = stored_exporters(writer).get("file")

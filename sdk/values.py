@@ -92,7 +92,10 @@ def sequence(value: Any, depth: int) -> Any:
 
 def _group(items: Any) -> Any:
     """The row form of a list of media, or None for any other list. Raises Unloggable for a list of media and other values."""
-    found = [media_of(item) for item in items]
+    try:
+        found = [media_of(item) for item in items]
+    except Exception:  # noqa: BLE001 - a hostile item, or one that cannot be drawn: taken one by one they say what is wrong
+        return None
     if not any(item is not None for item in found):
         return None
     if any(media is None for media in found):

@@ -20,11 +20,12 @@ import click
 from milepost.sdk.cli import out
 from milepost.sdk.cli.card import count_rows
 from milepost.sdk.cli.courses import matching
+from milepost.sdk.cli.media_files import Files
 from milepost.sdk.cli.runs import attempt_option, dir_option, find_run
 from milepost.sdk.errors import MissingDependencyError, UsageError
 from milepost.sdk.reading.history import Selection
 from milepost.sdk.reading.result import why_empty
-from milepost.sdk.reading.rows import Row, Wish
+from milepost.sdk.reading.rows import Row, Wish, Wrap
 from milepost.sdk.strict_json import json_lines, jsonable, strict_json
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -39,11 +40,15 @@ _MARKS: Final = ("_writer", "_rank")
 class Table:
     """The rows to export, which can be read several times.
 
+    final:   called with each mapping (or list of some) of a row, for what stands in its place.
     columns: the union of their keys, the clocks first. known: whether `columns` is known without reading every row.
     """
 
-    def __init__(self, selection: Selection, globs: Sequence[str], *, marked: bool, run: str) -> None:
+    def __init__(
+        self, selection: Selection, globs: Sequence[str], *, marked: bool, run: str, final: Wrap = lambda value: value
+    ) -> None:
         self._selection = selection
+        self._final = final
         self._globs = list(globs)
         self.rows_expected = count_rows(selection)
         keys = matching(selection.keys(), globs)
@@ -57,7 +62,7 @@ class Table:
             self._wish = Wish(tuple(keys), along=tuple(self.columns[: -len(keys)]), require="any", marked=marked)
 
     def __iter__(self) -> Iterator[Row]:
-        return self._selection.scan(self._wish, lambda value: value)
+        return self._selection.scan(self._wish, self._final)
 
 
 @click.command()
@@ -73,6 +78,9 @@ class Table:
 @click.option("--output", "-o", metavar="FILE", help="Where to write; by default, or as -, to standard output.")
 @click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Only these keys, and rows that hold one of them.")
 @click.option("--writer", "-w", help='A rank, a writer\'s id, or "all"; by default, the lowest rank.')
+@click.option(
+    "--media", metavar="FOLDER", help="Copy the files of the rows' media to FOLDER; the rows' paths start there."
+)
 @attempt_option
 def command(
     run: str,
@@ -81,6 +89,7 @@ def command(
     output: str | None,
     keys: tuple[str, ...],
     writer: str | None,
+    media: str | None,
     attempt: int | None,
 ) -> None:
     """Write every row of RUN: "project/id", an id or name, or the path of its directory.
@@ -97,7 +106,8 @@ def command(
         _pyarrow()
     found = find_run(run, directory, attempt)
     selection = found.reader().select(_writer(writer))
-    table = Table(selection, keys, marked=writer == "all", run=found.path)
+    files = Files(found.dir, None if media is None else Path(media))
+    table = Table(selection, keys, marked=writer == "all", run=found.path, final=files.final)
     write = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}[chosen]
     passes = 2 if chosen == "parquet" else 1
     with out.progress(f"exporting {found.path}", passes * table.rows_expected) as advance:
@@ -109,6 +119,8 @@ def command(
                 rows = write(table, file, advance)
     if not to_stdout:
         out.note(f"{rows:,} rows of {found.path} in {output}")
+    if media is not None:
+        out.note(f"{files.copied:,} media files of {found.path} in {media}")
 
 
 def write_csv(table: Table, file: IO[bytes], advance: Advance = lambda _: None) -> int:

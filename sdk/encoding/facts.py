@@ -1,8 +1,11 @@
 """Facts: what became of the payloads of a run, from its journals: path, sha256 and size of each file, or why there is none."""
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.refs import Facts, parsed
@@ -18,7 +21,7 @@ class RunFacts:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._books: dict[str, _Book] = {}
+        self._books: dict[str, Book] = {}
 
     def lookup(self, ref: str) -> Facts | None:
         """The facts of a reference; None while it waits to be encoded."""
@@ -28,7 +31,7 @@ class RunFacts:
         writer, number = found
         book = self._books.get(writer)
         if book is None or (book.alive and number not in book.facts and time.monotonic() - book.read_at > FRESH_S):
-            book = self._books[writer] = _Book(self._run_dir / "journal" / writer)
+            book = self._books[writer] = Book(self._run_dir / "journal" / writer)
         facts = book.facts.get(number)
         if facts is not None or book.alive or number in book.waiting:
             return facts
@@ -41,16 +44,18 @@ class RunFacts:
         return book.raw(found[1]) if book is not None and found is not None else None
 
 
-class _Book:
-    """What one writer's journal and stash say."""
+class Book:
+    """What one writer's journal and stash say.
+
+    facts: number to what is known of its file. waiting: number to where its payload is: a stash file, or the event itself.
+    alive: whether the writer was there when its journal was read.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.facts: dict[int, dict[str, Any]] = {}
         self.waiting: dict[int, Path | dict[str, Any]] = {}
         self._directory = directory
-        stashed = {
-            number_of(path): path for path in stash.files(directory.name, directory)
-        }  # before the journal is read
+        stashed = list(self._numbered(stash.files(directory.name, directory)))  # before the journal is read
         reader = WriterReader(directory)
         self.alive = reader.alive
         self.read_at = time.monotonic()
@@ -62,12 +67,12 @@ class _Book:
                 self.facts[number] = event.values
             else:
                 self.waiting[number] = event.values
-        self.waiting.update((number, path) for number, path in self._numbered(stashed.values()))
+        self.waiting.update(stashed)
         for number in self.facts:
             self.waiting.pop(number, None)
 
     @staticmethod
-    def _numbered(paths: Any) -> Any:
+    def _numbered(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:
         """The numbers that stash files hold: a file that was used before has the number of its first payload in its name."""
         for path in paths:
             found = stash.read(path)
@@ -75,6 +80,7 @@ class _Book:
                 yield found[0].number, path
 
     def raw(self, number: int) -> tuple[stash.Note, memoryview] | None:
+        """A payload that waits."""
         place = self.waiting.get(number)
         if place is None:
             return None
@@ -84,15 +90,8 @@ class _Book:
         return found if found is not None and found[0].number == number else None
 
 
-def number_of(path: Path) -> str:
-    """What tells a writer's stash files apart."""
-    return path.name
-
-
 def small(values: dict[str, Any]) -> tuple[stash.Note, memoryview] | None:
     """Note and bytes of a "media.payload" event."""
-    import msgspec
-
     try:
         note = msgspec.convert(values.get("note"), stash.Note)
     except msgspec.ValidationError:

@@ -277,6 +277,21 @@ def read(path: Path) -> tuple[Note, memoryview] | None:
     return note, memoryview(data)
 
 
+def owner(path: Path) -> Note | None:
+    """Whose a file in shared memory is, also one that is free."""
+    try:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)), "rb"
+        ) as file:
+            head = file.read(_HEAD)
+            encoded = file.read(min(int.from_bytes(head[8:12], "little"), 2**24))
+        if head[:8] not in (_MAGIC, bytes(8)) or crc32(encoded) != int.from_bytes(head[12:16], "little"):
+            return None
+        return _decode(encoded)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
 def files(writer: str, directory: Path) -> Iterator[Path]:
     """The stash files of a writer, in memory and in its journal directory, in no order."""
     for folder, pattern in ((shared_memory(), f"{writer}-*.stash"), (directory, "*.stash")):

@@ -6,11 +6,13 @@ last row of each set of keys is decoded.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from milepost.sdk import frame
+from milepost.sdk.encoding.refs import filled, refs
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.metrics import Metric, Metrics, parse
@@ -53,13 +55,23 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
         if event.kind == "run.finish" and last is not None and event.seq > last.last_row and not last.leftover:
             flat = event.values.get("summary")
             if isinstance(flat, dict):
-                return nest(flat)
+                return nest(final_values(flat, selection.writers[-1].dir))
     live, row = _replayed(selection)
     flat = live.collect()
     if row is not None:
         flat |= {"_step": row.step, "_runtime": row.runtime_s}
         flat.setdefault("_timestamp", row.time_unix_nano / 1e9)
-    return nest(flat)
+    return nest(final_values(flat, selection.writers[-1].dir) if selection.writers else flat)
+
+
+def final_values(flat: dict[str, Any], writer_dir: Path) -> dict[str, Any]:
+    """Flat values with what became of their media filled in. writer_dir: of any writer of the run."""
+    if {dict, list}.isdisjoint(map(type, flat.values())) or not refs(dict(flat)):
+        return flat
+    from milepost.sdk.reading.media import Source
+
+    source = Source(writer_dir.parent.parent)
+    return {name: filled(value, source.lookup) for name, value in flat.items()}
 
 
 def live_summary(writers: Sequence[WriterReader]) -> Summary:

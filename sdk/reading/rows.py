@@ -25,6 +25,7 @@ __all__ = ["ALWAYS", "Chosen", "Cut", "Row", "Rows", "Wish", "Wrap", "as_row"]
 
 _STEP: Final = 3
 _PAGE: Final = 512
+_WRAPPED: Final = frozenset((dict, list))
 
 
 @dataclass(slots=True)
@@ -225,8 +226,8 @@ class Rows:
                 continue
             if not wish.takes(logged):
                 continue
-            if dict in map(type, row.values()):
-                row = {key: wrap(value) if type(value) is dict else value for key, value in row.items()}
+            if not _WRAPPED.isdisjoint(map(type, row.values())):
+                row = {key: wrap(value) if _is_wrapped(value) else value for key, value in row.items()}
             row = wish.trim(row)
             row.update(self._marks)
             if hidden is not None and hidden[n]:
@@ -278,5 +279,10 @@ def _builder(keys: tuple[str, ...]) -> Callable[..., Row]:
 def as_row(event: Event, wrap: Wrap) -> Row:
     """A row event as a dict; what the user logged under `_timestamp` stays."""
     row: Row = {"_step": event.step, "_timestamp": event.time_unix_nano / 1e9, "_runtime": event.runtime_s}
-    row.update((key, wrap(value) if type(value) is dict else value) for key, value in event.values.items())
+    row.update((key, wrap(value) if _is_wrapped(value) else value) for key, value in event.values.items())
     return row
+
+
+def _is_wrapped(value: Any) -> bool:
+    """Whether a value is a mapping, or a list of some."""
+    return type(value) is dict or (type(value) is list and dict in map(type, value))

@@ -1,7 +1,7 @@
 """A logged run, read back: its history, its summary, its config, its state and its files, also while it is written."""
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -13,7 +13,7 @@ from milepost.sdk.reading import replay
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import Unreadable, read_json, writer_dirs
 from milepost.sdk.reading.history import Selection
-from milepost.sdk.reading.media import MediaValue
+from milepost.sdk.reading.media import Source, tied
 from milepost.sdk.reading.result import History, HistoryScan, check_count, frame_of, why_empty, wish
 from milepost.sdk.reading.run_files import File, accounting, run_files
 
@@ -83,7 +83,7 @@ class Run:
             check_count("samples", samples)
         asked = wish(keys, x_axis, require, marked=writer == "all")
         selection = self.reader().select(writer)
-        rows, total = selection.sample(asked, self._media, samples)
+        rows, total = selection.sample(asked, self._media(), samples)
         note = (
             f"{len(rows)} of {total} rows, evenly spaced; samples=None or scan_history() gives all"
             if total > len(rows)
@@ -121,7 +121,7 @@ class Run:
         check_count("page_size", page_size)
         asked = wish(keys, None, require, min_step, max_step, superseded=superseded, marked=writer == "all")
         self.reader().select(writer)
-        return HistoryScan(lambda: self.reader().select(writer), asked, self._media, self.path)
+        return HistoryScan(lambda: self.reader().select(writer), asked, self._media(), self.path)
 
     @property
     def system(self) -> History:
@@ -141,8 +141,10 @@ class Run:
         """The journal as it is now: every writer, every event, and what is damaged."""
         return open_run(self.dir, attempt=self._attempt)
 
-    def _media(self, value: dict[str, Any]) -> Any:
-        return MediaValue(value, self.dir) if "_type" in value else value
+    def _media(self) -> Callable[[Any], Any]:
+        """What makes media values of the mappings in rows."""
+        source = Source(self.dir)
+        return lambda value: tied(value, source)
 
     # What it says of itself
 
@@ -152,7 +154,8 @@ class Run:
 
         As the program saw it in `run.summary`, also for a run that is going on or was killed.
         """
-        return replay.summary(self._speaking().writers)
+        source = Source(self.dir)
+        return {name: tied(value, source) for name, value in replay.summary(self._speaking().writers).items()}
 
     @property
     def config(self) -> dict[str, Any]:

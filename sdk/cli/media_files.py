@@ -1,0 +1,49 @@
+"""The media files of exported rows, copied into a folder of the user's, under the paths that the rows have."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from milepost.sdk.cli import out
+from milepost.sdk.errors import Error
+from milepost.sdk.reading.media import MediaValue, Source, inside, tied
+
+
+class Files:
+    """Copies what rows refer to. folder: None copies nothing. copied: how many files are there now."""
+
+    def __init__(self, run_dir: Path, folder: Path | None) -> None:
+        self._source = Source(run_dir)
+        self._folder = folder
+        self._done: set[str] = set()
+
+    @property
+    def copied(self) -> int:
+        """Files copied."""
+        return len(self._done)
+
+    def final(self, value: Any) -> Any:
+        """A value of a row as it is exported; its files are copied on the way."""
+        whole = tied(value, self._source)
+        if self._folder is not None:
+            self._copy(whole, self._folder)
+        return whole
+
+    def _copy(self, value: Any, folder: Path) -> None:
+        if isinstance(value, dict):
+            path = value.get("path")
+            if isinstance(value, MediaValue) and isinstance(path, str) and path not in self._done:
+                try:
+                    target = inside(folder, path)
+                    with value.open() as file:
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        with target.open("wb") as copy:
+                            shutil.copyfileobj(file, copy)
+                    self._done.add(path)
+                except (Error, OSError) as error:
+                    out.note(f"{path} is left out: {error}")
+            for item in value.values():
+                self._copy(item, folder)
+        elif isinstance(value, list):
+            for item in value:
+                self._copy(item, folder)
