@@ -6,7 +6,6 @@ from typing import Any
 
 import milepost
 
-
 QUICK = {"capture": False, "media": {"encode_in": "thread"}}
 """Without a process that takes a quarter of a second to start; tests/sdk/encoding has those of the process."""
 
