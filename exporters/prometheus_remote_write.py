@@ -54,7 +54,8 @@ class PrometheusRemoteWriteExporter(SignalExporter):
         detectors: Sequence[str] = (),
     ) -> None:
         target = remote_write_target(endpoint, headers, headers_list, timeout, tls)
-        super().__init__(self.name, target, detectors)
+        super().__init__(self.name, target.endpoint, detectors, problem=target.problem)
+        self._target = target
         self._promoted = promote_resource_attributes
         self._selection = Selection(max_series=max_series, interval=interval)
         _snappy()  # a missing package is found before the run starts
@@ -77,7 +78,7 @@ class PrometheusRemoteWriteExporter(SignalExporter):
         return self._selection.counts()
 
     def _new_sender(self) -> "SnappySender":
-        return SnappySender(self.target)
+        return SnappySender(self._target)
 
 
 class SnappySender:

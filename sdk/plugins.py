@@ -37,6 +37,7 @@ BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "file": "milepost.exporters.file:FileExporter",
     "memory": "milepost.exporters.memory:MemoryExporter",
     "otlp": "milepost.exporters.otlp.exporter:OtlpExporter",
+    "opentelemetry": "milepost.exporters.opentelemetry:OpenTelemetryExporter",
     "prometheus_remote_write": "milepost.exporters.prometheus_remote_write:PrometheusRemoteWriteExporter",
 }
 GROUPS: Final[Mapping[Kind, str]] = {"exporter": "milepost_exporter", "processor": "milepost_processor"}

@@ -11,15 +11,17 @@ from milepost.exporters.otlp.metrics import MetricsEncoder
 from milepost.exporters.otlp.points import KINDS, Selection
 from milepost.exporters.otlp.records import WANTS, RecordsEncoder
 from milepost.exporters.otlp.resource import attributes, encoded, scope
+from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Shipment
-from milepost.exporters.otlp.signal_exporter import SignalExporter, signature
+from milepost.exporters.otlp.signal_exporter import GRPC_LIMIT, HTTP_LIMIT, SignalExporter
+from milepost.exporters.otlp.splitting import Splitting
 from milepost.exporters.otlp.target import SIGNALS, Target, completed, target
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
-from milepost.sdk.exporter import ExportResult, Position, RunInfo
+from milepost.sdk.exporter import Position, RunInfo
 
 
-class OtlpExporter:
+class OtlpExporter(Splitting):
     """Both signals, or the one chosen. See `Otlp` in the configuration's declarations for the options.
 
     Raises ConfigurationError for a signal, protocol, compression, step, body or temporality that does not exist.
@@ -27,7 +29,6 @@ class OtlpExporter:
 
     name = "otlp"
     network: ClassVar[bool] = True
-    takes_rows = True
 
     def __init__(
         self,
@@ -72,19 +73,17 @@ class OtlpExporter:
             },
             os.environ,
         )
-        self._parts: dict[str, SignalExporter] = {}
+        found: dict[str, SignalExporter] = {}
         for signal in SIGNALS:
             if signal in signals:
                 made = target(signal, options)
                 if signal == "metrics":
                     selection = Selection(step=step, max_series=max_series, interval=interval)
-                    self._parts[signal] = MetricsExporter(made, selection, temporality, detectors)
+                    found[signal] = MetricsExporter(made, selection, temporality, detectors)
                 else:
-                    self._parts[signal] = LogsExporter(made, body, detectors)
+                    found[signal] = LogsExporter(made, body, detectors)
 
-        self.wants = frozenset[str]().union(*(part.wants for part in self._parts.values()))
-        self._batch: tuple[int, int, int] = (0, 0, 0)
-        self._results: dict[str, ExportResult] = {}
+        super().__init__(found)
 
     @staticmethod
     def with_environment(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -97,44 +96,20 @@ class OtlpExporter:
         signals = options.get("signals")
         return {signal: {**options, "signals": [signal]} for signal in (SIGNALS if signals is None else signals)}
 
-    def start(self, run: RunInfo, position: Position | None) -> None:
-        """Note the run; connections are opened by the first export."""
-        for signal, part in self._parts.items():
-            part.start(run, position if len(self._parts) == 1 else (position or {}).get(signal))
 
-    def position(self) -> dict[str, Any]:
-        """The counts of points and records, and what later batches depend on."""
-        told = {signal: part.position() for signal, part in self._parts.items()}
-        return next(iter(told.values())) if len(told) == 1 else told
+class _OtlpSignal(SignalExporter):
+    """One signal to one target."""
 
-    def export(self, batch: Sequence[Event]) -> ExportResult:
-        """Export to each signal. An object made for both at once repeats nothing at one while the other waits."""
-        if len(self._parts) == 1:
-            (part,) = self._parts.values()
-            return part.export(batch)
-        this = signature(batch)
-        if this != self._batch:
-            self._batch, self._results = this, {}
-        for signal, part in self._parts.items():
-            if signal not in self._results:
-                result = part.export([event for event in batch if event.kind in part.wants])
-                if result.outcome == "retry":
-                    return result
-                self._results[signal] = result
-        self._batch = (0, 0, 0)
-        return max(self._results.values(), key=lambda result: result.count)
+    def __init__(self, where: Target, detectors: Sequence[str]) -> None:
+        limit = GRPC_LIMIT if where.protocol == "grpc" else HTTP_LIMIT
+        super().__init__(f"otlp-{where.signal}", where.endpoint, detectors, problem=where.problem, limit=limit)
+        self._target = where
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held back."""
-        return True
-
-    def shutdown(self, timeout_millis: int = 30_000) -> None:
-        """Close both connections."""
-        for part in self._parts.values():
-            part.shutdown(timeout_millis)
+    def _new_sender(self) -> Sender:
+        return sender_of(self._target)
 
 
-class MetricsExporter(SignalExporter):
+class MetricsExporter(_OtlpSignal):
     """The metrics signal."""
 
     wants = KINDS
@@ -142,7 +117,7 @@ class MetricsExporter(SignalExporter):
     def __init__(
         self, where: Target, selection: Selection, temporality: Literal["cumulative", "delta"], detectors: Sequence[str]
     ) -> None:
-        super().__init__(f"otlp-{where.signal}", where, detectors)
+        super().__init__(where, detectors)
         self._selection = selection
         self._temporality: Literal["cumulative", "delta"] = temporality
 
@@ -164,13 +139,13 @@ class MetricsExporter(SignalExporter):
         return self._selection.counts()
 
 
-class LogsExporter(SignalExporter):
+class LogsExporter(_OtlpSignal):
     """The log signal."""
 
     wants = WANTS
 
     def __init__(self, where: Target, body: Literal["json", "map"], detectors: Sequence[str]) -> None:
-        super().__init__(f"otlp-{where.signal}", where, detectors)
+        super().__init__(where, detectors)
         self._body: Literal["json", "map"] = body
 
     def _prepare(self, run: RunInfo, position: Position) -> None:
@@ -180,3 +155,18 @@ class LogsExporter(SignalExporter):
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._encoder.select(batch), self._encoder.encode)
+
+
+def sender_of(where: Target) -> Sender:
+    """The way to a destination, by its protocol."""
+    if where.protocol == "grpc":
+        from milepost.exporters.otlp.over_grpc import GrpcSender
+
+        return GrpcSender(where)
+    if where.protocol == "http/json":
+        from milepost.exporters.otlp.as_json import JsonSender
+
+        return JsonSender(where)
+    from milepost.exporters.otlp.over_http import HttpSender
+
+    return HttpSender(where)

@@ -14,7 +14,7 @@ Source: opentelemetry-proto, logs/v1/logs.proto.
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -44,13 +44,37 @@ _RUNTIME: Final = wire.tag(6, wire.BYTES) + wire.varint(len(_NAME) + 11) + _NAME
 _pack_double: Final = struct.Struct("<d").pack
 
 
+class Described(NamedTuple):
+    """A log record in words, for encoders other than ours."""
+
+    name: str
+    severity: int
+    body: str
+    attributes: dict[str, Any]
+
+
+def described(event: Event) -> Described:
+    """What `RecordsEncoder` says of an event."""
+    name = f"milepost.{event.kind}"
+    values = event.values
+    body = str(values.get("text", "")) if event.kind == "console" else json_lines([values])[:-1].decode()
+    found: dict[str, Any] = {"event.name": name}
+    if event.step is not None:
+        found["milepost.step"] = event.step
+    found["milepost.seq"] = event.seq
+    if event.kind == "row":
+        found["milepost.runtime"] = event.runtime_s
+    found.update({f"milepost.{key}": value for key, value in _flat_attributes(event)})
+    return Described(name, _severity(event), body, found)
+
+
 class Records:
     """Log records of one batch.
 
-    records: one encoded LogRecord each.      seqs: the number of the row that it is, or None for another event.
+    records: one LogRecord each, encoded.      seqs: the number of the row that it is, or None for another event.
     """
 
-    def __init__(self, records: Sequence[bytes], seqs: Sequence[int | None]) -> None:
+    def __init__(self, records: Sequence[Any], seqs: Sequence[int | None]) -> None:
         self.records = records
         self.seqs = seqs
 

@@ -12,7 +12,7 @@ Stock exporters take 3xx and partial success for success, and give a batch up af
 """
 
 import re
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -41,8 +41,11 @@ TAKEN: Final = Answer(outcome="taken")
 class Sender(Protocol):
     """A way to one back end. Opens its connection with the first request."""
 
-    def send(self, request: bytes) -> Answer:
-        """Send one encoded request and wait for its answer; never raises for what the network does."""
+    def send(self, request: Any) -> Answer:
+        """Send one request, as its encoder made it, and wait for its answer; never raises for what the network does.
+
+        b"" is a request that holds nothing.
+        """
         ...
 
     def close(self) -> None:

@@ -66,7 +66,7 @@ class Shipment:
     def __init__(
         self,
         load: Any,
-        encode: Callable[[Any], bytes],
+        encode: Callable[[Any], Any],
         sender: Sender,
         counts: Counts,
         *,
@@ -76,7 +76,7 @@ class Shipment:
         said: set[Hashable] | None = None,
     ) -> None:
         self._whole = load
-        self._waiting: deque[tuple[Any, bytes | None]] = deque([(load, None)] if load.count else [])
+        self._waiting: deque[tuple[Any, Any]] = deque([(load, None)] if load.count else [])
         self._encode = encode
         self._sender = sender
         self._counts = counts
@@ -99,7 +99,7 @@ class Shipment:
             load, request = self._waiting[0]
             if request is None:
                 request = self._encode(load)
-                if len(request) > self._limit and self._split():
+                if isinstance(request, bytes) and len(request) > self._limit and self._split():
                     continue
                 self._waiting[0] = (load, request)
             answer = self._sender.send(request) if request else Answer(outcome="taken")
@@ -170,7 +170,7 @@ class Shipment:
         without = self._condemned(load) if self._condemned is not None else None
         if without is None:
             return
-        rest: deque[tuple[Any, bytes | None]] = deque()
+        rest: deque[tuple[Any, Any]] = deque()
         for other, _ in self._waiting:
             kept = without(other)
             if kept.count:

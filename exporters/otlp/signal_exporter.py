@@ -7,7 +7,6 @@ from milepost.exporters.otlp.points import Points
 from milepost.exporters.otlp.records import Records
 from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Counts, Shipment
-from milepost.exporters.otlp.target import Target
 from milepost.sdk.batch import Batch
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
@@ -20,16 +19,22 @@ HTTP_LIMIT = 16_000_000
 class SignalExporter:
     """One signal to one destination. A subclass says how its encoder is made and what of a batch it sends.
 
-    name: also that of its cursor. detectors: names of OpenTelemetry resource detectors.
+    name:      also that of its cursor.      address: of the back end, as messages show it.
+    detectors: names of OpenTelemetry resource detectors.      problem: why nothing can be sent, or "".
+    limit:     bytes that a request may have.
     """
 
     network: ClassVar[bool] = True
     wants: frozenset[str] = frozenset()
     takes_rows = True
 
-    def __init__(self, name: str, where: Target, detectors: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, address: str, detectors: Sequence[str], *, problem: str = "", limit: int = HTTP_LIMIT
+    ) -> None:
         self.name = name
-        self.target = where
+        self._address = address
+        self._problem = problem
+        self._limit = limit
         self.counts = Counts()
         self._detectors = detectors
         self._sender: Sender | None = None
@@ -56,8 +61,8 @@ class SignalExporter:
             return ExportResult.retry(f"the exporter {self.name} is not started or was shut down")
         if not batch:
             return ExportResult.SUCCESS
-        if self.target.problem:
-            return ExportResult.retry(f"endpoint {self.target.endpoint}: {self.target.problem}")
+        if self._problem:
+            return ExportResult.retry(f"endpoint {self._address}: {self._problem}")
         this = signature(batch)
         if self._shipment is None or this != self._shipped:
             self._shipment, self._shipped = self._shipment_of(batch), this
@@ -80,14 +85,13 @@ class SignalExporter:
     def _ship(
         self,
         load: Points | Records,
-        encode: Callable[[Any], bytes],
+        encode: Callable[[Any], Any],
         condemned: Callable[[Any], Callable[[Any], Any] | None] | None = None,
     ) -> Shipment:
         self._sender = self._sender or self._new_sender()
-        limit = GRPC_LIMIT if self.target.protocol == "grpc" else HTTP_LIMIT
         return Shipment(
-            load, encode, self._sender, self.counts, limit=limit, condemned=condemned,
-            name=f"{self.name} at {self.target.endpoint}", said=self._said,
+            load, encode, self._sender, self.counts, limit=self._limit, condemned=condemned,
+            name=f"{self.name} at {self._address}", said=self._said,
         )  # fmt: skip
 
     def _prepare(self, run: RunInfo, position: Position) -> None:
@@ -97,7 +101,7 @@ class SignalExporter:
         raise NotImplementedError
 
     def _new_sender(self) -> Sender:
-        return sender_of(self.target)
+        raise NotImplementedError
 
     def _settled(self) -> None:
         """The batch is settled."""
@@ -111,18 +115,3 @@ def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
     if isinstance(batch, Batch) and batch:
         return batch.first_seq, batch.last_seq, len(batch)
     return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)
-
-
-def sender_of(where: Target) -> Sender:
-    """The way to a destination, by its protocol."""
-    if where.protocol == "grpc":
-        from milepost.exporters.otlp.over_grpc import GrpcSender
-
-        return GrpcSender(where)
-    if where.protocol == "http/json":
-        from milepost.exporters.otlp.as_json import JsonSender
-
-        return JsonSender(where)
-    from milepost.exporters.otlp.over_http import HttpSender
-
-    return HttpSender(where)

@@ -290,14 +290,36 @@ class PrometheusRemoteWrite(Section, frozen=True):
     ] = []
 
 
+class OpenTelemetry(Section, frozen=True):
+    """Exporters of OpenTelemetry's Python SDK, by the names that packages register: `console`, `otlp_proto_http`, ..."""
+
+    needs_one: ClassVar[tuple[str, ...]] = ("metrics", "logs")
+
+    metrics: Annotated[str | None, Option("A name of the entry point group `opentelemetry_metrics_exporter`.")] = None
+    metrics_options: Annotated[
+        dict[str, AttributeValue], Option("Its keyword arguments, as a list of {name, value}.", pairs=True, secret=True)
+    ] = {}
+    logs: Annotated[str | None, Option("A name of the entry point group `opentelemetry_logs_exporter`.")] = None
+    logs_options: Annotated[
+        dict[str, AttributeValue], Option("Its keyword arguments, as a list of {name, value}.", pairs=True, secret=True)
+    ] = {}
+    step: Annotated[Literal["companion", "attribute", "none"], Option("How metrics carry the step, as in `otlp`.")] = (
+        "companion"
+    )
+    max_series: Annotated[int, Option("Most series that one writer of a run creates.", minimum=1)] = 10_000
+    interval: Annotated[int, Option("Milliseconds between two points of a key in the metrics.", minimum=1)] = 1
+    detectors: Annotated[list[str], Option("OpenTelemetry resource detectors, as in `otlp`.")] = []
+
+
 EXPORTERS: dict[str, type[Section]] = {
     "console": Console,
     "file": File,
     "memory": Memory,
     "otlp": Otlp,
     "prometheus_remote_write": PrometheusRemoteWrite,
+    "opentelemetry": OpenTelemetry,
 }
-LATER_EXPORTERS = ("opentelemetry", "server")
+LATER_EXPORTERS = "server"
 LATER_PROCESSORS: tuple[str, ...] = ()
 
 

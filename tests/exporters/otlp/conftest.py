@@ -21,8 +21,9 @@ def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
 
 @pytest.fixture
 def collecting(shared_collector: tuple[Collector, Sink]) -> tuple[Collector, Sink]:
-    """A collector whose sink is empty."""
+    """A collector whose sink is empty; a test that reads sets `sink.instance` to its run first."""
     running, sink = shared_collector
+    sink.instance = None
     sink.metrics.clear()
     sink.logs.clear()
     return running, sink

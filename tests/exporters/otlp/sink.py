@@ -18,8 +18,11 @@ TEXTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf
 class Sink:
     """A server on a port of its own; `address` is what an exporter or collector is given.
 
-    taken: called with each metrics request, for whoever passes it on.
+    taken:    called with each metrics request, for whoever passes it on.
+    instance: when set, what is read back is of this `service.instance.id` only: a collector may still pass on what is older.
     """
+
+    instance: str | None = None
 
     def __init__(self, taken: Callable[[ExportMetricsServiceRequest], None] | None = None) -> None:
         self.metrics: list[ExportMetricsServiceRequest] = []
@@ -65,8 +68,9 @@ class Sink:
         """Every log record, in order."""
         for request in list(self.logs):
             for resource in request.resource_logs:
-                for scope in resource.scope_logs:
-                    yield from scope.log_records
+                if self._wanted(resource):
+                    for scope in resource.scope_logs:
+                        yield from scope.log_records
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row of the log stream, in order, read as a back end would: `_step`, `_seq` and the values."""
@@ -84,11 +88,21 @@ class Sink:
         """Time in nanoseconds and value of every point of a gauge, by time: a collector may send two requests at once."""
         return sorted(
             (point.time_unix_nano, point.as_double if point.HasField("as_double") else point.as_int)
-            for request in list(self.metrics)
-            for metric in metrics_of(request)
+            for metric in self.all_metrics()
             if metric.name == name
             for point in metric.gauge.data_points
         )
+
+    def all_metrics(self) -> Iterator[Any]:
+        """Every metric of every request."""
+        for request in list(self.metrics):
+            for resource in request.resource_metrics:
+                if self._wanted(resource):
+                    for scope in resource.scope_metrics:
+                        yield from scope.metrics
+
+    def _wanted(self, message: Any) -> bool:
+        return self.instance is None or attributes(message.resource).get("service.instance.id") == self.instance
 
     def wait(self, found: Callable[[], bool]) -> None:
         """Wait until something is there."""

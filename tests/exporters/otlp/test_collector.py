@@ -7,7 +7,7 @@ import pytest
 
 import milepost
 from tests.exporters.otlp.processes import Collector
-from tests.exporters.otlp.sink import Sink, attributes, metrics_of
+from tests.exporters.otlp.sink import Sink
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "http/protobuf": {},
@@ -51,7 +51,7 @@ def test_every_row_comes_out_of_the_collector_once_in_order_and_exact(
         {"train.loss": 1 / (1 + step), "n": step, "phase": "warm up"} for step in range(200)
     ] + [{"train.loss": math.nan, "up": math.inf, "down": -math.inf, "none": None, "big": 2**63 - 1}]
 
-    run = train(options(running, case), rows)
+    sink.instance = train(options(running, case), rows).id
 
     sink.wait(
         lambda: len(sink.rows()) >= len(rows) and any(r.event_name == "milepost.run.finish" for r in sink.records())
@@ -64,10 +64,6 @@ def test_every_row_comes_out_of_the_collector_once_in_order_and_exact(
     names = [record.event_name for record in sink.records() if record.event_name != "milepost.row"]
     assert names[0] == "milepost.run.start"
     assert names[-1] == "milepost.run.finish"
-    (resource,) = {
-        str(attributes(each.resource)): each.resource for request in sink.logs for each in request.resource_logs
-    }.values()
-    assert attributes(resource)["service.instance.id"] == run.id
 
 
 @pytest.mark.parametrize("case", ["http/protobuf", "http/json", "grpc"])
@@ -83,6 +79,7 @@ def test_metrics_come_out_as_gauges_with_the_rows_own_times(case: str, collectin
             time.sleep(0.002)  # one point per key and millisecond
 
     rows = list(milepost.Api().run(run.path).scan_history())
+    sink.instance = run.id
     sink.wait(lambda: len(sink.points("loss")) >= 20)
     times = [time for time, _ in sink.points("loss")]
     assert [round(time / 1e9, 6) for time in times] == [round(row["_timestamp"], 6) for row in rows]
@@ -94,18 +91,19 @@ def test_metrics_come_out_as_gauges_with_the_rows_own_times(case: str, collectin
     if case != "http/json":
         assert sink.points("milepost.step") == [(time, step) for step, time in enumerate(times)]
         assert all(math.isnan(value) for _, value in sink.points("nan"))
-    assert not sink.logs
+    assert not [*sink.records()]
 
 
 def test_one_signal_can_go_elsewhere(collecting: tuple[Collector, Sink]) -> None:
     running, sink = collecting
     with Sink() as other:
         logs = {"endpoint": f"{other.address}/v1/logs", "protocol": "http/protobuf"}
-        train({"protocol": "grpc", "endpoint": running.grpc, "logs": logs}, [{"loss": 0.5}])
+        run = train({"protocol": "grpc", "endpoint": running.grpc, "logs": logs}, [{"loss": 0.5}])
 
+        sink.instance = run.id
         sink.wait(lambda: bool(sink.points("loss")))
         other.wait(lambda: len(other.rows()) == 1)
-        assert not sink.logs
+        assert not [*sink.records()]
         assert not other.metrics
 
 
@@ -119,8 +117,9 @@ def test_hidden_metrics_and_those_beyond_max_series_are_in_the_logs_only(
         run.log({"secret.a": 1.0, "loss": 0.5})
         run.log({f"key{i}": float(i) for i in range(10)})
 
+    sink.instance = run.id
     sink.wait(lambda: len(sink.rows()) == 2 and bool(sink.points("milepost.step")))
-    names = {metric.name for request in sink.metrics for metric in metrics_of(request)}
+    names = {metric.name for metric in sink.all_metrics()}
     assert "loss" in names
     assert "secret.a" not in names
     assert len([name for name in names if name.startswith("key")]) < 5
@@ -137,6 +136,7 @@ def test_processors_of_the_exporter_stand_before_both_signals(collecting: tuple[
     with milepost.init(project="digits", settings=settings) as run:
         run.log({"train.loss": 0.5, "other": 1.0})
 
+    sink.instance = run.id
     sink.wait(lambda: len(sink.rows()) == 1 and bool(sink.points("train.loss")))
     assert not sink.points("other")
     assert "other" not in sink.rows()[0]
@@ -153,6 +153,7 @@ def test_a_row_logged_inside_a_span_is_found_from_its_trace(collecting: tuple[Co
             run.log({"loss": 0.5})
         run.log({"loss": 0.25})
 
+    sink.instance = run.id
     sink.wait(lambda: len(sink.rows()) == 2)
     inside, outside = (record for record in sink.records() if record.event_name == "milepost.row")
     assert inside.trace_id.hex() == format(span.get_span_context().trace_id, "032x")

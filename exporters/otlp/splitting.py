@@ -1,0 +1,56 @@
+"""Splitting: an exporter of two signals. Named in a config file it is made once per signal; as an object it serves both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from milepost.exporters.otlp.signal_exporter import SignalExporter, signature
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import ExportResult, Position, RunInfo
+
+
+class Splitting:
+    """Exports to each of its parts; made for one signal, it is that part."""
+
+    takes_rows = True
+
+    def __init__(self, parts: Mapping[str, SignalExporter]) -> None:
+        self._parts = parts
+        self.wants = frozenset[str]().union(*(part.wants for part in parts.values()))
+        self._batch: tuple[int, int, int] = (0, 0, 0)
+        self._results: dict[str, ExportResult] = {}
+
+    def start(self, run: RunInfo, position: Position | None) -> None:
+        """Note the run; connections are opened by the first export."""
+        for signal, part in self._parts.items():
+            part.start(run, position if len(self._parts) == 1 else (position or {}).get(signal))
+
+    def position(self) -> dict[str, Any]:
+        """The counts of points and records, and what later batches depend on."""
+        told = {signal: part.position() for signal, part in self._parts.items()}
+        return next(iter(told.values())) if len(told) == 1 else told
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Export to each signal. An object made for both at once repeats nothing at one while the other waits."""
+        if len(self._parts) == 1:
+            (part,) = self._parts.values()
+            return part.export(batch)
+        this = signature(batch)
+        if this != self._batch:
+            self._batch, self._results = this, {}
+        for signal, part in self._parts.items():
+            if signal not in self._results:
+                result = part.export([event for event in batch if event.kind in part.wants])
+                if result.outcome == "retry":
+                    return result
+                self._results[signal] = result
+        self._batch = (0, 0, 0)
+        return max(self._results.values(), key=lambda result: result.count, default=ExportResult.SUCCESS)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Close all connections."""
+        for part in self._parts.values():
+            part.shutdown(timeout_millis)

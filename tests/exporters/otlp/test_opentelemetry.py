@@ -1,0 +1,193 @@
+"""Stock exporters of OpenTelemetry, by name or as objects, get what milepost's own OTLP exporter sends."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+
+import milepost
+from milepost.exporters.opentelemetry import OpenTelemetryExporter
+from milepost.exporters.otlp.exporter import OtlpExporter
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.event import Event
+from milepost.sdk.testing import make_event, make_rows, make_run
+from tests.exporters.otlp.sink import Sink
+
+
+class Collecting(MetricExporter):
+    """Keeps what it is given; answers FAILURE while `fails` says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[MetricsData] = []
+        self.fails: Any = lambda data: False
+        self.closed = False
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        if self.fails(metrics_data):
+            return MetricExportResult.FAILURE
+        self.taken.append(metrics_data)
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self.closed = True
+
+
+def points(taken: Sequence[MetricsData]) -> list[tuple[str, int]]:
+    return [
+        (metric.name, point.time_unix_nano)
+        for data in taken
+        for of_resource in data.resource_metrics
+        for of_scope in of_resource.scope_metrics
+        for metric in of_scope.metrics
+        for point in metric.data.data_points
+    ]
+
+
+EVENTS: list[Event] = [
+    make_event("run.start", seq=0),
+    *make_rows(20, first=1),
+    make_event(values={"nan": math.nan, "up": math.inf, "big": 2**63 - 1, "on": True}, seq=21),
+    make_event(values={"h": {"_type": "histogram", "values": [1, 2], "bins": [0.0, 0.5, 1.0]}}, seq=22),
+    make_event("system", {"process.disk.io.read": 10, "system.cpu.utilization": 0.5}, seq=23),
+    msgspec.structs.replace(
+        make_event(seq=24), trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331"
+    ),
+    make_event("console", seq=25),
+    make_event("alert", seq=26),
+    make_event("run.finish", seq=27),
+]
+
+
+@pytest.mark.parametrize("step", ["companion", "attribute"])
+def test_the_stock_otlp_exporter_sends_the_same_messages_as_ours(step: Any, tmp_path: Path) -> None:
+    with Sink() as ours, Sink() as stock:
+        own = OtlpExporter(endpoint=ours.address, step=step)
+        theirs = OpenTelemetryExporter(
+            metrics="otlp_proto_http",
+            metrics_options={"endpoint": f"{stock.address}/v1/metrics"},
+            logs="otlp_proto_http",
+            logs_options={"endpoint": f"{stock.address}/v1/logs"},
+            step=step,
+        )
+        for exporter in (own, theirs):
+            exporter.start(make_run(tmp_path), None)
+            assert exporter.export(EVENTS).outcome == "success"
+            exporter.shutdown()
+
+    assert [str(request) for request in stock.metrics] == [str(request) for request in ours.metrics]
+    assert [str(record) for record in stock.records()] == [str(record) for record in ours.records()]
+    assert str(stock.logs[0].resource_logs[0].resource) == str(ours.logs[0].resource_logs[0].resource)
+
+
+def test_objects_get_every_row_of_a_run() -> None:
+    metrics = Collecting()
+    logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+
+    settings = {"capture": False, "shipper": {"run_in": "thread"}}
+    exporter = OpenTelemetryExporter(metrics=metrics, logs=logs)
+    with milepost.init(project="digits", exporters=[exporter], settings=settings) as run:
+        for step in range(10):
+            run.log({"loss": 1 / (1 + step)})
+            time.sleep(0.002)
+
+    assert [name for name, _ in points(metrics.taken)].count("loss") == 10
+    found: tuple[ReadableLogRecord, ...] = logs.get_finished_logs()
+    rows = [each.log_record for each in found if each.log_record.event_name == "milepost.row"]
+    assert [dict(record.attributes or {})["milepost.step"] for record in rows] == list(range(10))
+    assert metrics.closed
+
+
+def test_a_failure_is_tried_again_and_nothing_is_given_up(tmp_path: Path) -> None:
+    metrics = Collecting()
+    metrics.fails = lambda data: bool(data.resource_metrics)
+    exporter = OpenTelemetryExporter(metrics=metrics)
+    exporter.start(make_run(tmp_path), None)
+
+    results = [exporter.export(make_rows(5)) for _ in range(12)]
+    metrics.fails = lambda data: False
+    last = exporter.export(make_rows(5))
+    exporter.shutdown()
+
+    assert {result.outcome for result in results} == {"retry"}
+    assert "FAILURE of Collecting" in results[0].reason
+    assert last.outcome == "success"
+
+
+def test_a_point_that_fails_a_whole_batch_costs_one_point(tmp_path: Path) -> None:
+    rows = make_rows(16)
+    bad = ("train.loss", rows[9].time_unix_nano)
+    metrics = Collecting()
+    metrics.fails = lambda data: bad in points([data])
+    exporter = OpenTelemetryExporter(metrics=metrics)
+    exporter.start(make_run(tmp_path), None)
+
+    results = [exporter.export(rows) for _ in range(5)]
+    exporter.shutdown()
+
+    assert [result.outcome for result in results] == ["retry"] * 4 + ["rejected"]
+    assert results[-1].count == 1
+    assert len({point for point in points(metrics.taken) if point[0] == "train.loss"}) == 15
+
+
+def test_what_an_exporter_raises_is_a_failure(tmp_path: Path) -> None:
+    class Raising(Collecting):
+        def export(
+            self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+        ) -> MetricExportResult:
+            raise RuntimeError("no network here")
+
+    exporter = OpenTelemetryExporter(metrics=Raising())
+    exporter.start(make_run(tmp_path), None)
+    result = exporter.export(make_rows(2))
+    exporter.shutdown()
+
+    assert (result.outcome, "RuntimeError: no network here" in result.reason) == ("retry", True)
+
+
+def test_a_name_that_nobody_registers_is_told_with_those_that_are() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"no installed package registers 'otpl'.*There are: .*otlp_proto_http"
+    ):
+        OpenTelemetryExporter(metrics="otpl")
+    with pytest.raises(ConfigurationError, match="give metrics or logs"):
+        OpenTelemetryExporter()
+    with pytest.raises(ConfigurationError, match="'console' could not be made: TypeError"):
+        OpenTelemetryExporter(logs="console", logs_options={"colour": 1})
+    with pytest.raises(ConfigurationError, match='must have "metrics" or "logs"'):
+        milepost.init(settings={"exporters": [{"opentelemetry": {}}]})
+
+
+def test_by_name_in_a_config_file_each_signal_is_a_route(tmp_path: Path) -> None:
+    with Sink() as sink:
+        Path("milepost.yaml").write_text(
+            f"""
+file_format: "1.0"
+capture: false
+shipper: {{run_in: thread}}
+exporters:
+  - opentelemetry:
+      metrics: otlp_proto_http
+      metrics_options: [{{name: endpoint, value: "{sink.address}/v1/metrics"}}]
+      logs: otlp_proto_http
+      logs_options: [{{name: endpoint, value: "{sink.address}/v1/logs"}}]
+""",
+            encoding="utf-8",
+        )
+        with milepost.init(project="digits") as run:
+            run.log({"loss": 0.5})
+
+    assert len(sink.rows()) == 1
+    assert [value for _, value in sink.points("loss")] == [0.5]
+    names = {path.name for path in Path(run.dir).glob("journal/*/cursor-*")}
+    assert names == {"cursor-opentelemetry-metrics.json", "cursor-opentelemetry-logs.json"}
