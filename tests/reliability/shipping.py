@@ -6,14 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from milepost.sdk.shipper.meeting import meetings
 from milepost.sdk.shipper.release import status
 from tests.reliability.double import installed
-from tests.reliability.fault_server import FaultServer
+from tests.reliability.fault_server import FaultServer, Item
 from tests.reliability.oracle import Verdict, judge
 from tests.reliability.programs import REPOSITORY, Program
 
@@ -26,6 +26,14 @@ began = time.monotonic()
 milepost.finish(timeout={timeout!r})
 print("finish took", time.monotonic() - began, flush=True)
 """
+
+
+class Oracle(Protocol):
+    """What both fault servers remember."""
+
+    accepted: list[Item]
+
+    def seqs(self) -> list[tuple[str, int]]: ...
 
 
 class Site:
@@ -83,14 +91,14 @@ def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 60.0)
         time.sleep(0.02)
 
 
-def judged(server: FaultServer, program: Program, *, tried: int = 0) -> Verdict:
+def judged(server: Oracle, program: Program, *, tried: int = 0) -> Verdict:
     """Hold what the back end acknowledged, each (writer, seq) once, against the calls of a program that returned."""
     run = f"reliability/{program.name}"
     once = {(item["writer"], item["seq"]): item["values"] for item in list(server.accepted) if item["run"] == run}
     return judge(once.values(), program.name, "plain", program.acks[0], tried=tried)
 
 
-def doubled(server: FaultServer) -> int:
+def doubled(server: Oracle) -> int:
     """How many items were acknowledged more than once."""
     seqs = server.seqs()
     return len(seqs) - len(set(seqs))

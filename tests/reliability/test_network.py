@@ -12,6 +12,9 @@ import pytest
 import milepost
 from tests.reliability.conftest import Figure
 from tests.reliability.fault_server import FaultServer, Item, gaps_between, serving
+from tests.reliability.grpc_server import LOGS as GRPC_LOGS
+from tests.reliability.grpc_server import METRICS as GRPC_METRICS
+from tests.reliability.grpc_server import otlp_answer, rows_of_otlp, serving_grpc
 from tests.reliability.oracle import SEED
 from tests.reliability.shipping import LOGS, QUIET, Site, doubled, judged, lines, shippers, wait_for
 from tests.reliability.tcp_proxy import Cut, cutting
@@ -247,3 +250,76 @@ def test_a_pipe_is_closed_when_the_program_ends_although_its_shipper_lives_on(
         assert "10 rows" in done.stdout, done.stdout + done.stderr
         assert shippers() != []
         figure("D12", f"python train.py | cat with a back end that hangs: finish(timeout=1) took {took_s:.2f} s")
+
+
+def otlp(server: Any, protocol: str) -> dict[str, Any]:
+    """The otlp exporter, both signals, as an entry of `exporters`."""
+    return {"otlp": {"protocol": protocol, "endpoint": server.url, "timeout": 1_000}}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "behaviour", "line"),
+    [
+        ("grpc", "refuse", "D1"),
+        ("grpc", "hang", "D2"),
+        ("grpc", "UNAVAILABLE", "D3"),
+        ("grpc", "RESOURCE_EXHAUSTED:1", "D3"),
+        ("http/protobuf", "503", "D3"),
+    ],
+)
+def test_an_outage_of_an_otlp_receiver_loses_and_doubles_no_row(
+    site: Site, figure: Figure, protocol: str, behaviour: str, line: str
+) -> None:
+    rows = int(RATE * (OUTAGE_S + 2))
+    receiver = serving_grpc() if protocol == "grpc" else serving(decode=rows_of_otlp, answer=otlp_answer)
+    with receiver as server:
+        program = site.program("outage", [otlp(server, protocol)], rate=RATE, count=rows, timeout_s=LONG_PATIENCE_S)
+        wait_for(lambda: len(server.accepted) > 100, "the first rows")
+        server.behave(behaviour)
+        time.sleep(OUTAGE_S)
+        seen = len(server.accepted)
+        server.behave("ok")
+        assert program.end(LONG_PATIENCE_S + OUTAGE_S) == 0, program.log
+
+        verdict = judged(server, program)
+        assert verdict.good, verdict
+        assert doubled(server) == 0
+        exporters = accounts(program)["exporters"]
+        assert [exporters[name]["delivered"] for name in ("otlp-logs", "otlp-metrics")] == [rows, rows]
+        if behaviour.startswith("RESOURCE"):  # of each signal, whose requests are independent
+            for path in (GRPC_LOGS, GRPC_METRICS):
+                asked = [request for request in server.requests if request.path == path]
+                assert min(gaps_between(asked, behaviour)) >= 1.0
+        figure(
+            line,
+            f"otlp over {protocol}, {behaviour} for {OUTAGE_S:.0f} s at {RATE} rows/s: {rows} rows, {rows - seen} of them in "
+            "or after it, 0 lost, 0 doubled",
+        )
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_poison_and_partial_success_over_otlp_cost_what_they_say(site: Site, figure: Figure, protocol: str) -> None:
+    with (
+        serving_grpc(is_poison=is_poison)
+        if protocol == "grpc"
+        else serving(decode=rows_of_otlp, answer=otlp_answer, is_poison=is_poison)
+    ) as server:
+        server.behave("poison")
+        program = site.program("poison", [otlp(server, protocol)], count=1_500)
+        assert program.end() == 0, program.log
+
+        kept = [item["values"]["n"] for item in server.accepted]
+        assert kept == [n for n in range(1_500) if n not in (137, 800)]
+        account = accounts(program)["exporters"]["otlp-logs"]
+        assert (account["delivered"], sum(account["rejected"].values())) == (1_498, 2)
+
+        server.behave("partial:3")
+        partly = site.program("partly", [otlp(server, protocol)], count=500)
+        assert partly.end() == 0, partly.log
+        account = accounts(partly)["exporters"]["otlp-logs"]
+        assert sum(account["rejected"].values()) == server.refused > 0
+        assert doubled(server) == 0
+        figure(
+            "D4",
+            f"otlp over {protocol}: 2 poison records in 1500: 1498 taken, 2 counted; then {server.refused} refused in part",
+        )
