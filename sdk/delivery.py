@@ -442,7 +442,9 @@ class Delivery:
             delay = min(0.2 * 2 ** min(self._failures, 10), MAX_BACKOFF_S) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
         now = time.monotonic()
         self._not_before = now + delay
-        self.cursor.last_error = result.reason
+        if self.cursor.last_error != result.reason:
+            self.cursor.last_error = result.reason
+            self.store()  # whoever looks at the run sees why rows wait
         if result.reason and not self._failing and now >= self._silent_until:
             self._silent_until = now + QUIET_S
             self.say(

@@ -333,9 +333,11 @@ class Run(Identity):
         ]
         in_ring = self._writer.broken is not None and self._writer.ring is not None
         for each in unsent:
+            rows = max(self._writer.rows - each.rows, 0)
             logger.warning(
-                "milepost: %d rows of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
-                max(self._writer.rows - each.rows, 0),
+                "milepost: %d %s of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
+                rows,
+                "row" if rows == 1 else "rows",
                 self.path,
                 each.name,
                 f" ({each.error})" if each.error else "",

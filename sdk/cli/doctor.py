@@ -10,6 +10,7 @@ import msgspec
 from milepost.sdk.accounting import LIVE_ONLY, Account, account, logged_rows, stored_cursors, trimmed_rows
 from milepost.sdk.api import Run
 from milepost.sdk.cli import out
+from milepost.sdk.cli.cost import tell
 from milepost.sdk.cli.machine import Finding, examine
 from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import find_runs, json_option
@@ -55,8 +56,9 @@ class Checkup(msgspec.Struct, kw_only=True):
 
 @click.command()
 @click.argument("target", required=False, metavar="[DIR_OR_RUN]")
+@click.option("--cost", is_flag=True, help="Forecast series, samples a day and log streams instead.")
 @json_option
-def command(target: str | None, as_json: bool) -> None:
+def command(target: str | None, cost: bool, as_json: bool) -> None:
     """Check the runs in DIR_OR_RUN, and this machine.
 
     For each run and exporter, in rows: logged = delivered + pending + filtered + rejected + dropped. What was logged and what
@@ -71,6 +73,9 @@ def command(target: str | None, as_json: bool) -> None:
         if target is not None:
             raise
         where, runs = Path.cwd(), []  # nothing was logged here yet: the machine alone
+    if cost:
+        tell(runs, as_json=as_json)
+        return
     with out.progress("checking runs", len(runs)) as advance:
         checkups: list[Checkup] = []
         for run in runs:
@@ -130,7 +135,8 @@ def _check(run: Run) -> Checkup:
 def _accounts(writer: WriterReader, cursors: Mapping[str, Cursor]) -> list[Account]:
     """One account per exporter that has a cursor, or should have one."""
     missing = sum(last - first + 1 for problem in writer.problems for first, last in problem.missing)
-    names = dict.fromkeys([*cursors, *stored_exporters(writer)])
+    started = [name for name in stored_exporters(writer) if not any(each.startswith(f"{name}-") for each in cursors)]
+    names = dict.fromkeys([*cursors, *started])  # an exporter of several signals has a cursor for each
     trimmed = trimmed_rows(writer, cursors.values())
     return [account(writer, cursors.get(name) or Cursor(exporter=name), missing, trimmed) for name in names]
 

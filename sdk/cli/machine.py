@@ -1,4 +1,4 @@
-"""What this machine lets milepost promise: shared memory for rings, room on the disk, the config file in force."""
+"""What this machine lets milepost promise: shared memory for rings, room on the disk, the config file in force, shippers."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ from milepost.sdk.cli.out import size
 from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.ring import Ring, RingUnavailable, make_directory, shared_memory
+from milepost.sdk.shipper.meeting import meetings
+from milepost.sdk.shipper.release import status
 
 _DISK_LOW: Final = 0.01
 
@@ -35,6 +37,7 @@ def examine(runs_dir: Path) -> Machine:
         "disk": _disk(runs_dir, findings),
         "config_file": _config_file(findings),
         "exporters": _exporters(),
+        "shipper": _shipper(runs_dir),
     }
     return Machine({name: fact for name, fact in facts.items() if fact}, findings)
 
@@ -92,3 +95,17 @@ def _exporters() -> str:
         return ", ".join(component.name for component in load().exporters) or "none"
     except ConfigurationError:
         return ""
+
+
+def _shipper(runs_dir: Path) -> str:
+    """The shippers that serve runs at or below a directory."""
+    found: list[str] = []
+    for path in meetings():
+        told = status(path)
+        runs = told.get("runs") if told is not None else None
+        mine = [run for run in runs if Path(run).is_relative_to(runs_dir.absolute())] if isinstance(runs, dict) else []
+        if told is not None and mine:
+            found.append(
+                f"process {told['pid']} serves {len(mine)} {'run' if len(mine) == 1 else 'runs'}, log {told['log']}"
+            )
+    return "; ".join(found)

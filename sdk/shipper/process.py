@@ -165,7 +165,13 @@ class Shipper:
             case "status":
                 with self._lock:
                     runs = {run_dir: each.routes for run_dir, each in self._served.items()}
-                return {"op": "status", "pid": os.getpid(), "runs": runs, "programs": len(self._programs)}
+                return {
+                    "op": "status",
+                    "pid": os.getpid(),
+                    "runs": runs,
+                    "programs": len(self._programs),
+                    "log": str(self._place.log),
+                }
             case other:
                 return {"op": "unknown", "what": str(other), "protocol": PROTOCOL}
 

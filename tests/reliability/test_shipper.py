@@ -1,5 +1,6 @@
 """The shipper as a process: when it begins and ends, what it inherits, what its death costs, whom it serves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -327,3 +328,22 @@ def test_a_program_too_short_to_meet_a_shipper_is_delivered_with_the_next_run(si
 
         wait_for(lambda: judged(server, short).lost == 0, "the rows of the short one")
         assert judged(server, after).good
+
+
+def test_doctor_shows_each_signal_and_the_shipper(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    from milepost.sdk.cli import main
+
+    with serving() as server:
+        server.behave("503")
+        run = start_run(server, exporters=[{"parted": {"url": server.url}}], settings=QUIET | LINGERS)
+        run.log({"n": 0})
+        run.finish(timeout=2)
+        capsys.readouterr()
+
+        with pytest.raises(SystemExit):
+            main(["doctor", "runs", "--json"])
+        told = json.loads(capsys.readouterr().out)
+
+        books = {book["exporter"]: (book["pending"], book["last_error"]) for book in told["runs"][0]["exporters"]}
+        assert books == {"parted-logs": (1, "HTTP 503"), "parted-metrics": (1, "HTTP 503")}
+        assert f"process {shippers()[0]} serves 1 run" in told["machine"]["shipper"]
