@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a problem was found, or the work could not be finished; 2 
 Results go to standard output; progress, warnings and errors to standard error. A closed pipe ends the command quietly.
 """
 
+import difflib
 import io
 import os
 import sys
@@ -43,6 +44,16 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"milepost.sdk.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], SUBCOMMANDS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(SUBCOMMANDS)}."
+            raise click.UsageError(f"{error.message} {hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

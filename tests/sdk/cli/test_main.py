@@ -50,6 +50,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(command: Command) -> None:
         assert err.splitlines()[-1].startswith("error: ")
 
 
+def test_a_command_that_is_not_there_names_the_one_that_may_have_been_meant(command: Command) -> None:
+    assert "No such command 'shwo'. Did you mean 'show'?" in command("shwo").err
+    code, _, err = command("zzz")
+    assert code == 2
+    assert "There are: ls, show, export" in err
+
+
 def test_without_arguments_the_help_comes_with_exit_code_2(command: Command) -> None:
     code, _, err = command()
 
