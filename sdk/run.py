@@ -269,8 +269,10 @@ class Run(Identity):
 
         exit_code: 0 or None marks it finished, anything else failed.
         timeout:   seconds to wait for exporters, 30 by default and 5 after an exception; what is unsent then stays in the
-                   journal and is named. A second call does nothing. Never raises.
+                   journal and is named. A second call does nothing. Raises for a timeout that is no number, and nothing else.
         """
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
+            raise DataError(f"finish() timeout must be seconds or None, got {shown(timeout)}; the run goes on")
         self._finish("finished" if not exit_code else "failed", exit_code or 0, timeout)
 
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:

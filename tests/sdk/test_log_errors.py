@@ -148,6 +148,17 @@ def test_a_refused_change_after_finish_changes_nothing() -> None:
         assert run.summary() == {}
 
 
+def test_a_timeout_that_is_no_number_is_refused_and_the_run_goes_on() -> None:
+    with recorded() as run:
+        wrong: Any = "30"
+        with pytest.raises(milepost.DataError, match=r"timeout must be seconds.*'30'"):
+            run.run.finish(timeout=wrong)
+        run.log({"a": 1})
+
+        assert run.rows() == [{"_step": 0, "a": 1}]
+        assert milepost.run is None
+
+
 def test_after_finish_nothing_is_left_to_flush() -> None:
     with recorded() as run:
         run.log({"a": 1})
