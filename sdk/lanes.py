@@ -22,6 +22,10 @@ SLICE_S: Final = 0.0003
 """How long a lane works before it lets the training loop have the interpreter again."""
 REST_S: Final = 0.005
 """Pause between two turns, in which the training loop has the interpreter."""
+SHARE: Final = 0.003
+"""Of the time, what a lane works when it keeps up: a batch costs the more a row the fewer rows it has,"""
+MAX_REST_S: Final = 0.5
+"""and nobody waits for one much longer than for the drain."""
 IDLE_S: Final = 1.0
 """How long a lane sleeps unless it is woken: for cursors to store, and for exporters that asked for a later call."""
 SLOW_S: Final = 0.05
@@ -50,16 +54,23 @@ class _Lane:
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
+        spent = 0.0
         while self.members:
             self.wake.clear()
+            began = time.monotonic()
             worked = self._round()
-            until = time.monotonic() + SLICE_S
-            while worked and time.monotonic() < until and self._round():
+            while worked and time.monotonic() < began + SLICE_S and self._round():
                 pass
-            if not self._lanes.finishing:
-                self.wake.wait(REST_S if worked else self._idle_s())
-            elif not worked:
-                time.sleep(0.01)
+            spent += time.monotonic() - began
+            if self._lanes.finishing:
+                if not worked:
+                    time.sleep(0.01)
+            elif worked:
+                self._lanes.closing.wait(REST_S)
+            else:
+                self._lanes.closing.wait(min(spent / SHARE, MAX_REST_S))
+                self.wake.wait(self._idle_s())
+                spent = 0.0
 
     def _round(self) -> bool:
         """Give each member its turn, in which it takes the same piece of the journal; whether there was anything to do."""
@@ -109,6 +120,7 @@ class Lanes:
         self.deliveries = list(deliveries)
         self.lock = threading.Lock()
         self.deadline: float | None = None
+        self.closing = threading.Event()
         self._lanes: list[_Lane] = []
         self._written = written
         self._seen = -1
@@ -140,6 +152,7 @@ class Lanes:
         """Deliver what is there, and end by `deadline` (time.monotonic)."""
         with self.lock:
             self.deadline = deadline
+            self.closing.set()
             for lane in self._lanes:
                 lane.wake.set()
 

@@ -19,13 +19,13 @@ from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_NAMES, MAX_PACKED, MAX_PLANS, MAX_VARIANTS, ROW_START, Fast, Gather, Plan, packers
-from milepost.sdk.frame import HEADER_SIZE, INLINE, ROW, SLICE, checksum, encode_payload, frame, frame_seed
+from milepost.sdk.fastpath import MAX_PACKED, ROW_START, Fast, Gather, Plan, packers
+from milepost.sdk.frame import HEADER_SIZE, ROW, SLICE, checksum, encode_payload, frame
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
+from milepost.sdk.plans import Plans
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
-from milepost.sdk.shape import Shape, shape_of
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
@@ -69,9 +69,7 @@ class Recorder:
         self._standard = self._pipeline.is_standard
         self._pipeline.encode_media.take = self._take_media
         self._gather = Gather()
-        self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._tried: dict[tuple[Any, ...], int] = {}
-        """How often each set of keys took the long way: what has no plan after some tries gets none."""
+        self._plans = Plans(writer, self._summary, self._metrics)
         self._fast: Fast | None = None
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
         self._at = record.start_step
@@ -79,7 +77,6 @@ class Recorder:
         self._held: tuple[Plan, list[Any]] | None = None
         """The open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number
         still to be filled in. Else the processor `merge` holds it."""
-        self._joined: dict[tuple[Plan, Plan], Plan | None] = {}
         self._may_rewind = record.resumed
         self._on_invalid = on_invalid
         self._unordered = unordered
@@ -264,7 +261,7 @@ class Recorder:
             self._busy = False
             block = self._writer.block
             if fast and block is not None and not self._writer.has_gap:
-                self._fast = Fast(self._plans, self._writer, block, self._at, self._began)
+                self._fast = Fast(self._plans.by_keys, self._writer, block, self._at, self._began)
             if not self._deferred:
                 return
 
@@ -281,7 +278,7 @@ class Recorder:
         if self._finished or self._forked_from is not None or not self._standard:
             return False
         try:
-            plan = self._plans.get(tuple(data))
+            plan = self._plans.by_keys.get(tuple(data))
         except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
             return False
         row: list[Any] | None = None
@@ -291,7 +288,7 @@ class Recorder:
             return False
         values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
         if held is not None and at == self._step:
-            joined = self._joint(held[0], plan)
+            joined = self._plans.joint(held[0], plan)
             if joined is None:
                 return False
             plan, row = joined, [0, now, runtime, at, *held[1][4:], *row[4:]]
@@ -322,24 +319,6 @@ class Recorder:
                 plan.last = row
         if plan.watched:
             plan.watch(row)
-
-    def _joint(self, older: Plan, newer: Plan) -> Plan | None:
-        """A plan for rows of two calls, or None where a name of one says something about a name of the other."""
-        if (older, newer) not in self._joined and len(self._joined) < MAX_PLANS:
-            self._joined[older, newer] = self._join(older, newer)
-        return self._joined.get((older, newer))
-
-    def _join(self, older: Plan, newer: Plan) -> Plan | None:
-        names = {*older.keys, *newer.keys}
-        above = {name[:at] for name in names for at, sign in enumerate(name) if sign == "."}
-        if len(names) < len(older.keys) + len(newer.keys) or names & above:
-            return None
-        keys = older.keys + newer.keys
-        nested = tuple(dict.fromkeys(older.nested + newer.nested))
-        made = self._make_plan((), keys, older.shape + newer.shape, nested)
-        if made is not None:
-            self._summary.plans.append(made)
-        return made
 
     def _let_go(self) -> None:
         """Leave the open row to the processor `merge`: what comes next may be any call."""
@@ -406,7 +385,7 @@ class Recorder:
         )
         row = self._hand_on(event)
         if plain:
-            self._plan(data, tuple(flat), nested)
+            self._plans.learn(data, tuple(flat), nested)
         if row is None and self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
         if not self._standard:  # also beside a row: the row that closes a window may open the next one
@@ -549,48 +528,6 @@ class Recorder:
         flatten_into(flat, [], dict(values), "", ".")
         return flat
 
-    def _plan(self, data: dict[Any, Any], names: tuple[str, ...], nested: tuple[str, ...]) -> None:
-        """Remember what follows from the shape of this data, so that the next such call is quick. names: of its values."""
-        if len(names) > MAX_NAMES:
-            return
-        top = tuple(data)
-        tries = self._tried[top] = self._tried.get(top, 0) + 1
-        if tries > MAX_VARIANTS or len(self._tried) > MAX_PLANS:
-            return
-        found = shape_of(data)
-        if found is None or found[0] != names or self._metrics_sync(names):
-            return
-        plan = self._make_plan(top, names, found[1], nested)
-        if plan is None:
-            return
-        first = self._plans.setdefault(top, plan)
-        if first is not plan:
-            if plan.shape in [known.shape for known in first.variants()]:
-                return
-            first.add(plan)
-        self._summary.plans.append(plan)
-
-    def _make_plan(
-        self, top: tuple[Any, ...], names: tuple[str, ...], shape: Shape, nested: tuple[str, ...]
-    ) -> Plan | None:
-        """A plan for rows of these names; None when there are too many sets of names."""
-        schema = self._writer.schema(names)
-        if schema == INLINE:
-            return None
-        watched = [
-            (at, aggregate)
-            for at, name in enumerate(names, start=4)
-            if (aggregate := self._summary.aggregate(name)) is not None
-        ]
-        return Plan(top, names, shape, schema, frame_seed(self._writer.seed, ROW, schema), watched, nested)
-
-    def _metrics_sync(self, keys: tuple[str, ...]) -> bool:
-        """Whether rows of these keys get a step metric filled in."""
-        if not self._metrics:
-            return False
-        found = [self._metrics.find(key) for key in keys]
-        return any(metric is not None and metric.syncs_step and metric.step_metric not in keys for metric in found)
-
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
         self._pause()
@@ -598,8 +535,6 @@ class Recorder:
         self._last = self._last_row()
         self._summary.absorb()
         self._plans.clear()
-        self._joined.clear()
-        self._tried.clear()
 
     # -- what is no row ------------------------------------------------------------------------------------------------------
 
@@ -641,6 +576,7 @@ class Recorder:
         self._last = self._last_row()
         self._summary.absorb()
         self._writer = self._record.new_writer(parent=self._forked_from)
+        self._plans = Plans(self._writer, self._summary, self._metrics)
         self._forked_from = None  # last: until then the writer is the parent's, and must not be written
         self._record.primary = False
         self._emit("run.start", self._start_values())

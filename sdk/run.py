@@ -485,7 +485,6 @@ class Run(Identity):
             self._shipping.forget()
             self._shipping = None
         self._plans.clear()
-        self._joined.clear()
         self._held = None
         if self._forked_from is None:
             self._forked_from = self._writer.id
