@@ -54,7 +54,7 @@ def summary(writers: Sequence[WriterReader]) -> dict[str, Any]:
     for event in reversed(last.events if last is not None else []):
         if event.kind == "run.finish" and last is not None and event.seq > last.last_row and not last.leftover:
             flat = event.values.get("summary")
-            if isinstance(flat, dict):
+            if isinstance(flat, dict) and "_step" in flat:  # else it logged no row: the last one is of an earlier start
                 return nest(final_values(flat, selection.writers[-1].dir))
     live, row = _replayed(selection)
     flat = live.collect()

@@ -56,6 +56,15 @@ def test_the_runtime_goes_on() -> None:
         assert run.memory.rows[0]["_runtime"] > last
 
 
+def test_a_resumed_run_that_logs_no_row_keeps_the_step_of_the_last() -> None:
+    first_run()
+    with recorded(id="r", resume="must") as run:
+        run.run.summary["best"] = 2
+
+    assert milepost.Api().run("tests/r").summary["_step"] == 2
+    assert milepost.Api().run("tests/r").summary["best"] == 2
+
+
 def test_resume_must_without_a_run_is_an_error_that_says_where_it_looked() -> None:
     with pytest.raises(milepost.UsageError, match=r'resume="must".*no run r in .*tests'):
         milepost.init(project="tests", id="r", resume="must")
