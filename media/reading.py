@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from milepost.sdk.errors import MissingDependencyError
+from milepost.media.table_reading import to_dicts, to_pandas
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -24,11 +24,13 @@ class Reader:
         to_pil: Callable[[Any], Any] | None = None,
         to_numpy: Callable[[Any], Any] | None = None,
         to_pandas: Callable[[Any], Any] | None = None,
+        to_dicts: Callable[[Any], Any] | None = None,
     ) -> None:
         self._load = load
         self.to_pil = to_pil
         self.to_numpy = to_numpy
         self.to_pandas = to_pandas
+        self.to_dicts = to_dicts
 
     def __call__(self, value: Any) -> Any:
         """The usual form."""
@@ -96,17 +98,6 @@ def _points(value: Any) -> Any:
     return np.asarray(loaded)
 
 
-def _frame(value: Any) -> Any:
-    try:
-        import pandas as pd
-    except ImportError:
-        raise MissingDependencyError(
-            'to_pandas() needs pandas; install it with: pip install "milepost[pandas]"'
-        ) from None
-    found = _json(value)
-    return pd.DataFrame(found["data"], columns=found["columns"])
-
-
 def _counts(value: Any) -> "tuple[NDArray[Any], NDArray[Any]]":
     """Counts and edges, as `numpy.histogram` gives them."""
     import numpy as np
@@ -121,5 +112,5 @@ text_file = Reader(_text)
 sound = Reader(_samples, to_numpy=_samples)
 video = Reader(_frames, to_numpy=_frames)
 object3d = Reader(_points, to_numpy=_points)
-table = Reader(_json, to_pandas=_frame)
+table = Reader(to_dicts, to_pandas=to_pandas, to_dicts=to_dicts)
 histogram = Reader(_counts, to_numpy=_counts)

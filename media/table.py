@@ -201,10 +201,9 @@ class Table:
 
     def as_value(self) -> dict[str, Any]:
         """The mapping that stands in the row: the number of rows and columns, and the file of what the table holds now."""
+        kinds = [self._one_kind(at) if kind == ANY else kind for at, kind in enumerate(self._kinds)]
         types = {
-            str(name): kind
-            for name, kind in zip(self.columns, self._kinds, strict=True)
-            if kind in (DATETIME, DURATION)
+            str(name): kind for name, kind in zip(self.columns, kinds, strict=True) if kind in (DATETIME, DURATION)
         }
         value: dict[str, Any] = {
             "_type": "table-file",
@@ -232,6 +231,12 @@ class Table:
         """The next increment holds all rows: there are many files, or the rows before changed."""
         self._increments = []
         self._logged_rows = 0
+
+    def _one_kind(self, at: int) -> str | None:
+        """The kind of all values of a column that may hold several; None when they are of several."""
+        examples = {type(row[at]): row[at] for row in self.data if len(row) > at}
+        found = {_missing(value) for value in examples.values()} - {None}
+        return found.pop() if len(found) == 1 else None
 
     def _payload(self, rows: list[list[Any]], last: Payload | None) -> Payload:
         """The file of some rows; the last one again when it holds the same."""

@@ -23,6 +23,7 @@ READERS: Final = {
     "video-file": "milepost.media.reading:video",
     "object3D-file": "milepost.media.reading:object3d",
     "table-file": "milepost.media.reading:table",
+    "chart-file": "milepost.media.reading:table",
     "incremental-table-file": "milepost.media.reading:table",
     "html-file": "milepost.media.reading:text_file",
     "molecule-file": "milepost.media.reading:text_file",
@@ -148,8 +149,17 @@ class MediaValue(dict[str, Any]):
         return self._as("to_numpy")
 
     def to_pandas(self) -> Any:
-        """A table as a DataFrame."""
+        """A table, or the table of a chart, as a DataFrame."""
         return self._as("to_pandas")
+
+    def to_dicts(self) -> list[dict[Any, Any]]:
+        """A table, or the table of a chart, as a list of dicts, one per row."""
+        rows: list[dict[Any, Any]] = self._as("to_dicts")
+        return rows
+
+    def beside(self, value: Any) -> Any:
+        """Another value of the same run, such as a cell of a table: what is media in it is a media value."""
+        return _tied(value, self._source)
 
     def _as(self, form: str) -> Any:
         convert: Callable[[MediaValue, str], Any] | None = getattr(self._reader(), form, None)
