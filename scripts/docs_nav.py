@@ -10,6 +10,7 @@ SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
     "Use": [
         "reading-back.md",
+        "tables-and-charts.md",
         "command-line.md",
         "configuration.md",
         "processors.md",
