@@ -213,13 +213,20 @@ def recover_later(root: Path) -> None:
             threading.Thread(target=_recover, args=(root,), name="milepost-recover", daemon=True).start()
 
 
+def _has_stash(root: Path) -> bool:
+    """Whether media of a run at or below a directory lie in shared memory, be it a living program's."""
+    from milepost.sdk.encoding import stash
+
+    notes = map(stash.owner, shared_memory().glob("*.stash"))
+    return any(note is not None and Path(note.run_dir).is_relative_to(root.absolute()) for note in notes)
+
+
 def _recover(root: Path) -> None:
     from milepost.sdk.recovery import recover
 
     try:
         recovered = recover(root)
-        stashed = any(shared_memory().glob("*.stash"))
-        if recovered or stashed:
+        if recovered or _has_stash(root):
             from milepost.sdk.encoding.orphans import (
                 orphan_runs,
             )  # numpy with it: 100 ms, so only when there is something

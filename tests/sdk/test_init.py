@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import milepost
@@ -253,6 +254,23 @@ def test_an_object_that_can_only_export_is_an_exporter(caplog: pytest.LogCapture
 
     assert exporter.rows == [{"a": 1}]
     assert caplog.text == ""
+
+
+def test_media_of_another_runs_directory_do_not_make_init_import_numpy(tmp_path: Path) -> None:
+    script = """
+import sys, threading, milepost
+milepost.init(project="p", dir=sys.argv[1], exporters=[], settings={"capture": False})
+for thread in threading.enumerate():
+    if thread.name == "milepost-recover":
+        thread.join(30)
+print("numpy" in sys.modules)
+"""
+    with milepost.init(project="tests", dir=tmp_path / "one", exporters=[], settings={"capture": False}) as run:
+        run.log({"image": milepost.Image(np.zeros((64, 64, 3), np.uint8))})
+        command = [sys.executable, "-c", script, tmp_path / "two"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == "False\n"
 
 
 def test_disabled_by_the_environment_works_with_any_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
