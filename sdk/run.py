@@ -233,7 +233,7 @@ class Run(Identity):
         clean = snapshot(values, "placeholder")
         with self._lock:
             if not self._finished:
-                self._event(kind, clean)
+                self._event(kind, self._take_media(clean, kind, ()) if holds_payload(clean) else clean)
 
     if not TYPE_CHECKING:  # to type checkers a misspelt attribute is an error
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from milepost.sdk.encoding.refs import holds_payload
 from milepost.sdk.errors import ConfigurationError, DataError
 from milepost.sdk.frame import encode_payload
 from milepost.sdk.nesting import Unloggable, check_nesting
@@ -128,15 +129,23 @@ def mapping(values: Any) -> Mapping[str, Any]:
     )
 
 
+def _without_files(values: dict[str, Any]) -> dict[str, Any]:
+    """The values. Raises DataError when one of them is a media value with a file."""
+    for key, value in values.items():
+        if holds_payload(value):
+            raise DataError(f'"{key}" has a file, which a config cannot hold; log it, or set it in run.summary')
+    return values
+
+
 def clean(values: Mapping[str, Any]) -> dict[str, Any]:
     """Config values as they are stored: nested dicts of plain values."""
     try:
-        return snapshot(values, own_names=())
+        return _without_files(snapshot(values, own_names=()))
     except DataError as error:
         refused = error
     try:
         check_nesting(values)
-        return snapshot(_told(values), own_names=())
+        return _without_files(snapshot(_told(values), own_names=()))
     except DataError as error:
         refused = error
     except Unloggable:
