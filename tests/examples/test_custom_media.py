@@ -46,9 +46,14 @@ def test_the_examples_own_tests_pass_once_it_is_installed(installed: Path, repos
     assert "4 passed" in run_beside(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
 
 
-def test_the_example_logs_it_under_the_name_of_its_entry_point(installed: Path, repository: Path) -> None:
+def test_the_name_of_the_entry_point_is_a_name_of_milepost(installed: Path) -> None:
+    code = "import milepost, milepost_spectrogram; print(milepost.Spectrogram is milepost_spectrogram.Spectrogram)"
+    assert run_beside(installed, "-c", code).split()[-1] == "True"
+
+
+def test_the_example_logs_and_reads_back(installed: Path, repository: Path) -> None:
     out = run_beside(installed, repository / "examples" / "custom_media" / "train.py")
-    caption, path, size = out.splitlines()[-1].split(" ", 3)[0:2], *out.splitlines()[-1].split(" ", 3)[2:]
-    assert (caption, size) == (["step", "2"], "(31, 129)")
+    *caption, path, width, height = out.splitlines()[-1].split()
+    assert (caption, width, height) == (["step", "2"], "(31,", "129)")
     (file,) = Path("milepost-runs", "spectrogram-example").glob(f"*/{path}")
     assert file.read_bytes().startswith(b"\x89PNG")

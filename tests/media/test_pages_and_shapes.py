@@ -84,7 +84,7 @@ def test_points_of_another_shape_are_refused(points: Any, text: str) -> None:
 def test_a_scene_has_boxes_and_vectors_from_arrays_or_lists() -> None:
     corners = np.random.default_rng(0).normal(size=(8, 3))
     box = {"corners": corners, "label": "car", "color": [255, 0, 0], "score": 0.5}
-    scene = {
+    scene: dict[str, Any] = {
         "type": "lidar/beta",
         "points": [[0, 0, 0], [1, 2.5, 3]],
         "boxes": [box],
