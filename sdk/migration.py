@@ -223,7 +223,7 @@ def attribute_of_run(run: Any, name: str) -> Any:
         return run.finish
     if name == "project_name":
         return lambda: run.project
-    raise AttributeError(_missing("run", name))
+    raise AttributeError(_missing("run", name), name=name, obj=run)  # Python adds the name that may have been meant
 
 
 def attribute_of_module(name: str) -> Any:
@@ -248,7 +248,7 @@ def attribute_of_module(name: str) -> Any:
         from milepost.media.graph import Node
 
         return Node
-    raise AttributeError(_missing("milepost", name))
+    raise AttributeError(_missing("milepost", name), name=name, obj=sys.modules["milepost"])
 
 
 def _visualize(id: str, value: Any) -> Any:

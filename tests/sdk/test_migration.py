@@ -416,6 +416,18 @@ def test_names_of_wandb_that_need_nothing_do_nothing() -> None:
             _ = run.no_such_thing
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [("milepost.logg({})", "log"), ("milepost.init(mode='disabled').define_metrics('x')", "define_metric")],
+)
+def test_a_misspelt_name_names_the_one_that_may_have_been_meant(line: str, meant: str) -> None:
+    script = f"import milepost; {line}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert f"Did you mean: '{meant}'?" in done.stderr
+
+
 def test_an_id_can_be_made_before_the_run() -> None:
     module: Any = milepost
     ids = {module.util.generate_id() for _ in range(100)}
