@@ -29,7 +29,7 @@ class HttpLines:
     wants = frozenset(("row",))
     self_metrics = False
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: int = 1000, ca_file: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, timeout: int = 20_000, ca_file: str | None = None) -> None:
         self._address = urlsplit(url)
         self._key = api_key
         self._timeout_s = timeout / 1000

@@ -22,6 +22,8 @@ QUIET: dict[str, Any] = {"capture": False, "shipper": {"linger": 500}}
 LOGS = """
 run = milepost.init(project="reliability", id=ID, dir=DIR, exporters={exporters!r}, settings={settings!r})
 log_calls(run, "plain", ACKS, **{calls!r})
+while {until!r} and not Path({until!r}).exists():
+    time.sleep(0.01)
 began = time.monotonic()
 milepost.finish(timeout={timeout!r})
 print("finish took", time.monotonic() - began, flush=True)
@@ -52,11 +54,16 @@ class Site:
         *,
         settings: Mapping[str, Any] | None = None,
         timeout_s: float = 30.0,
+        until: Path | None = None,
         **calls: Any,
     ) -> Program:
-        """A program that logs `plain` calls, to be started with `script` or already started when calls are given."""
+        """A program that logs `plain` calls and finishes its run, when the file `until` is there if one is given; started."""
         text = LOGS.format(
-            exporters=list(exporters), settings=QUIET | dict(settings or {}), calls=calls, timeout=timeout_s
+            exporters=list(exporters),
+            settings=QUIET | dict(settings or {}),
+            calls=calls,
+            timeout=timeout_s,
+            until="" if until is None else str(until),
         )
         return self.script(name, text)
 

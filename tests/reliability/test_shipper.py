@@ -81,7 +81,11 @@ def test_a_killed_program_is_delivered_to_the_last_row_by_its_shipper(site: Site
 def test_rows_that_a_shipper_left_behind_are_taken_along_by_that_of_the_next_run(site: Site) -> None:
     with serving() as server:
         server.behave("503")
-        first = site.program("left", [lines(server)], settings={"shipper": {"linger": 300}}, count=200, timeout_s=2.0)
+        asked = site.directory / "asked"
+        lingers = {"shipper": {"linger": 300}}
+        first = site.program("left", [lines(server)], settings=lingers, count=200, timeout_s=0.3, until=asked)
+        wait_for(lambda: server.requests != [], "the first try")
+        asked.touch()
         assert first.end() == 0
         wait_for((first.run_dir / "unsent.txt").exists, "the note")
         wait_for(lambda: "ends" in next(first.runs.glob("shipper-*.log")).read_text(), "the end of the shipper")
@@ -337,7 +341,8 @@ def test_doctor_shows_each_signal_and_the_shipper(site: Site, capsys: pytest.Cap
         server.behave("503")
         run = start_run(server, exporters=[{"parted": {"url": server.url}}], settings=QUIET | LINGERS)
         run.log({"n": 0})
-        run.finish(timeout=2)
+        wait_for(lambda: {request.path for request in server.requests} == {"/logs", "/metrics"}, "a try of each signal")
+        run.finish(timeout=0.3)
         capsys.readouterr()
 
         with pytest.raises(SystemExit):
