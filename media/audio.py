@@ -162,7 +162,7 @@ def _from_file(data: Any) -> tuple[Payload, dict[str, Any]]:
     kind = _kind(content)
     if kind is None:
         raise DataError(f"Audio: {shown} is no sound file that can be read (its content is not wav, flac, ogg or mp3)")
-    given = suffix(name) if is_path(name) else ""
+    given = suffix(str(name)) if is_path(name) else ""
     if given in ("wav", "flac", "ogg", "oga", "mp3") and given.replace("oga", "ogg") != kind:
         raise DataError(f"Audio: {shown} is called .{given} and its content is {kind}; rename it to .{kind}")
     fields = _wav_facts(content, shown) if kind == "wav" else _other_facts(content, shown)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import polars as pl
 import pytest
 
 import milepost
-from tests.sdk.runs import Recorded, recorded
+from tests.sdk import runs
+from tests.sdk.runs import Recorded
+
+
+def recorded(**settings: Any) -> AbstractContextManager[Recorded]:
+    """A run whose files are made by a thread: a process takes a quarter of a second to start."""
+    return runs.recorded(settings={"media": {"encode_in": "thread"}, **settings})
 
 
 def file_of(run: Recorded, value: Any) -> Any:
@@ -160,7 +167,7 @@ def test_a_mistake_in_a_table_costs_the_call_and_names_row_and_column() -> None:
 
 def test_a_mistake_in_a_table_leaves_a_placeholder_when_log_must_not_raise() -> None:
     table = milepost.Table(columns=["x"], data=[[[object()]]])
-    with recorded(settings={"on_invalid": "placeholder"}) as run:
+    with recorded(on_invalid="placeholder") as run:
         run.log({"t": table, "loss": 1})
         (row,) = run.rows()
 

@@ -16,7 +16,7 @@ import milepost
 from tests.sdk.runs import QUIET
 
 UTC = datetime.UTC
-OFFLINE: dict[str, Any] = {"project": "tests", "exporters": [], "settings": QUIET}
+OFFLINE: dict[str, Any] = {"project": "tests", "exporters": [], "settings": QUIET | {"media": {"encode_in": "thread"}}}
 
 
 def read(run: milepost.Run) -> list[dict[str, Any]]:
