@@ -39,6 +39,7 @@ BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "otlp": "milepost.exporters.otlp.exporter:OtlpExporter",
     "opentelemetry": "milepost.exporters.opentelemetry:OpenTelemetryExporter",
     "prometheus_remote_write": "milepost.exporters.prometheus_remote_write:PrometheusRemoteWriteExporter",
+    "server": "milepost.exporters.server:ServerExporter",
 }
 GROUPS: Final[Mapping[Kind, str]] = {"exporter": "milepost_exporter", "processor": "milepost_processor"}
 MEDIA_GROUP: Final = "milepost_media"

@@ -47,7 +47,7 @@ def routes() -> list[Route]:
 
 async def batches(request: Request) -> Response:
     """Store a batch; answered when it is durable."""
-    store = _store(request)
+    store = store_of_ingest(request)
     body = await read_body(request, MAX_BODY)
     job = await asyncio.to_thread(
         _job, body, request.headers.get("content-type", ""), request.headers.get("content-encoding", ""),
@@ -68,9 +68,9 @@ async def writer_state(request: Request) -> Response:
     """What is stored of a writer."""
     principal: Principal | None = request.scope.get("principal")
     project = request.query_params.get("project", "") or (principal.project if principal else None) or ""
-    _check_project(project, principal)
+    check_project(project, principal)
     run, writer = request.path_params["run"], request.path_params["writer"]
-    return _answer(await asyncio.to_thread(_store(request).receipt, project, run, writer))
+    return _answer(await asyncio.to_thread(store_of_ingest(request).receipt, project, run, writer))
 
 
 async def limits(_: Request) -> Response:
@@ -83,7 +83,8 @@ def _answer(receipt: Receipt) -> Response:
     return Response(msgspec.json.encode(told), media_type="application/json")
 
 
-def _store(request: Request) -> SqliteStore:
+def store_of_ingest(request: Request) -> SqliteStore:
+    """The store that takes runs in. Raises `Problem` when there is none."""
     store: Any = request.app.state.store
     if not isinstance(store, SqliteStore):
         raise Problem(409, "read only", "this server reads a runs directory; start it with --data to send runs to it")
@@ -166,7 +167,7 @@ def _check(batch: WireBatch, run: str, project: str, principal: Principal | None
             raise InvalidBatch(
                 f"{what}: 1 to {MAX_NAME} characters without / and control characters, got {text[:80]!r}"
             )
-    _check_project(project, principal)
+    check_project(project, principal)
     if not _WRITER.fullmatch(batch.writer):
         raise InvalidBatch(f"writer: 16 hexadecimal digits, got {batch.writer[:80]!r}")
     if not 0 <= batch.first <= batch.last < 2**62:
@@ -180,6 +181,7 @@ def _check(batch: WireBatch, run: str, project: str, principal: Principal | None
             )
 
 
-def _check_project(project: str, principal: Principal | None) -> None:
+def check_project(project: str, principal: Principal | None) -> None:
+    """Raise `Problem` when the key is for another project."""
     if principal is not None and principal.project not in (None, project):
         raise Problem(403, "forbidden", f"this key is for another project than {project[:80]!r}")

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from milepost.sdk.configuration.declarations import (
     EXPORTERS,
-    LATER_EXPORTERS,
-    LATER_PROCESSORS,
     PIPELINE_ONLY,
     PROCESSORS,
     Component,
@@ -131,8 +129,6 @@ class Components:
         if name in others:
             return None
         valid = [*(n for n in built_in if not (in_exporter and n in PIPELINE_ONLY)), *sorted(others)]
-        if name in (LATER_EXPORTERS if kind == "exporter" else LATER_PROCESSORS):
-            return f'the {kind} "{name}" is not in this version of milepost. Valid: {", ".join(valid)}'
         return f'unknown {kind} "{clip(name)}"{suggest(name, valid)}'
 
 

@@ -311,6 +311,18 @@ class OpenTelemetry(Section, frozen=True):
     detectors: Annotated[list[str], Option("OpenTelemetry resource detectors, as in `otlp`.")] = []
 
 
+class Server(Section, frozen=True):
+    """A milepost server: rows, config, summary, media, system metrics and console output of the run."""
+
+    url: Annotated[
+        str | None, Option("Its address, such as `https://milepost.example.org`; MILEPOST_URL when null.")
+    ] = None
+    api_key: Annotated[
+        str | None, Option("A key with the scope `ingest`; MILEPOST_API_KEY when null.", secret=True)
+    ] = None
+    timeout: Annotated[int, Option("Milliseconds for one request.", minimum=1)] = 30_000
+
+
 EXPORTERS: dict[str, type[Section]] = {
     "console": Console,
     "file": File,
@@ -318,9 +330,8 @@ EXPORTERS: dict[str, type[Section]] = {
     "otlp": Otlp,
     "prometheus_remote_write": PrometheusRemoteWrite,
     "opentelemetry": OpenTelemetry,
+    "server": Server,
 }
-LATER_EXPORTERS = "server"
-LATER_PROCESSORS: tuple[str, ...] = ()
 
 
 # Groups of the file.

@@ -21,7 +21,6 @@ OTHER_VARIABLES = {
     "MILEPOST_SHM": "Where shared memory is mounted; `/dev/shm` when empty.",
     "MILEPOST_SILENT": "`true`: init() prints nothing.",
 }
-_NOT_IN_THIS_VERSION = ("MILEPOST_URL", "MILEPOST_API_KEY")
 
 
 def milepost_nodes(environ: Mapping[str, str]) -> dict[str, Node]:
@@ -43,15 +42,10 @@ def milepost_nodes(environ: Mapping[str, str]) -> dict[str, Node]:
 def unknown_variables(environ: Mapping[str, str], used: frozenset[str]) -> list[str]:
     """One warning per MILEPOST_ variable that means nothing. `used`: variables that the config file refers to."""
     known = environment_fields(Settings).keys() | OTHER_VARIABLES.keys()
-    texts = [
+    return [
         f"{clip(name)}: no such variable, it has no effect{suggest(name, sorted(known), list_all=False)}"
         for name in environ
         if name.startswith("MILEPOST_") and name not in known and name not in used
-    ]
-    return texts + [
-        f"{name}: has no effect, the server exporter is not in this version of milepost"
-        for name in _NOT_IN_THIS_VERSION
-        if environ.get(name) and name not in used
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from milepost.sdk.configuration import search
 from milepost.sdk.configuration.components import Components
-from milepost.sdk.configuration.declarations import Layout, Settings
+from milepost.sdk.configuration.declarations import Component, Layout, Settings
 from milepost.sdk.configuration.environment import milepost_nodes, otel_attributes, parse_attributes, unknown_variables
 from milepost.sdk.configuration.node import Node, node_of
 from milepost.sdk.configuration.option import fields
@@ -139,8 +139,12 @@ class _Loading:
         given["resource"] = {"attributes": self._attributes(given)}
         extra = {name: given[name] for name in ("url", "api_key") if name in given}
         values = to_section(Layout, given)
+        told: dict[str, Any] = {name: getattr(values, name) for name in Layout.__struct_fields__}
+        exporters: tuple[Component, ...] = told["exporters"]
+        if extra.get("url") and exporters and all(each.name != "server" for each in exporters):
+            told["exporters"] = (*exporters, Component(name="server", where="MILEPOST_URL"))
         return Settings(
-            **{name: getattr(values, name) for name in Layout.__struct_fields__},
+            **told,
             **extra,
             file=Path(os.path.abspath(file)) if file is not None else None,
             warnings=tuple(self._warnings),

@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from milepost.sdk.configuration.declarations import (
     EXPORTERS,
-    LATER_EXPORTERS,
-    LATER_PROCESSORS,
     PROCESSORS,
     Layout,
     Settings,
@@ -35,10 +33,9 @@ def groups() -> str:
 
 def components(kind: Literal["processor", "exporter"]) -> str:
     """One heading and table for each built-in component."""
-    built_in, later = (PROCESSORS, LATER_PROCESSORS) if kind == "processor" else (EXPORTERS, LATER_EXPORTERS)
+    built_in = PROCESSORS if kind == "processor" else EXPORTERS
     texts = [text for name, section in built_in.items() for text in _component(name, section)]
-    names = ", ".join(f"`{name}`" for name in later)
-    return "\n".join([*texts, f"Known, but not in this version: {names}.", ""])
+    return "\n".join(texts)
 
 
 def variables() -> str:

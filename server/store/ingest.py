@@ -209,7 +209,7 @@ class Ingest:
 
     def _store(self, connection: sqlite3.Connection, job: Job) -> tuple[Stored | None, Receipt]:
         now = time.time()
-        run_id, created = _run_of(connection, job.project, job.run, _first_time(job, now))
+        run_id, created = run_of(connection, job.project, job.run, _first_time(job, now))
         writer_id = _writer_of(connection, run_id, job.batch)
         first, last = job.batch.first, job.batch.last
         spans = connection.execute(
@@ -303,7 +303,8 @@ def _first_time(job: Job, now: float) -> float:
     return min(times) / 1e9 if times else now
 
 
-def _run_of(connection: sqlite3.Connection, project: str, run: str, created: float) -> tuple[int, float]:
+def run_of(connection: sqlite3.Connection, project: str, run: str, created: float) -> tuple[int, float]:
+    """The number of a run and when it began; made when it is new."""
     found: Any = connection.execute(
         "SELECT id, created FROM run WHERE project = ? AND name = ?", (project, run)
     ).fetchone()

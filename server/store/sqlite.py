@@ -32,7 +32,7 @@ from milepost.server.records import KeyRecord, RunRecord
 from milepost.server.series import AXES, Points
 from milepost.server.store import Change, Row, RowQuery, chunks
 from milepost.server.store.chunk_series import ChunkSeries, ClockCache, GroupRows, points_of, points_of_part
-from milepost.server.store.ingest import Ingest, Receipt, Stored, receipt_of
+from milepost.server.store.ingest import Ingest, Receipt, Stored, receipt_of, run_of
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
 from milepost.server.store.parts import Part, parts_of, unpressed
 from milepost.server.store.run_columns import KeySeries
@@ -214,6 +214,18 @@ class SqliteStore:
         with self._lock:
             for known, (_, batch, _) in zip(changed, told, strict=True):
                 known.live.dirty = known.live.batch != batch
+
+    def add_file(
+        self, connection: sqlite3.Connection, project: str, run: str, path: str, sha256: str, size: int, most: int
+    ) -> None:
+        """Give a content a name in a run, which is made when it is new; on the writing thread. Raises `UsageError`."""
+        number, created = run_of(connection, project, run, time.time())
+        if connection.execute("SELECT COUNT(*) FROM file WHERE run = ?", (number,)).fetchone()[0] >= most:
+            raise UsageError(f"the run {project}/{run} has {most:,} files, more are not taken")
+        connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", (number, path, sha256, size))
+        with self._lock:
+            if (project, run) not in self._known:
+                self._add(number, project, run, created, None, {})
 
     def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
         """Change name, notes, tags or archived of a run."""

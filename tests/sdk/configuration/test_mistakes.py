@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from milepost.sdk.configuration import check, load
-from milepost.sdk.configuration.declarations import EXPORTERS, LATER_EXPORTERS
+from milepost.sdk.configuration.declarations import EXPORTERS
 from milepost.sdk.errors import ConfigurationError
 
 HEAD = 'file_format: "1.0"\n'
@@ -80,13 +80,6 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "unknown exporter": (
         "exporters:\n  - fil:",
         f'milepost.yaml:3: exporters[0].fil: unknown exporter "fil"; did you mean "file"? Valid: {", ".join(EXPORTERS)}',
-    ),
-    "exporter of a later version": (
-        f'exporters: [{{{LATER_EXPORTERS[-1]}: {{url: "http://localhost:4317"}}}}]',
-        (
-            f'milepost.yaml:2: exporters[0].{LATER_EXPORTERS[-1]}: the exporter "{LATER_EXPORTERS[-1]}" is not in this version '
-            f"of milepost. Valid: {', '.join(EXPORTERS)}"
-        ),
     ),
     "exporter without a colon": (
         "exporters: [console]",

@@ -1,0 +1,246 @@
+"""server: rows, events and files of a run to a milepost server, each row exactly once.
+
+A batch names the interval of numbers it covers, so that sending it again, or cut in another way, changes nothing there.
+Files of media go first, by the hash of their content, and only what the server does not have.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import quote, urlsplit
+
+from milepost.sdk import wire
+from milepost.sdk.batch import Batch, Rows, parts
+from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import ExportResult, Position, RunInfo
+from milepost.sdk.reading.media import inside
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger("milepost")
+
+WANTS: Final = frozenset(
+    (
+        "row", "run.start", "run.finish", "environment", "config", "summary", "metric", "meta", "rewind", "system",
+        "console", "alert", "gap",
+    )
+)  # fmt: skip
+PIECE: Final = 4 << 20
+"""Bytes of a file in one request: what a broken connection costs at the most."""
+_LATER: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
+_SETTINGS: Final = {
+    401: "the server does not know this key; set api_key, or MILEPOST_API_KEY",
+    403: "the key may not send to this project; ask for one with the scope ingest",
+    404: "no milepost server answers there; look at url",
+    405: "no milepost server takes rows there; look at url",
+    421: "another host answers there; look at url",
+}
+
+
+class ServerExporter:
+    """Sends to one server.
+
+    url: its address, such as `https://milepost.example.org`. api_key: a key with the scope ingest. timeout: milliseconds.
+    Raises ConfigurationError when there is no address, or none of a server.
+    """
+
+    name = "server"
+    network: ClassVar[bool] = True
+    takes_rows = True
+    wants = WANTS
+
+    def __init__(self, url: str | None = None, api_key: str | None = None, timeout: int = 30_000) -> None:
+        if not url:
+            raise ConfigurationError("server: url is not set; give the server's address, or set MILEPOST_URL")
+        told = urlsplit(url)
+        if told.scheme not in ("http", "https") or not told.hostname or told.username or told.query:
+            raise ConfigurationError(
+                f"server: url is {url!r}; it must be an address such as https://milepost.example.org"
+            )
+        self._url = url.rstrip("/")
+        self._key = api_key
+        self._timeout_s = timeout / 1000
+        self._client: httpx.Client | None = None
+        self._run: RunInfo | None = None
+        self._through = -1
+        self._sent: set[str] = set()
+        self._said: set[str] = set()
+
+    @staticmethod
+    def with_environment(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+        """The options with what they leave open filled from MILEPOST_URL and MILEPOST_API_KEY."""
+        filled = dict(options)
+        for option, variable in (("url", "MILEPOST_URL"), ("api_key", "MILEPOST_API_KEY")):
+            if not filled.get(option) and environ.get(variable):
+                filled[option] = environ[variable]
+        return filled
+
+    def start(self, run: RunInfo, position: Position | None) -> None:
+        """Note the run; the connection is opened by the first export."""
+        self._run = run
+        self._through = int((position or {}).get("through", -1))
+
+    def position(self) -> dict[str, Any]:
+        """The number up to which everything is accounted for."""
+        return {"through": self._through}
+
+    def export(self, batch: Sequence[Event]) -> ExportResult:
+        """Send the batch: the files it refers to, then its rows and events."""
+        import httpx
+
+        run = self._run
+        if run is None:
+            return ExportResult.retry("the exporter was not started")
+        whole = batch if isinstance(batch, Batch) else Batch([list(batch)])
+        last = whole.last_seq
+        # What was filtered out between two batches counts as accounted for; a batch of before a crash may come again.
+        first = min(self._through + 1, whole.first_seq)
+        sent = wire.batch_of(
+            whole,
+            first,
+            last,
+            project=run.project,
+            writer=run.writer,
+            attempt=run.attempt,
+            rank=run.rank,
+            parent=run.parent,
+            host=run.host,
+            started=_started(whole),
+        )
+        try:
+            self._client = self._client or self._open()
+            refusal = self._send_files(self._client, run, whole)
+            if refusal is not None:
+                return refusal
+            answer = self._client.post(
+                f"/api/v1/runs/{quote(run.id, safe='')}/batches",
+                content=wire.encode(sent),
+                headers={"Content-Type": wire.MEDIA_TYPE, "Content-Encoding": "zstd"},
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            self._close()
+            return ExportResult.retry(f"{self._url} cannot be reached: {error}"[:300])
+        result = self._result(answer)
+        if result is ExportResult.SUCCESS:
+            self._through = max(self._through, last)
+        return result
+
+    def _result(self, answer: "httpx.Response") -> ExportResult:
+        status = answer.status_code
+        if status == 200:
+            return ExportResult.SUCCESS
+        said = _said(answer)
+        if status in _LATER:
+            return ExportResult.retry(f"{self._url} answers {status}: {said}", _retry_after(answer))
+        if status in _SETTINGS or status < 400:
+            return ExportResult.retry(f"{self._url} answers {status}: {_SETTINGS.get(status, said)}", 30.0)
+        return ExportResult.refused(f"HTTP {status}: {said}")
+
+    def _send_files(self, client: "httpx.Client", run: RunInfo, batch: Batch) -> ExportResult | None:
+        """Send what the rows refer to and the server lacks; None when all is there."""
+        for value in _files(batch):
+            path, sha256 = value["path"], value["sha256"]
+            if path in self._sent:
+                continue
+            try:
+                file = inside(run.dir, path)
+                size = file.stat().st_size
+            except (OSError, ValueError) as error:
+                self._say(f"the file {path} cannot be sent, its row is: {error}")
+                continue
+            answer = self._send_file(client, run, file, size, sha256)
+            if answer is not None and answer.status_code >= 400:
+                if answer.status_code in (409, 413, 415, 422):
+                    self._say(f"the file {path} is refused, its row is sent: {_said(answer)}")
+                    continue
+                return self._result(answer)
+            told = {"project": run.project, "sha256": sha256, "size": size}
+            answer = client.put(f"/api/v1/runs/{quote(run.id, safe='')}/files/{quote(path)}", json=told)
+            if answer.status_code >= 400:
+                return self._result(answer)
+            self._sent.add(path)
+        return None
+
+    def _send_file(
+        self, client: "httpx.Client", run: RunInfo, file: Path, size: int, sha256: str
+    ) -> "httpx.Response | None":
+        """Send one file, from where an earlier try was cut; the answer that refused it, or None."""
+        address = f"/api/v1/blobs/sha256/{sha256}"
+        asked = client.head(address, params={"project": run.project})
+        if asked.status_code == 200:
+            return None
+        if asked.status_code != 404:
+            return client.get(address, params={"project": run.project})  # the same refusal, with its reason
+        offset = int(asked.headers.get("upload-offset", "0"))
+        with file.open("rb") as source:
+            while True:
+                source.seek(offset)
+                piece = source.read(PIECE)
+                headers = {"Upload-Offset": str(offset), "Upload-Length": str(size)}
+                answer = client.patch(address, params={"project": run.project}, content=piece, headers=headers)
+                if answer.status_code not in (200, 204):
+                    return answer
+                offset += len(piece)
+                if offset >= size or not piece:
+                    return None
+
+    def _say(self, text: str) -> None:
+        if text not in self._said and len(self._said) < 20:
+            self._said.add(text)
+            logger.warning("milepost: server: %s", text)
+
+    def _open(self) -> "httpx.Client":
+        import httpx
+
+        headers = {"User-Agent": "milepost"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return httpx.Client(base_url=self._url, headers=headers, timeout=self._timeout_s, follow_redirects=False)
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back: what was exported is on the server's disk."""
+        return True
+
+    def shutdown(self, timeout_millis: int = 30_000) -> None:
+        """Close the connection."""
+        self._close()
+
+
+def _files(batch: Batch) -> Iterator[dict[str, Any]]:
+    """The media values in the rows that have a file."""
+    for part in parts(batch):
+        if isinstance(part, Rows):
+            columns = part.columns[4:]
+            values = (value for column in columns if not {dict, list}.isdisjoint(map(type, column)) for value in column)
+        else:
+            values = (value for event in part if event.kind == "row" for value in event.values.values())
+        for value in values:
+            for each in value if isinstance(value, list) else (value,):
+                if isinstance(each, dict) and isinstance(each.get("path"), str) and isinstance(each.get("sha256"), str):
+                    yield each
+
+
+def _started(batch: Batch) -> int:
+    first = batch[0]
+    return first.time_unix_nano - round(first.runtime_s * 1e9) if first.kind == "run.start" else 0
+
+
+def _said(answer: "httpx.Response") -> str:
+    try:
+        told = answer.json()
+        return str(told.get("detail") or told.get("title"))[:300]
+    except (ValueError, AttributeError):
+        return answer.text[:100].strip() or answer.reason_phrase
+
+
+def _retry_after(answer: "httpx.Response") -> float | None:
+    text = answer.headers.get("retry-after", "")
+    return min(float(text), 3600.0) if text.replace(".", "", 1).isdigit() else None

@@ -1,0 +1,147 @@
+"""A program that sends to a server: what it logged is there, exactly once, through kills and outages on both sides."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import milepost
+from tests.server.conftest import ADMIN_KEY, Server, data_server, start
+from tests.server.sending import rows_of
+
+__all__ = ["data_server", "start"]
+
+Begin = Callable[[], Server]
+
+PROGRAM = """
+import sys, time, milepost
+run = milepost.init(project="p", dir="runs", id="r1", name="sent", config={"lr": 0.1}, tags=["t"])
+milepost.define_metric("loss", summary="min")
+for n in range(int(sys.argv[1])):
+    milepost.log({"loss": 1 / (n + 1), "n": n, "nested": {"x": n % 3}, **({"text": "hello"} if n % 10 == 0 else {})})
+    time.sleep(float(sys.argv[2]))
+print("logged", flush=True)
+if len(sys.argv) > 3:
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+milepost.finish()
+"""
+
+
+def environment(server: Server) -> dict[str, str]:
+    return {**os.environ, "MILEPOST_URL": server.url, "MILEPOST_API_KEY": ADMIN_KEY}
+
+
+def run_program(server: Server, rows: int, pause_s: float = 0.0, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(rows), str(pause_s), *more], env=environment(server), text=True
+    )
+
+
+def wait_for(what: Callable[[], Any], timeout_s: float = 60) -> Any:
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not come about")
+
+
+def test_two_variables_are_all_it_takes(data_server: Begin) -> None:
+    server = data_server()
+
+    assert run_program(server, 500).wait(100) == 0
+
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").status_code == 200)
+        told = wait_for(
+            lambda: next((t for t in [client.get("/api/v1/runs/p/r1").json()] if t["state"] == "finished"), None)
+        )
+        rows = rows_of(client)
+    local = milepost.Api("runs").run("p/r1")
+    assert rows == list(local.scan_history())
+    assert (told["name"], told["tags"], told["config"], told["rows"]) == ("sent", ["t"], {"lr": 0.1}, 500)
+    assert told["summary"] == {k: v for k, v in local.summary.items() if not k.startswith("_")}
+    assert told["completeness"]["gaps"] == []
+    assert local.accounting()["exporters"]["server"]["delivered"] == 500
+
+
+def test_rows_arrive_once_when_the_server_is_killed_meanwhile(data_server: Begin) -> None:
+    server = data_server()
+    port = server.url.rpartition(":")[2]
+    program = run_program(server, 3000, 0.001)
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").status_code == 200)
+    server.kill()
+    time.sleep(0.5)
+    again = Server(["--data", "data", "--port", port], {**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+    try:
+        assert program.wait(100) == 0
+        with again.client(ADMIN_KEY) as client:
+            wait_for(lambda: client.get("/api/v1/runs/p/r1").json()["state"] == "finished", 100)
+            rows = rows_of(client)
+    finally:
+        again.kill()
+
+    assert [row["n"] for row in rows] == list(range(3000))
+
+
+def test_sync_sends_what_a_killed_program_left(data_server: Begin) -> None:
+    server = data_server()
+    assert run_program(server, 300, 0.0, "kill").wait(100) == -signal.SIGKILL
+    script = "from milepost.sdk.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "sync", "runs"],
+        env=environment(server),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").status_code == 200)
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json()["rows"] == 300)
+        assert [row["n"] for row in rows_of(client)] == list(range(300))
+
+
+MEDIA = """
+import numpy, milepost
+milepost.init(project="p", dir="runs", id="r1")
+for n in range(3):
+    milepost.log({"picture": milepost.Image(numpy.full((4, 4, 3), n * 80, numpy.uint8), caption=f"c{n}")})
+milepost.finish()
+"""
+
+
+def test_media_arrive_with_their_rows(data_server: Begin) -> None:
+    server = data_server()
+    subprocess.run([sys.executable, "-c", MEDIA], env=environment(server), check=True)
+
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").status_code == 200)
+        page = wait_for(
+            lambda: next((p for p in [client.get("/api/v1/runs/p/r1/media").json()] if p["total"] == 3), None)
+        )
+        for item in page["items"]:
+            answer = client.get(item["url"])
+            assert answer.headers["content-type"] == "image/png"
+            assert answer.content == Path("runs/p/r1", item["value"]["path"]).read_bytes()
+            same = client.get(f"/api/v1/blobs/sha256/{item['value']['sha256']}")
+            assert same.content == answer.content
+    assert [item["caption"] for item in page["items"]] == ["c0", "c1", "c2"]
+
+
+@pytest.mark.parametrize("url", [None, "", "milepost.example.org", "ftp://x", "http://user:pw@x", "http://x?y=1"])
+def test_an_address_that_is_none_is_refused_with_what_it_should_be(url: str | None) -> None:
+    from milepost.exporters.server import ServerExporter
+
+    with pytest.raises(milepost.Error, match=r"server: url is"):
+        ServerExporter(url)
