@@ -6,16 +6,19 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test gate check format lint types contracts page docs reference bench lock changelog clean
+.PHONY: help setup demo demo-otlp test gate check format lint types contracts page docs reference bench lock changelog clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv: the locked tools and this checkout, editable
 	@scripts/setup
 
 demo: setup ## train a digits classifier, log it, show the run
 	@scripts/demo
+
+demo-otlp: setup ## train into a real collector and a real Prometheus, and read both back
+	@$(bin)/python scripts/demo_otlp.py
 
 test: setup ## run the tests, several at once (TESTS="tests/sdk -k step" for some of them)
 	@scripts/test $(TESTS)

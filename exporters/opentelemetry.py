@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from milepost.exporters.otlp.metrics import INT_MAX, INT_MIN, as_double, explicit_buckets
-from milepost.exporters.otlp.points import KINDS, Points, Selection, Series
+from milepost.exporters.otlp.points import KINDS, Points, Selection, Series, figures
 from milepost.exporters.otlp.records import WANTS, Records, described
 from milepost.exporters.otlp.resource import attributes, version
 from milepost.exporters.otlp.sender import TAKEN, Answer, short
@@ -24,6 +24,7 @@ from milepost.sdk.exporter import Position, RunInfo
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
+    from opentelemetry.sdk.resources import Resource
 
 GROUPS = {"metrics": "opentelemetry_metrics_exporter", "logs": "opentelemetry_logs_exporter"}
 
@@ -173,13 +174,18 @@ class StockMetrics(_Stock):
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._selection.select(batch), self._encode, self._selection.condemned)
 
-    def _encode(self, points: Points) -> "MetricsData":
+    def _figures(self, event: Event, resource: dict[str, Any]) -> "MetricsData":
+        from opentelemetry.sdk.resources import Resource
+
+        return self._encode(figures(event), Resource(resource))
+
+    def _encode(self, points: Points, resource: "Resource | None" = None) -> "MetricsData":
         from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
         metrics = [metric for series in points.series if (metric := _metric(series)) is not None]
         scope = ScopeMetrics(InstrumentationScope("milepost", version()), metrics, "")
-        return MetricsData([ResourceMetrics(self._resource, [scope], "")])
+        return MetricsData([ResourceMetrics(resource or self._resource, [scope], "")])
 
     def _settled(self) -> None:
         self._selection.settled()
@@ -257,7 +263,12 @@ class StockLogs(_Stock):
         seqs = [event.seq if event.kind == "row" else None for event in chosen]
         return self._ship(Records([self._record(event) for event in chosen], seqs), lambda load: list(load.records))
 
-    def _record(self, event: Event) -> Any:
+    def _figures(self, event: Event, resource: dict[str, Any]) -> list[Any]:
+        from opentelemetry.sdk.resources import Resource
+
+        return [self._record(event, Resource(resource))]
+
+    def _record(self, event: Event, resource: "Resource | None" = None) -> Any:
         from opentelemetry._logs import LogRecord, SeverityNumber
 
         try:
@@ -277,7 +288,7 @@ class StockLogs(_Stock):
             attributes=told.attributes,
             event_name=told.name,
         )
-        return ReadableLogRecord(record, self._resource, self._scope)
+        return ReadableLogRecord(record, resource or self._resource, self._scope)
 
 
 def _context(event: Event) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from milepost.exporters.otlp import wire
 from milepost.exporters.otlp.metrics import as_double, explicit_buckets
 from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
-from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, Points, Selection, Series
+from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, Points, Selection, Series, figures
 from milepost.exporters.otlp.resource import attributes
 from milepost.exporters.otlp.sender import Answer
 from milepost.exporters.otlp.shipment import Shipment
@@ -67,6 +67,9 @@ class PrometheusRemoteWriteExporter(SignalExporter):
     def _prepare(self, run: RunInfo, position: Position) -> None:
         self._encoder = RemoteWriteEncoder(attributes(run, self._detectors), self._promoted)
         self._selection.restore(position)
+
+    def _figures(self, event: Event, resource: dict[str, Any]) -> bytes:
+        return RemoteWriteEncoder(resource, self._promoted).encode(figures(event))
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._selection.select(batch), self._encoder.encode, self._selection.condemned)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import KINDS, Selection
+from milepost.exporters.otlp.points import KINDS, Selection, figures
 from milepost.exporters.otlp.records import WANTS, RecordsEncoder
 from milepost.exporters.otlp.resource import attributes, encoded, scope
 from milepost.exporters.otlp.sender import Sender
@@ -129,6 +129,9 @@ class MetricsExporter(_OtlpSignal):
         self._encoder = MetricsEncoder(encoded(attributes(run, self._detectors)), scope(), self._temporality)
         self._selection.restore(position)
 
+    def _figures(self, event: Event, resource: dict[str, Any]) -> bytes:
+        return MetricsEncoder(encoded(resource), scope(), self._temporality).encode(figures(event))
+
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._selection.select(batch), self._encoder.encode, self._selection.condemned)
 
@@ -152,6 +155,10 @@ class LogsExporter(_OtlpSignal):
         own = {"milepost.writer": run.writer}  # with the number of a row it names that row for ever
         resource = {**attributes(run, self._detectors), **own}
         self._encoder = RecordsEncoder(encoded(resource), scope(), self._body)
+
+    def _figures(self, event: Event, resource: dict[str, Any]) -> bytes:
+        encoder = RecordsEncoder(encoded(resource), scope(), self._body)
+        return encoder.encode(encoder.select([event]))
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._encoder.select(batch), self._encoder.encode)

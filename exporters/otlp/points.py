@@ -481,6 +481,29 @@ class Selection:
             )
 
 
+_FIGURES: Final[Mapping[str, tuple[Kind, str]]] = {
+    "milepost.sdk.exporter.rows.delivered": ("counter", "{row}"),
+    "milepost.sdk.exporter.rows.filtered": ("counter", "{row}"),
+    "milepost.sdk.exporter.rows.rejected": ("counter", "{row}"),
+    "milepost.sdk.exporter.rows.dropped": ("counter", "{row}"),
+    "milepost.sdk.exporter.pending.bytes": ("sum", "By"),
+    "milepost.sdk.exporter.lag": ("gauge", "s"),
+}
+
+
+def figures(event: Event) -> Points:
+    """The figures of a delivery, as the shipper tells them, as points: `milepost.sdk.*`, after `otel.sdk.*`."""
+    component = (("milepost.component.name", str(event.values.get("milepost.component.name", ""))),)
+    found: list[Series] = []
+    for name, (kind, unit) in _FIGURES.items():
+        value = event.values.get(name)
+        if isinstance(value, int | float):
+            series = Series(("sdk", name), name, kind, unit, component)
+            series.times, series.values = [event.time_unix_nano], [value]
+            found.append(series)
+    return Points(found, frozenset())
+
+
 def _plain(column: Sequence[Any]) -> Sequence[Any]:
     """A column of numbers with truth values as 1 and 0, and every NaN as the usual one."""
     types = set(map(type, column))

@@ -28,7 +28,7 @@ from milepost.sdk.strict_json import encoded_lines, json_lines, jsonable
 WANTS: Final = frozenset(
     (
         "row", "run.start", "run.finish", "environment", "config", "summary", "metric", "meta", "console", "alert", "rewind",
-        "gap", "file",
+        "gap", "file", "sdk",
     )
 )  # fmt: skip
 """All but system samples, which are metrics."""

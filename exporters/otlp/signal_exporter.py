@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from milepost.exporters.otlp.points import Points
 from milepost.exporters.otlp.records import Records
+from milepost.exporters.otlp.resource import attributes, instance_id
 from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Counts, Shipment
 from milepost.sdk.batch import Batch
@@ -27,6 +28,7 @@ class SignalExporter:
     network: ClassVar[bool] = True
     wants: frozenset[str] = frozenset()
     takes_rows = True
+    self_metrics = True
 
     def __init__(
         self, name: str, address: str, detectors: Sequence[str], *, problem: str = "", limit: int = HTTP_LIMIT
@@ -63,6 +65,8 @@ class SignalExporter:
             return ExportResult.SUCCESS
         if self._problem:
             return ExportResult.retry(f"endpoint {self._address}: {self._problem}")
+        if len(batch) == 1 and batch[0].kind == "sdk":
+            return self._tell(batch[0])
         this = signature(batch)
         if self._shipment is None or this != self._shipped:
             self._shipment, self._shipped = self._shipment_of(batch), this
@@ -93,6 +97,19 @@ class SignalExporter:
             load, encode, self._sender, self.counts, limit=self._limit, condemned=condemned,
             name=f"{self.name} at {self._address}", said=self._said,
         )  # fmt: skip
+
+    def _tell(self, event: Event) -> ExportResult:
+        """Send the figures of the delivery itself, past whatever waits: under an instance id of their own, since a back end
+        may want the samples of one resource in the order of their times."""
+        assert self._run is not None
+        own = f"{instance_id(self._run)}-{self.name}"
+        self._sender = self._sender or self._new_sender()
+        answer = self._sender.send(self._figures(event, {**attributes(self._run), "service.instance.id": own}))
+        return ExportResult.SUCCESS if answer.outcome == "taken" else ExportResult.retry(answer.reason, answer.after_s)
+
+    def _figures(self, event: Event, resource: dict[str, Any]) -> Any:
+        """The request that holds the figures of a delivery."""
+        raise NotImplementedError
 
     def _prepare(self, run: RunInfo, position: Position) -> None:
         raise NotImplementedError

@@ -12,6 +12,7 @@ class Splitting:
     """Exports to each of its parts; made for one signal, it is that part."""
 
     takes_rows = True
+    self_metrics = True
 
     def __init__(self, parts: Mapping[str, SignalExporter]) -> None:
         self._parts = parts

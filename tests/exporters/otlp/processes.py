@@ -66,6 +66,15 @@ def rotel() -> str | None:
     return None if found is None or found.origin is None else str(Path(found.origin).with_name("rotel-agent"))
 
 
+def missing() -> str:
+    """What is not installed of a collector and Prometheus, with the command that installs it; "" for nothing."""
+    if rotel() is None:
+        return "rotel has no wheel for this Python or machine: it needs Linux on x86-64 and Python 3.11 to 3.13"
+    return (
+        "" if shutil.which("prometheus") else "prometheus is not installed; install it with: apt-get install prometheus"
+    )
+
+
 @contextlib.contextmanager
 def collector(folder: Path, sink: str) -> Iterator["Collector"]:
     """A collector that passes everything on to `sink`, an address that takes OTLP over HTTP."""

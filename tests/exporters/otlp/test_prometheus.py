@@ -193,3 +193,27 @@ def test_labels_and_bounds_are_those_of_the_standard_translation() -> None:
     assert [bound_text(bound) for bound in (0.0, 1.0, 0.1, 1e-7, 1e21, -2.5)] == [
         "0", "1", "0.1", "0.0000001", "1000000000000000000000", "-2.5",
     ]  # fmt: skip
+
+
+def test_the_figures_of_the_delivery_are_series_of_an_instance_of_their_own(running: Backend, tmp_path: Path) -> None:
+    now = time.time_ns()
+    told = {
+        "milepost.component.name": "prometheus_remote_write",
+        "milepost.sdk.exporter.rows.delivered": 7,
+        "milepost.sdk.exporter.rows.rejected": 1,
+        "milepost.sdk.exporter.pending.bytes": 100,
+        "milepost.sdk.exporter.lag": 2.5,
+    }
+
+    write(running, make_run(tmp_path, id="told"), [Event(kind="sdk", values=told, time_unix_nano=now)])
+
+    where = '{instance="told-prometheus_remote_write"}'
+    found = {each["metric"]["__name__"]: each for each in query(running, where, now / 1e9 + 1)}
+    assert {name: float(each["value"][1]) for name, each in found.items()} == {
+        "milepost_sdk_exporter_rows_delivered_total": 7.0,
+        "milepost_sdk_exporter_rows_rejected_total": 1.0,
+        "milepost_sdk_exporter_pending_bytes": 100.0,
+        "milepost_sdk_exporter_lag_seconds": 2.5,
+    }
+    labels = found["milepost_sdk_exporter_lag_seconds"]["metric"]
+    assert labels["milepost_component_name"] == "prometheus_remote_write"
