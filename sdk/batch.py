@@ -5,12 +5,11 @@ they stay as the journal holds them (`Rows`) and become events when somebody loo
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, overload
 
+from milepost.sdk.decode import columns
 from milepost.sdk.event import Event
-from milepost.sdk.frame import decode_payload, encode_payload
 
 RUN: Final = 8
 """Rows of the same names in a row that are worth a `Rows`; fewer are events."""
@@ -116,11 +115,7 @@ class Batch(Sequence[Event]):
 
 
 class Builder:
-    """Puts a batch together from frames as they come.
-
-    Values of many rows are decoded at once: a msgpack array is a short header and its elements, so the elements of all
-    rows behind one header are an array, too, and every k-th of them is a column.
-    """
+    """Puts a batch together from frames as they come."""
 
     def __init__(self, run: str, writer: str) -> None:
         self._run = run
@@ -151,12 +146,7 @@ class Builder:
         payloads = self._payloads
         if not payloads:
             return
-        width = 4 + len(self._keys)
-        header = _array_of(width)
-        skip = len(header)
-        elements = b"".join([payload[skip:] for payload in payloads])
-        values: list[Any] = decode_payload(b"\xdd" + (width * len(payloads)).to_bytes(4, "big") + elements)
-        rows = Rows(self._keys, [values[at::width] for at in range(width)], self._run, self._writer)
+        rows = Rows(self._keys, columns(payloads, 4 + len(self._keys)), self._run, self._writer)
         if len(rows) >= RUN:
             self._parts.append(rows)
         else:
@@ -170,12 +160,6 @@ class Builder:
             last = []
             self._parts.append(last)
         return last
-
-
-@lru_cache(maxsize=1024)
-def _array_of(width: int) -> bytes:
-    """How a msgpack array of so many elements begins."""
-    return encode_payload([None] * width)[:-width]
 
 
 def parts(batch: Sequence[Event]) -> Sequence[Part]:

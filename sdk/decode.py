@@ -1,5 +1,7 @@
 """Decode: frames back into events."""
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from milepost.sdk import frame
@@ -84,3 +86,23 @@ class Decoder:
             writer=self.writer,
             seq=seq,
         )
+
+
+def columns(
+    payloads: Sequence[bytes], width: int, decode: Callable[[bytes], list[Any]] = frame.decode_payload
+) -> list[list[Any]]:
+    """The elements of many payloads of `width` elements each, by the column.
+
+    All are decoded at once: a msgpack array is a short header and its elements, so the elements of all payloads behind one
+    header are an array, too, and every k-th of them is a column.
+    """
+    skip = len(_array_of(width))
+    elements = b"".join([payload[skip:] for payload in payloads])
+    values = decode(b"\xdd" + (width * len(payloads)).to_bytes(4, "big") + elements)
+    return [values[at::width] for at in range(width)]
+
+
+@lru_cache(maxsize=1024)
+def _array_of(width: int) -> bytes:
+    """How a msgpack array of so many elements begins."""
+    return frame.encode_payload([None] * width)[:-width]

@@ -4,9 +4,10 @@ Choosing works on columns of headers, so that what is not asked for is never dec
 for a row of ten numbers, in which every checksum is checked.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final, cast
 from zlib import crc32
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milepost.sdk import frame
+from milepost.sdk.decode import columns
 from milepost.sdk.event import Event
 from milepost.sdk.reading.files import Unreadable
 from milepost.sdk.reading.numbers import leading_int
@@ -171,36 +173,30 @@ class Rows:
 
     def _whole(self, payloads: list[bytes], crcs: list[int], seed: int, keys: tuple[str, ...]) -> list[Row] | None:
         """Whole rows of one set of keys that hold plain values, the common case; None when there is anything else."""
-        build = _builder(keys)
-        rows: list[Row] = []
-        for payload, crc in zip(payloads, crcs, strict=True):
-            if crc32(payload, seed) != crc:
-                return None
-            try:
-                rows.append(build(*_decode_plain(payload)))
-            except DECODE_ERRORS:
-                return None
-        return rows
+        if list(map(crc32, payloads, repeat(seed))) != crcs:
+            return None
+        try:
+            _, times, runtimes, steps, *values = columns(payloads, 4 + len(keys), _decode_plain)
+            return _builder(keys)(
+                zip(steps, [time / 1e9 for time in times], [time / 1e6 for time in runtimes], *values, strict=True)
+            )
+        except DECODE_ERRORS:
+            return None
 
     def _some(self, payloads: list[bytes], crcs: list[int], seed: int, keys: tuple[str, ...]) -> list[Row] | None:
         """As `_whole`, for the keys asked for alone."""
         place = {"_timestamp": 1, "_runtime": 2, "_step": 3} | {key: n for n, key in enumerate(keys, start=4)}
         names = tuple(name for name in (*self._wish.along, *(self._wish.keys or ())) if name in place)
-        places = [place[name] for name in names]
-        rows: list[Row] = []
-        width = len(keys) + 4
-        for payload, crc in zip(payloads, crcs, strict=True):
-            if crc32(payload, seed) != crc:
-                return None
-            try:
-                head = _decode_plain(payload)
-                head[1], head[2] = head[1] / 1e9, head[2] / 1e6
-            except DECODE_ERRORS:
-                return None
-            if len(head) != width:
-                return None
-            rows.append(dict(zip(names, [head[at] for at in places], strict=True)))
-        return rows
+        if list(map(crc32, payloads, repeat(seed))) != crcs:
+            return None
+        try:
+            found: list[Any] = columns(payloads, 4 + len(keys), _decode_plain)
+            found[1], found[2] = [time / 1e9 for time in found[1]], [time / 1e6 for time in found[2]]
+        except DECODE_ERRORS:
+            return None
+        if not names:
+            return [{} for _ in payloads]
+        return [dict(zip(names, row, strict=True)) for row in zip(*(found[place[name]] for name in names), strict=True)]
 
     def _mixed(
         self, chosen: Chosen, payloads: list[bytes], crcs: list[int], codes: list[int], plans: dict[int, "_Plan"]
@@ -260,19 +256,19 @@ class Rows:
 
 
 @lru_cache(maxsize=256)
-def _builder(keys: tuple[str, ...]) -> Callable[..., Row]:
-    """A function from the elements of a row's payload to its dict.
+def _builder(keys: tuple[str, ...]) -> Callable[[Iterable[tuple[Any, ...]]], list[Row]]:
+    """A function from (step, timestamp, runtime, value, ...) of many rows to their dicts.
 
-    It is written out as one dict display, `lambda seq, time, ...: {"_step": step, ...}`: measured, a row of ten keys then
-    takes 1.9 us in place of the 3.2 us of dict.update(zip(...)).
+    It is written out as one loop over one dict display, `[{"_step": step, ...} for step, ... in rows]`: measured, a row of ten
+    keys then takes a third of what dict(zip(...)) takes.
     """
     values = [f"v{n}" for n in range(len(keys))]
     named = "".join(f", {key!r}: {value}" for key, value in zip(keys, values, strict=True))
     source = (
-        f"lambda {', '.join(['seq', 'time_ns', 'runtime_us', 'step', *values])}: "
-        f"{{'_step': step, '_timestamp': time_ns / 1e9, '_runtime': runtime_us / 1e6{named}}}"
+        f"lambda rows: [{{'_step': step, '_timestamp': timestamp, '_runtime': runtime{named}}} "
+        f"for {', '.join(['step', 'timestamp', 'runtime', *values])} in rows]"
     )
-    built: Callable[..., Row] = eval(source, {"__builtins__": {}})  # noqa: S307 - of the keys nothing but their repr is in it
+    built: Callable[..., list[Row]] = eval(source, {"__builtins__": {}})  # noqa: S307 - of the keys nothing but their repr is in it
     return built
 
 
