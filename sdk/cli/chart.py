@@ -6,6 +6,7 @@ tried first; what is needed of them is this page.
 """
 
 import math
+import sys
 from array import array
 from collections.abc import Sequence
 from itertools import pairwise
@@ -135,7 +136,7 @@ def _row(value: float, bottom: float, top: float, lines: int) -> int:
 def _around(value: float) -> tuple[float, float]:
     """A range round a value that never changes."""
     margin = abs(value) / 2 or 1.0
-    return value - margin, value + margin
+    return max(value - margin, -sys.float_info.max), min(value + margin, sys.float_info.max)
 
 
 def round_numbers(low: float, high: float, count: int) -> list[float]:

@@ -5,7 +5,7 @@ import math
 from array import array
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from milepost.sdk.cli.chart import Points, chart, round_numbers
@@ -23,6 +23,7 @@ def drawn(x: list[float], y: list[float], cells: int = 40, lines: int = 6, encod
     return chart(points(x, y), screen, cells, lines)
 
 
+@example([(0.0, -1.1984620899082105e308)], 24, 2)
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=50), st.integers(24, 90), st.integers(2, 20))
 def test_every_line_is_as_wide_as_it_was_asked_for(data: list[tuple[float, float]], cells: int, lines: int) -> None:
     out = drawn([x for x, _ in data], [y for _, y in data], cells, lines)
