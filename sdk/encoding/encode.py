@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from milepost.sdk.encoding.stash import Note
+from milepost.sdk.encoding.trust import check
 
 Encoder = Callable[[memoryview, dict[str, Any], BinaryIO], Any]
 
@@ -29,9 +30,13 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW"
 
 
 class Encoders:
-    """Makes files of payloads. Remembers what each run has, so that equal files are written once."""
+    """Makes files of payloads. Remembers what each run has, so that equal files are written once.
 
-    def __init__(self) -> None:
+    of_files: whether the payloads come from a run's files and not from this program; their encoders are then checked.
+    """
+
+    def __init__(self, *, of_files: bool = False) -> None:
+        self._of_files = of_files
         self._known: dict[tuple[str, str, str], dict[str, str]] = {}
         """(run directory, folder, extension) -> hash -> path."""
 
@@ -43,7 +48,7 @@ class Encoders:
         root = _Root(run_dir, ("media", *_parts(note.folder)))
         try:
             with root.temporary() as (file, name):
-                more = produce(note, data, children, file)
+                more = produce(note, data, children, file, of_files=self._of_files)
                 size, digest = _measure(file)
                 short = digest[:20]
                 known = self._paths(root, note, run_dir)
@@ -65,12 +70,16 @@ class Encoders:
         return known
 
 
-def produce(note: Note, data: memoryview, children: list[Any], target: BinaryIO) -> dict[str, Any]:
-    """Write a payload's file; the fields that its encoder adds."""
+def produce(
+    note: Note, data: memoryview, children: list[Any], target: BinaryIO, *, of_files: bool = False
+) -> dict[str, Any]:
+    """Write a payload's file; the fields that its encoder adds. of_files: as in `Encoders`."""
     if not note.encoder:
         target.write(data)
         return {}
     options = {**note.options, "children": children} if note.children else dict(note.options)
+    if of_files:
+        check(note.encoder)
     module, _, name = note.encoder.partition(":")
     function: Encoder = getattr(import_module(module), name)
     added = function(data, options, target)

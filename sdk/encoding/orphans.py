@@ -31,7 +31,7 @@ logger = logging.getLogger("milepost")
 def finish_media(run_dir: Path) -> int:
     """Encode what dead writers of a run left behind; how many files were made. Raises nothing: what fails is logged."""
     made_files = 0
-    encoders = Encoders()
+    encoders = Encoders(of_files=True)
     for directory in writer_dirs(run_dir):
         try:
             if not any(shared_memory().glob(f"{directory.name}-*.ring")):

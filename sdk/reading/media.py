@@ -89,7 +89,7 @@ class Source:
         note, data = found
         target = io.BytesIO()
         try:
-            more = produce(note, data, filled(note.children, self.lookup), target)
+            more = produce(note, data, filled(note.children, self.lookup), target, of_files=True)
         except Exception as error:  # noqa: BLE001 - encoders are foreign code
             return {"error": f"{type(error).__name__}: {error}"}, b""
         content = target.getvalue()
