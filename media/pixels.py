@@ -88,11 +88,18 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True) -> "NDAr
         return np.ascontiguousarray((array * 255).astype(np.uint8))
     if normalize and low >= -1 and high <= 1:
         return np.ascontiguousarray(((array + 1) * 127.5).astype(np.uint8))
-    if low < 0 or high > 255:
+    if normalize and kind == "f" and low >= -2 and high <= 2:
+        warn(
+            "dark",
+            f"{owner}: floats from {low:g} to {high:g} lie in neither [0, 1] nor [-1, 1] and are taken for 0..255, where they "
+            f"are black ({about}); clip them first, as with array.clip(0, 1)",
+        )
+    elif low < 0 or high > 255:
         warn(
             "clipped",
             f"{owner}: values from {low:g} to {high:g} were cut to 0..255 ({about}); scale them to [0, 1], [-1, 1] or 0..255",
         )
+    if low < 0 or high > 255:
         array = array.clip(0, 255)
     return np.ascontiguousarray(array.astype(np.uint8))
 

@@ -289,3 +289,12 @@ def test_a_tensor_has_its_channels_first(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_pictures_mixed_with_other_values_in_a_list_are_refused() -> None:
     with pytest.raises(milepost.DataError, match="a list holds media and a value of type int"):
         logged([milepost.Image(RGB), 3])
+
+
+def test_floats_that_leave_their_range_by_a_little_are_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.media.pixels._said", set())
+    milepost.Image(np.array([[0.0, 1.02]]))
+
+    assert "floats from 0 to 1.02 lie in neither [0, 1] nor [-1, 1]" in caplog.text
