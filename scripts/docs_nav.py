@@ -9,6 +9,7 @@ from typing import Any
 SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
     "Use": [
+        "web-page.md",
         "reading-back.md",
         "tables-and-charts.md",
         "command-line.md",

@@ -7,10 +7,10 @@ export function number(value: number, significant = 5): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e15) return grouped(value);
   if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
     return value.toExponential(Math.max(0, Math.min(significant, 4) - 1)).replace(/\.?0+e/, "e").replace("e+", "e");
   }
-  if (Number.isInteger(value) && size < 1e9) return grouped(value);
   let format = digits.get(significant);
   if (!format) {
     format = new Intl.NumberFormat("en", { maximumSignificantDigits: significant, useGrouping: false });

@@ -27,7 +27,7 @@ export interface Key {
   kind: string;
 }
 
-/** The kinds that are drawn as lines. */
+/** The kinds that are drawn as lines. A "mapping" is a number whose summary keeps several aggregates, such as best and last. */
 export function isScalar(kind: string): boolean {
-  return kind === "scalar" || kind === "system";
+  return kind === "scalar" || kind === "system" || kind === "mapping";
 }

@@ -36,6 +36,8 @@ export interface Wanted {
   x: string;
   range: [number, number] | null;
   buckets: number;
+  /** null: the lowest rank speaks for the run */
+  writer: "all" | null;
 }
 
 const MARKS = { nan: "NaN", inf: "+Inf", "-inf": "-Inf" } as const;
@@ -117,12 +119,14 @@ interface Waiting {
 /** Requests of one moment that differ in their keys only, by all that they share. */
 const queue = new Map<string, { request: Omit<HistoryRequest, "keys">; waiting: Waiting[] }>();
 let scheduled = false;
-const KEYS_AT_ONCE = 8;
+/** One answer for many charts is quick; one of too many curves keeps the first chart waiting. */
+const KEYS_MOST = 8;
+const CURVES_MOST = 100;
 
 /** The points of one key of several runs. */
 export function load(wanted: Wanted): Promise<Loaded> {
-  const { x, range, buckets } = wanted;
-  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer: null }, wanted);
+  const { x, range, buckets, writer } = wanted;
+  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer }, wanted);
 }
 
 /** What runs have logged since; the same object when there is nothing new. Where rows were taken back it begins anew. */
@@ -134,9 +138,9 @@ export async function follow(loaded: Loaded, wanted: Wanted, runs: readonly stri
   }
   const known = Object.keys(after);
   if (known.length === 0) return load(wanted);
-  const { x, range, buckets } = wanted;
+  const { x, range, buckets, writer } = wanted;
   const width = loaded.width > 0 ? loaded.width : null;
-  const more = await ask({ runs: known, x, range, buckets, width, after, writer: null }, { ...wanted, runs: known });
+  const more = await ask({ runs: known, x, range, buckets, width, after, writer }, { ...wanted, runs: known });
   const series = new Map(loaded.series);
   for (const [run, fresh] of more.series) {
     const old = series.get(run);
@@ -165,7 +169,8 @@ function ask(request: Omit<HistoryRequest, "keys">, wanted: Wanted): Promise<Loa
 function flush(): void {
   scheduled = false;
   for (const { request, waiting } of queue.values()) {
-    for (let i = 0; i < waiting.length; i += KEYS_AT_ONCE) void send(request, waiting.slice(i, i + KEYS_AT_ONCE));
+    const size = Math.max(1, Math.min(KEYS_MOST, Math.floor(CURVES_MOST / request.runs.length)));
+    for (let i = 0; i < waiting.length; i += size) void send(request, waiting.slice(i, i + size));
   }
   queue.clear();
 }

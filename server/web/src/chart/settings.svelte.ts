@@ -43,6 +43,13 @@ export const settings = {
   set envelope(on: boolean) {
     place.set({ band: on ? null : "0" });
   },
+  /** Whether the points of all ranks are drawn, not those of the lowest alone. */
+  get ranks(): boolean {
+    return place.get("ranks") === "all";
+  },
+  set ranks(on: boolean) {
+    place.set({ ranks: on ? "all" : null });
+  },
   get spread(): "minmax" | "std" {
     return place.get("spread") === "std" ? "std" : "minmax";
   },

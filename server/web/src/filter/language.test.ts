@@ -4,7 +4,7 @@ import { joined, type Points } from "../chart/data";
 import { binned, confusion, ticks } from "../media/drawing";
 import { lenientJson, nearest, parts } from "../media/source";
 import { compare } from "../media/tables";
-import { completions, effectiveFilter, isPlain, written } from "./language";
+import { completions, effectiveFilter, isComplete, isPlain, written } from "./language";
 
 const columns = [
   { name: "config.lr", kind: "number" },
@@ -21,6 +21,10 @@ describe("the filter", () => {
     expect(effectiveFilter("resnet")).toContain('name contains "resnet"');
     expect(effectiveFilter("")).toBe("");
     expect(effectiveFilter("config.lr > 1")).toBe("config.lr > 1");
+  });
+  test("is asked for when it may be at its end, not while it is typed", () => {
+    expect(["", "resnet", "config.lr > 0.1", 'tags has "a"', "archived"].map(isComplete)).toEqual([true, true, true, true, true]);
+    expect(["config.l", "config.lr >", "config.lr > 0.1 and"].map(isComplete)).toEqual([false, false, false]);
   });
   test("offers fields and columns, then signs, then states, then what connects", () => {
     expect(offered("l")).toContain("config.lr");

@@ -12,8 +12,14 @@ export function isPlain(text: string): boolean {
   const trimmed = text.trim();
   if (trimmed === "" || /[=<>()[\]"'`]/.test(trimmed)) return false;
   const words = trimmed.split(/\s+/);
+  if (words.some((word) => /^(config|summary)\./.test(word))) return false;
   if (words.some((word) => ["contains", "like", "has", "in", "and", "or", "not"].includes(word.toLowerCase()))) return false;
   return !(words.length === 1 && (FIELDS as readonly string[]).includes(trimmed));
+}
+
+/** Whether an expression may be at its end: while somebody types `config.lr > `, nothing is asked. */
+export function isComplete(text: string): boolean {
+  return text.trim() === "" || isPlain(text) || /(?:[\d\])"']|\b(?:true|false|null|archived))\s*$/.test(text);
 }
 
 /** What the server is asked: plain words stand for names, groups, notes and tags. */

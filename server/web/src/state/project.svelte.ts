@@ -46,6 +46,7 @@ export class ProjectState {
   private chosenColours = $state.raw<ReadonlyMap<string, number>>(new Map());
   private readonly given = new Map<string, number>();
   private generation = 0;
+  private asked = 0;
   private pages = new Set<number>();
   private listeners = new Set<(runs: ReadonlySet<string>) => void>();
   private readonly changed = new Set<string>();
@@ -195,10 +196,10 @@ export class ProjectState {
   // The table
 
   /** Forget the rows and begin anew: the filter, the order or the columns have changed. */
-  reload(): void {
+  reload(): Promise<void> {
     this.generation++;
     this.pages.clear();
-    void this.page(0, true);
+    return this.page(0, true);
   }
 
   /** See to it that these rows get loaded. */
@@ -280,6 +281,7 @@ export class ProjectState {
 
   async loadKeys(): Promise<void> {
     const shown = this.shown;
+    const asked = ++this.asked;
     if (shown.length === 0) {
       this.keys = [];
       this.keysLoaded = this.total !== null;
@@ -287,6 +289,7 @@ export class ProjectState {
     }
     try {
       const found = await api.keys(this.name, shown);
+      if (asked !== this.asked) return;
       const fresh = found.filter((key) => !key.key.startsWith("_")).map((key) => ({ name: key.key, kind: key.kind }));
       if (JSON.stringify(fresh) !== JSON.stringify(this.keys)) this.keys = fresh;
       this.keysLoaded = true;
