@@ -1,0 +1,47 @@
+"""From nothing to a curve in the browser: install the wheel, run four lines, start the server, open the page."""
+
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+FOUR_LINES = """import milepost
+milepost.init(project="first")
+for step in range(100): milepost.log({"loss": 1 / (1 + step)})
+milepost.finish()
+"""
+
+
+@pytest.mark.gate
+def test_a_curve_is_seen_within_a_minute_of_pip_install(
+    repository: Path, tmp_path: Path, chromium: BrowserContext
+) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(repository)]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    started = time.monotonic()
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[server]"], check=True, capture_output=True)
+    installed = time.monotonic()
+    (tmp_path / "train.py").write_text(FOUR_LINES)
+    subprocess.run([python, "train.py"], check=True, capture_output=True, cwd=tmp_path)
+    command = [str(tmp_path / "venv" / "bin" / "milepost"), "server", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        assert server.stdout
+        page = chromium.new_page()
+        try:
+            url = next(line.split(" at ")[1].strip() for line in server.stdout if " at http" in line)
+            page.goto(url)
+            expect(page.locator("figure[aria-label='loss'] .u-over")).to_be_visible()
+        finally:
+            page.close()
+            server.terminate()
+    seen = time.monotonic()
+    print(f"installed after {installed - started:.1f} s, a curve in the browser after {seen - started:.1f} s")
+
+    assert seen - started < 60
