@@ -122,8 +122,9 @@ def plain(value: Any) -> str:
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict) and "_type" in value:
-        size = " x ".join(str(value[side]) for side in ("width", "height") if side in value)
-        about = [str(value["_type"]), size, str(value.get("caption") or "")]
+        sides = ("width", "height") if "width" in value else ("nrows", "ncols")
+        size = " x ".join(str(value[side]) for side in sides if side in value)
+        about = [str(value["_type"]), size, str(value.get("caption") or value.get("title") or "")]
         return printable(" ".join(part for part in about if part))
     import json  # only here, as everywhere it is not always needed: a program that logs starts without it
 

@@ -145,6 +145,8 @@ def test_values_of_every_type_fit_on_one_line() -> None:
     assert plain("two\nlines") == "two\\nlines"
     assert plain([1, "a"]) == '[1, "a"]'
     assert plain({"_type": "image-file", "width": 28, "height": 14, "caption": "a 7"}) == "image-file 28 x 14 a 7"
+    assert plain({"_type": "table-file", "ncols": 3, "nrows": 14}) == "table-file 14 x 3"
+    assert plain({"_type": "chart-file", "ncols": 3, "nrows": 9, "title": "ROC"}) == "chart-file 9 x 3 ROC"
 
 
 @pytest.mark.parametrize(
