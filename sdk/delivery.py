@@ -207,6 +207,14 @@ class Delivery:
             return 0.0
         return max((time.time_ns() - self._settled_unix_nano) / 1e9, 0.0)
 
+    def tell(self, event: Event) -> None:
+        """Give the exporter an event that is not in the journal, when it takes any; if it does not, that is all."""
+        if self.waiting or time.monotonic() < self._not_before:
+            return
+        result = self._call([event])
+        if result.outcome == "retry":
+            self._failed(result)
+
     def hurry(self) -> None:
         """Somebody waits: the next try is now, unless the back end said when it may be."""
         if not self._told_when:

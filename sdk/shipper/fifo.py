@@ -20,7 +20,6 @@ from milepost.sdk.configuration import Component
 from milepost.sdk.delivery import Delivery, load_cursor, store_cursor
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
-from milepost.sdk.exporter import ExportResult
 from milepost.sdk.reader import WriterReader
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import Unreadable, read_json, ring_files
@@ -141,15 +140,10 @@ class Fifo:
                 settled=not delivery.pending(),
                 error=cursor.last_error or ("it is left alone" if delivery.disabled else ""),
             )
-        behind = at is not None and writer in waiting
-        return Standing(
-            exporter=self.name,
-            writer=writer,
-            seq=-1,
-            rows=0,
-            settled=False,
-            error=f"waits for the rows of writer {at.name}, which come first" if behind and at is not None else "",
-        )
+        found = unknown(self.name, writer)
+        if at is not None and writer in waiting:
+            found.error = f"waits for the rows of writer {at.name}, which come first"
+        return found
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -220,7 +214,7 @@ class Fifo:
             worked = delivery.step(BATCH_BYTES, BUDGET_S)
             if delivery.cursor.rows != before:
                 self.moved_at = time.monotonic()
-            if not delivery.failing:
+            if delivery.cursor.rows and not delivery.failing:
                 self._tell(delivery, now)
             if worked:
                 continue
@@ -238,19 +232,20 @@ class Fifo:
         if not getattr(delivery.route.exporter, "self_metrics", False) or now - self._told_at < SELF_METRICS_S:
             return
         self._told_at = now
-        event = Event(
-            kind="sdk",
-            values=figures(delivery),
-            time_unix_nano=time.time_ns(),
-            run=f"{delivery.info.project}/{delivery.info.id}",
-            writer=delivery.info.writer,
+        delivery.tell(
+            Event(
+                kind="sdk",
+                values=figures(delivery),
+                time_unix_nano=time.time_ns(),
+                run=f"{delivery.info.project}/{delivery.info.id}",
+                writer=delivery.info.writer,
+            )
         )
-        try:
-            result: Any = delivery.route.exporter.export([event])
-        except Exception as error:  # noqa: BLE001 - foreign code; rows matter, this does not
-            result = ExportResult.retry(str(error))
-        if result.outcome != "success":
-            logger.info("milepost: %s did not take its own figures: %s", self.name, result.reason)
+
+
+def unknown(name: str, writer: str) -> Standing:
+    """The standing of a writer that a route has not begun with."""
+    return Standing(exporter=name, writer=writer, seq=-1, rows=0, settled=False)
 
 
 def figures(delivery: Delivery) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.shipper.catching_up import older_runs
+from milepost.sdk.shipper.fifo import unknown
 from milepost.sdk.shipper.meeting import PROTOCOL, Meeting, is_mine, listen, meeting, receive, send
 from milepost.sdk.shipper.plan import Plan, decode_plan
 from milepost.sdk.shipper.serving import Served
@@ -187,10 +188,17 @@ class Shipper:
                 fresh = True
             else:
                 fresh = False
+            others = [
+                each
+                for run_dir, each in self._served.items()
+                if run_dir != plan.run_dir and all(program.run_dir != run_dir for program in self._programs)
+            ]
         if fresh:
             served.look()
         else:
             served.update(plan)
+        for each in others:
+            each.renew(plan)
         self._search(plan)
         logger.info("milepost: serving %s: %s", plan.run_dir, ", ".join(served.routes) or "nothing")
         return {
@@ -237,7 +245,8 @@ class Shipper:
             return {"op": "settled", "routes": [], "known": False}
         served.hurry()
         while True:
-            standing = served.standing(writer)
+            found = {each.exporter: each for each in served.standing(writer)}
+            standing = [found.get(name) or unknown(name, writer) for name in served.routes]
             left = [each for each in standing if not (each.settled or each.seq >= seq)]
             if not left or time.monotonic() >= deadline:
                 break

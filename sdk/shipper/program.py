@@ -31,6 +31,8 @@ logger = logging.getLogger("milepost")
 
 START_S: Final = 30.0
 """How long a new shipper may take until it listens: a busy machine imports slowly."""
+REPEAT_S: Final = 600.0
+"""How long a text is not said again."""
 MAX_STARTS: Final = 10
 """Shippers that a run starts one after the other before it takes its exporters on threads of its own."""
 
@@ -50,7 +52,7 @@ class Shipping:
         self._ready = threading.Event()
         self._ended = False
         self._starts = 0
-        self._said: set[str] = set()
+        self._said: dict[str, float] = {}
         self._lanes: list[Lanes] = []
         self.names: tuple[str, ...] = ()
         """The names of the routes, once they are known; trimming waits for them."""
@@ -138,8 +140,9 @@ class Shipping:
         connection.close()
 
     def _warn(self, text: str) -> None:
-        if text not in self._said and len(self._said) < 20:
-            self._said.add(text)
+        now = time.monotonic()
+        if now - self._said.get(text, -REPEAT_S) >= REPEAT_S and len(self._said) < 50:
+            self._said[text] = now
             logger.warning("milepost: %s", text)
 
     def _take(self, why: str) -> None:
@@ -158,8 +161,9 @@ class Shipping:
             for route in routes:
                 names.append(route.name)
                 lanes = Lanes([Delivery(route, self._info, self._directory)], int)
-                lanes.start()
                 self._lanes.append(lanes)
+                with contextlib.suppress(RuntimeError):  # an interpreter that ends starts no thread any more
+                    lanes.start()
         self.names = tuple(names)
         self._ready.set()
 

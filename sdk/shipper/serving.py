@@ -20,7 +20,7 @@ from milepost.sdk.delivery import load_cursor
 from milepost.sdk.errors import Error
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive
-from milepost.sdk.reading.files import writer_dirs
+from milepost.sdk.reading.files import ring_files, writer_dirs
 from milepost.sdk.recovery import recover
 from milepost.sdk.routing import parts_of
 from milepost.sdk.shipper.fifo import Fifo, Standing, card, over
@@ -31,6 +31,8 @@ from milepost.sdk.syncing import complete
 logger = logging.getLogger("milepost")
 
 SETTLED_S: Final = 1.0
+REPEAT_S: Final = 600.0
+"""How long a text is not said again."""
 _Key = tuple[str, int, str]
 
 
@@ -47,9 +49,10 @@ class Served:
         self._lock = threading.Lock()
         self._fifos: dict[_Key, Fifo] = {}
         self._known: set[Path] = set()
-        self._said: set[str] = set()
+        self._said: dict[str, float] = {}
+        self._gone: set[Path] = set()
+        """Writers that are dead and have nothing left in shared memory."""
         self._routes: dict[str, tuple[Shipped, Component]] = {}
-        self._troubles: list[str] = []
         self.wrong: dict[str, str] = {}
         """Exporters that cannot be made here, and why."""
         self._expand()
@@ -85,6 +88,18 @@ class Served:
                 self._known.clear()
         self.look()
 
+    def renew(self, plan: Plan) -> None:
+        """Another run came, with other secrets for the same exporters: those that were in use here may be wrong or over."""
+        newer = {each.name: each for each in plan.exporters}
+        same = [
+            newer[each.name]
+            for each in self.plan.exporters
+            if each.name in newer
+            and (newer[each.name].exporter, newer[each.name].stored) == (each.exporter, each.stored)
+        ]
+        if same:
+            self.update(msgspec.structs.replace(self.plan, exporters=tuple(same)))
+
     def look(self) -> None:
         """Find writers that are new, and give each to a fifo of every route."""
         with self._lock:
@@ -114,15 +129,27 @@ class Served:
 
     def recover(self) -> None:
         """Put away what dead writers of the run left in shared memory, and complete the files of the run."""
-        for run_dir in recover(self.run_dir, settled_s=SETTLED_S):
-            complete(run_dir)
+        dead = False
+        for path in sorted(self._known - self._gone):
+            info = card(path)
+            if alive(path.name, info, path):
+                continue
+            if any(ring.exists() for ring in ring_files(path.name, info, path)):
+                dead = True
+            else:
+                self._gone.add(path)
+        if dead:
+            for run_dir in recover(self.run_dir, settled_s=SETTLED_S):
+                complete(run_dir)
 
     def say(self, text: str, writer_dir: Path) -> None:
-        """Tell the log and the run's programs, each thing once."""
-        if text not in self._said and len(self._said) < 100:
-            self._said.add(text)
-            logger.warning("milepost: %s: %s", self.run_dir, text)
-            self._tell(text)
+        """Tell the log and the run's programs, the same thing not again for a while."""
+        now = time.monotonic()
+        if now - self._said.get(text, -REPEAT_S) < REPEAT_S or len(self._said) >= 200:
+            return
+        self._said[text] = now
+        logger.warning("milepost: %s: %s", self.run_dir, text)
+        self._tell(text)
 
     def standing(self, writer: str) -> list[Standing]:
         """How far each route is with a writer."""
@@ -155,7 +182,7 @@ class Served:
         """Whether a writer of it lives on this machine."""
         return any(
             info.get("host") in (None, os.uname().nodename) and alive(path.name, info, path)
-            for path in sorted(self._known)
+            for path in sorted(self._known - self._gone)
             for info in (card(path),)
         )
 

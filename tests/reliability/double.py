@@ -82,6 +82,12 @@ class HttpLines:
             self._connection = None
 
 
+class SelfTelling(HttpLines):
+    """The same, also for the figures of its own delivery."""
+
+    self_metrics = True
+
+
 class Parted(HttpLines):
     """The same with two signals."""
 
@@ -91,11 +97,14 @@ class Parted(HttpLines):
 
 
 def installed(directory: Path) -> Path:
-    """Make a distribution in a folder that registers NAMES and `parted`; the folder is to be put on the path."""
+    """Make a distribution in a folder that registers NAMES and the others; the folder is to be put on the path."""
     info = directory / "milepost_double-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: milepost-double\nVersion: 1.0\n")
-    points = [f"{name} = milepost_double:HttpLines" for name in NAMES] + ["parted = milepost_double:Parted"]
+    points = [f"{name} = milepost_double:HttpLines" for name in NAMES] + [
+        "parted = milepost_double:Parted",
+        "self_telling = milepost_double:SelfTelling",
+    ]
     (info / "entry_points.txt").write_text("\n".join(["[milepost_exporter]", *points, ""]))
     (directory / "milepost_double.py").write_text(Path(__file__).read_text())
     return directory

@@ -352,3 +352,29 @@ def test_doctor_shows_each_signal_and_the_shipper(site: Site, capsys: pytest.Cap
         books = {book["exporter"]: (book["pending"], book["last_error"]) for book in told["runs"][0]["exporters"]}
         assert books == {"parted-logs": (1, "HTTP 503"), "parted-metrics": (1, "HTTP 503")}
         assert f"process {shippers()[0]} serves 1 run" in told["machine"]["shipper"]
+
+
+def test_a_secret_that_was_mended_in_the_next_run_delivers_the_older_one_too(site: Site) -> None:
+    with serving(key="right") as server:
+        start_run(server, exporters=[lines(server, api_key="wrong")], settings=QUIET | LINGERS).log({"n": 0})
+        wait_for(lambda: server.requests != [], "the first try")
+        milepost.finish(timeout=0.2)
+
+        run = start_run(server, exporters=[lines(server, api_key="right")], settings=QUIET | LINGERS)
+        run.log({"n": 1})
+        run.finish()
+
+        wait_for(lambda: sorted(server.values("n")) == [0, 1], "the rows of both runs")
+
+
+def test_an_exporter_that_wants_them_gets_the_figures_of_its_delivery(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, exporters=[{"self_telling": {"url": server.url}}], settings=QUIET | LINGERS)
+        run.log({"n": 0})
+        wait_for(lambda: len(server.accepted) >= 2, "the figures")
+        run.finish()
+
+        (told,) = [item["values"] for item in server.accepted if "n" not in item["values"]]
+        assert told["milepost.component.name"] == "self_telling"
+        assert told["milepost.sdk.exporter.rows.delivered"] == 1
+        assert told["milepost.sdk.exporter.lag"] == 0.0
