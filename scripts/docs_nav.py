@@ -10,6 +10,7 @@ SECTIONS: dict[str, list[str]] = {
     "Start": ["quickstart.md", "concepts.md", "coming-from-wandb.md"],
     "Use": [
         "web-page.md",
+        "media.md",
         "reading-back.md",
         "tables-and-charts.md",
         "command-line.md",
