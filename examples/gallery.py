@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import trimesh
+from matplotlib.patches import Rectangle
 from sklearn.datasets import load_breast_cancer, load_digits, load_sample_image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -112,7 +113,8 @@ def shapes() -> dict[str, Any]:
         content: Any = mesh.export(file_type=kind)
         content = content.encode() if isinstance(content, str) else content
         found[kind] = milepost.Object3D(io.BytesIO(content), file_type=kind, caption=f"torus.{kind}")
-    embedded: Any = trimesh.exchange.gltf.export_gltf(trimesh.Scene(mesh), embed_buffers=True)
+    export_gltf: Any = trimesh.exchange.gltf.export_gltf
+    embedded = export_gltf(trimesh.Scene(mesh), embed_buffers=True)
     found["gltf"] = milepost.Object3D(io.BytesIO(embedded["model.gltf"]), file_type="gltf")
     points: Any = trimesh.sample.sample_surface(mesh, 3000, seed=0)[0]
     colours = (points * 90 + 128).clip(0, 255).round()
@@ -210,7 +212,7 @@ def draw(rows: dict[str, Any], folder: Path) -> None:
         axes.axis("off")
         left, top = place["minX"] * 640, place["minY"] * 427
         size = ((place["maxX"] - place["minX"]) * 640, (place["maxY"] - place["minY"]) * 427)
-        axes.add_patch(plt.Rectangle((left, top), *size, fill=False, color="yellow"))
+        axes.add_patch(Rectangle((left, top), *size, fill=False, color="yellow"))
 
     plotted("boxes-and-masks", boxed)
     side_by_side("images", [image.resize((80, 80), 0) for image in rows["image.digits"].to_pil()[:4]])
