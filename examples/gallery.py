@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 from sklearn.datasets import load_breast_cancer, load_digits, load_sample_image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from trimesh.exchange import gltf
 
 import milepost
 
@@ -113,8 +114,8 @@ def shapes() -> dict[str, Any]:
         content: Any = mesh.export(file_type=kind)
         content = content.encode() if isinstance(content, str) else content
         found[kind] = milepost.Object3D(io.BytesIO(content), file_type=kind, caption=f"torus.{kind}")
-    export_gltf: Any = trimesh.exchange.gltf.export_gltf
-    embedded = export_gltf(trimesh.Scene(mesh), embed_buffers=True)
+    export: Any = gltf.export_gltf
+    embedded = export(trimesh.Scene(mesh), embed_buffers=True)
     found["gltf"] = milepost.Object3D(io.BytesIO(embedded["model.gltf"]), file_type="gltf")
     points: Any = trimesh.sample.sample_surface(mesh, 3000, seed=0)[0]
     colours = (points * 90 + 128).clip(0, 255).round()
