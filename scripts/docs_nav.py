@@ -19,6 +19,14 @@ SECTIONS: dict[str, list[str]] = {
         "operations.md",
         "captured.md",
     ],
+    "Send to": [
+        "opentelemetry.md",
+        "stacks/collector.md",
+        "stacks/prometheus.md",
+        "stacks/victoriametrics.md",
+        "stacks/clickhouse.md",
+        "stacks/loki.md",
+    ],
     "Extend": ["writing-an-exporter.md", "writing-a-processor.md", "writing-a-media-type.md"],
     "Look up": ["api.md", "server-api.md", "performance.md", "reliability.md", "contributing.md"],
 }

@@ -156,6 +156,7 @@ def victoria_metrics(folder: Path) -> Iterator[Backend]:
             f"-httpListenAddr=127.0.0.1:{port}",
             "-retentionPeriod=100y",
             "-loggerLevel=WARN",
+            "-search.latencyOffset=1ms",
         ]
 
     started = Backend(command, "/health", folder / "victoria-metrics.log", folder)
