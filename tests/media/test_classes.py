@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 
 from milepost.media.classes import one_against_rest
 from milepost.media.confusion import confusion
+from tests.media.properties import CHECKED
 
 TRUE = [0, 0, 1, 1]
 SCORES = [[0.9, 0.1], [0.6, 0.4], [0.65, 0.35], [0.2, 0.8]]
@@ -149,6 +150,7 @@ LABELS = st.one_of(
 )
 
 
+@CHECKED
 @given(LABELS)
 def test_the_confusion_matrix_is_that_of_scikit_learn(pairs: list[tuple[Any, Any]]) -> None:
     y_true, preds = map(list, zip(*pairs, strict=True))
@@ -160,6 +162,7 @@ def test_the_confusion_matrix_is_that_of_scikit_learn(pairs: list[tuple[Any, Any
     assert len(names) == len(counts)
 
 
+@CHECKED
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=40))
 def test_samples_count_for_their_weight(triples: list[tuple[int, int, int]]) -> None:
     triples[0] = (*triples[0][:2], 1)

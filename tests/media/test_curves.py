@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from milepost.media import curves
+from tests.media.properties import CHECKED
 
 Array = NDArray[Any]
 
@@ -35,6 +36,7 @@ def columns(samples: list[Any], dtype: Any = np.float64) -> tuple[Array, ...]:
     return (positive.astype(bool), score, *weight)
 
 
+@CHECKED
 @given(SAMPLES, DTYPES)
 def test_precision_and_recall_are_those_of_scikit_learn(samples: list[tuple[bool, float]], dtype: Any) -> None:
     positive, score = columns(samples, dtype)
@@ -48,6 +50,7 @@ def test_precision_and_recall_are_those_of_scikit_learn(samples: list[tuple[bool
     assert_array_equal(recall, expected[1])
 
 
+@CHECKED
 @given(SAMPLES, DTYPES)
 def test_the_roc_is_that_of_scikit_learn(samples: list[tuple[bool, float]], dtype: Any) -> None:
     positive, score = columns(samples, dtype)
@@ -61,6 +64,7 @@ def test_the_roc_is_that_of_scikit_learn(samples: list[tuple[bool, float]], dtyp
     assert_array_equal(true_rate, expected[1])
 
 
+@CHECKED
 @given(WEIGHTED)
 def test_weighted_precision_and_recall_are_those_of_scikit_learn(samples: list[tuple[bool, float, float]]) -> None:
     positive, score, weight = columns(samples)
@@ -74,6 +78,7 @@ def test_weighted_precision_and_recall_are_those_of_scikit_learn(samples: list[t
     assert_allclose(recall, expected[1], rtol=1e-9, atol=1e-12)
 
 
+@CHECKED
 @given(st.lists(st.tuples(st.booleans(), SCORES, st.integers(0, 8)), min_size=1, max_size=60))
 def test_a_weighted_roc_is_that_of_scikit_learn(samples: list[tuple[bool, float, int]]) -> None:
     """Whole weights: with others the last bit decides which points lie on a line."""
@@ -90,6 +95,7 @@ def test_a_weighted_roc_is_that_of_scikit_learn(samples: list[tuple[bool, float,
     assert_allclose(true_rate, expected[1])
 
 
+@CHECKED
 @given(SAMPLES, st.integers(1, 50))
 def test_the_best_precision_of_a_recall_is_the_best_of_all_thresholds_that_reach_it(
     samples: list[tuple[bool, float]], size: int
@@ -103,6 +109,7 @@ def test_the_best_precision_of_a_recall_is_the_best_of_all_thresholds_that_reach
         assert value == precision[recall >= at_least].max()
 
 
+@CHECKED
 @given(st.integers(1, 400))
 def test_twenty_points_are_picked_at_even_places(length: int) -> None:
     curve = np.arange(length)

@@ -20,6 +20,7 @@ from milepost.media import table_file
 from milepost.media.histogram import Histogram
 from milepost.media.table import MAX_INCREMENTS, Table
 from milepost.sdk.errors import DataError
+from tests.media.properties import CHECKED
 
 UTC = datetime.UTC
 
@@ -163,6 +164,7 @@ CELLS = st.one_of(
 )
 
 
+@CHECKED
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=8))
 def test_every_value_reads_back_as_it_was(rows: list[list[Any]]) -> None:
     table = Table(columns=["a", "b"], data=rows, allow_mixed_types=True)
@@ -398,6 +400,7 @@ def test_rows_that_were_changed_behind_the_tables_back_are_checked() -> None:
 # frames of files
 
 
+@CHECKED
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=8))
 def test_whole_numbers_of_a_frame_are_exact_also_beside_none(values: list[int | None]) -> None:
     table = Table(columns=["a"], data=[[value] for value in values])

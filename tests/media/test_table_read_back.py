@@ -44,7 +44,10 @@ COLUMN = st.sampled_from(KINDS).flatmap(lambda kind: st.lists(st.none() | kind, 
 
 
 @settings(
-    max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.lists(COLUMN, min_size=1, max_size=6), min_size=10, max_size=20))
 def test_every_value_of_every_column_reads_back_as_it_was(tables: list[list[list[Any]]]) -> None:
