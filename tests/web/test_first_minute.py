@@ -44,4 +44,5 @@ def test_a_curve_is_seen_within_a_minute_of_pip_install(
     seen = time.monotonic()
     print(f"installed after {installed - started:.1f} s, a curve in the browser after {seen - started:.1f} s")
 
-    assert seen - started < 60
+    # How long pip takes is a matter of the network and of what else the machine does: printed, and half a minute left for it.
+    assert seen - installed < 30

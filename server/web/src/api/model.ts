@@ -1,6 +1,6 @@
-/** What the server answers, by the names of its OpenAPI file; schema.d.ts is made from that. */
+/** What the server answers, by the names of its OpenAPI file; scripts/page makes $schema from that. */
 
-import type { components } from "./schema";
+import type { components } from "$schema";
 
 type Schemas = components["schemas"];
 
