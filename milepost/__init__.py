@@ -43,11 +43,12 @@ if TYPE_CHECKING:
     from milepost.media.table import Table
     from milepost.media.video import Video
     from milepost.sdk.api import Api
+    from milepost.sdk.artifacts import Artifact
     from milepost.sdk.disabled import DisabledRun
     from milepost.sdk.event import Event
     from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
     from milepost.sdk.metrics import Metric
-    from milepost.sdk.migration import AlertLevel, Artifact, Settings
+    from milepost.sdk.migration import AlertLevel, Settings
     from milepost.sdk.run import Run
     from milepost.sdk.run_config import RunConfig
     from milepost.sdk.run_summary import RunSummary
@@ -93,6 +94,7 @@ __all__ = [
     "finish",
     "init",
     "log",
+    "log_artifact",
     "login",
     "plot",
     "plots",
@@ -222,6 +224,18 @@ def save(glob_str: "str | Path", base_path: "str | Path | None" = None, policy: 
     return _required("save()").save(glob_str, base_path, policy)
 
 
+def log_artifact(
+    artifact_or_path: Any,
+    name: str | None = None,
+    type: str | None = None,
+    aliases: Any = None,
+    tags: Any = None,
+    **wandb_keywords: Any,
+) -> "Artifact":
+    """Copy the files of an artifact, or a file or folder, into the current run. See `Run.log_artifact`."""
+    return _required("log_artifact()").log_artifact(artifact_or_path, name, type, aliases, tags)
+
+
 def watch(
     models: Any,
     criterion: Any = None,
@@ -253,7 +267,7 @@ def login(*args: Any, **keywords: Any) -> bool:
 _LAZY = {
     "AlertLevel": "milepost.sdk.migration",
     "Api": "milepost.sdk.api",
-    "Artifact": "milepost.sdk.migration",
+    "Artifact": "milepost.sdk.artifacts",
     "Audio": "milepost.media.audio",
     "Bokeh": "milepost.media.bokeh_document",
     "Classes": "milepost.media.annotations",

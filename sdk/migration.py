@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from milepost.sdk.errors import Error, UsageError
+from milepost.sdk.errors import UsageError
 from milepost.sdk.names import run_id as new_id
 from milepost.sdk.text import shown
 
@@ -176,22 +176,14 @@ class AlertLevel(enum.Enum):
     ERROR = "ERROR"
 
 
-_ARTIFACT: Final = (
-    "copy files into the run with milepost.save(path), or keep them where they are and log their path and checksum, as in "
-    'milepost.log({"model": {"path": ..., "sha256": ...}})'
+_REGISTRY: Final = (
+    "read the files of an earlier run with milepost.Api().run(...).files() and .file(name).download(), or give the program "
+    "their path: there is no artifact registry"
 )
 
 
-class Artifact:
-    """Not in milepost: raises with the name of what to use instead."""
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        raise Error(f"milepost has no Artifact: {_ARTIFACT}")
-
-
 _INSTEAD: Final = {
-    **dict.fromkeys(("log_artifact", "use_artifact", "link_artifact", "upsert_artifact", "finish_artifact"), _ARTIFACT),
-    **dict.fromkeys(("log_model", "use_model", "link_model"), _ARTIFACT),
+    **dict.fromkeys(("use_artifact", "use_model"), _REGISTRY),
     **dict.fromkeys(
         ("sweep", "agent", "controller"), "start one run per set of hyperparameters, with config= and group="
     ),
@@ -200,6 +192,7 @@ _INSTEAD: Final = {
     ),
     "restore": "read a file of an earlier run with milepost.Api().run(...).file(name).download()",
 }
+_ARTIFACTS: Final = ("link_artifact", "upsert_artifact", "finish_artifact", "log_model", "link_model")
 _NOTHING: Final = (
     "_label",
     "get_url",
@@ -219,6 +212,8 @@ def attribute_of_run(run: Any, name: str) -> Any:
         return _nothing
     if name == "sweep_id":
         return None
+    if name in _ARTIFACTS:
+        return _artifact_call(run, name)
     if name == "join":
         return run.finish
     if name == "project_name":
@@ -230,6 +225,8 @@ def attribute_of_module(name: str) -> Any:
     """What wandb has under a name that milepost has not. Raises AttributeError, with what to use instead."""
     if name in _NOTHING_OF_MODULE:
         return _nothing
+    if name in _ARTIFACTS:
+        return _of_current_run(name)
     if name == "util":
         return Utilities
     if name in ("termlog", "termwarn", "termerror"):
@@ -249,6 +246,34 @@ def attribute_of_module(name: str) -> Any:
 
         return Node
     raise AttributeError(_missing("milepost", name), name=name, obj=sys.modules["milepost"])
+
+
+def _of_current_run(name: str) -> Any:
+    def call(*args: Any, **keywords: Any) -> Any:
+        """The call of the run that is active by then."""
+        from milepost.sdk.current import required
+
+        return _artifact_call(required(f"{name}()"), name)(*args, **keywords)
+
+    return call
+
+
+def _artifact_call(run: Any, name: str) -> Any:
+    """The calls of wandb around `log_artifact`."""
+    if name == "link_artifact":
+        from milepost.sdk.artifacts import link_artifact
+
+        return link_artifact
+    if name in ("log_model", "link_model"):
+
+        def log_model(path: Any, name: str | None = None, aliases: Any = None, *args: Any, **keywords: Any) -> Any:
+            """A model: an artifact of that type, of a file or a folder."""
+            named = keywords.get("name") if link else name
+            return run.log_artifact(path, name=named, type="model", aliases=None if link else aliases)
+
+        link = name == "link_model"  # its second argument names a model of the registry
+        return log_model
+    return run.log_artifact
 
 
 def _visualize(id: str, value: Any) -> Any:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # a run whose exporters are all local needs nothing of it
     from milepost.sdk.shipper.program import Shipping
 
 if TYPE_CHECKING:
+    from milepost.sdk.artifacts import Artifact
     from milepost.sdk.encoding.queue import MediaQueue
 
 logger = logging.getLogger("milepost")
@@ -205,6 +206,27 @@ class Run(Identity):
         if glob_str is None and base_path is None:
             return []
         return save(self, glob_str, base_path, policy)
+
+    def log_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: Any = None,
+        tags: Any = None,
+        **wandb_keywords: Any,
+    ) -> "Artifact":
+        """Copy the files of an artifact, or a file or folder, into RUN_DIR/files/artifacts/NAME/vN/; the artifact.
+
+        name, type:    of a file or folder; by default "run-ID-FILE" and "unspecified".
+        aliases, tags: kept with it.
+
+        There is no registry: nothing can be fetched by name, which is said once. See `milepost.sdk.artifacts`.
+        """
+        from milepost.sdk.artifacts import log_artifact
+
+        self._check_running("log_artifact")
+        return log_artifact(self, artifact_or_path, name, type, aliases, tags, f"run-{self.id}")
 
     def watch(
         self,

@@ -107,7 +107,7 @@ def copy(source: Path, files: Path, name: Path) -> dict[str, Any] | None:
     """Copy one file to files/name; what the event "file" says of it, or None when it cannot be read or written (said so)."""
     target = files / name
     try:
-        _make_folders(files, name.parent)
+        make_folders(files, name.parent)
         fresh = target.with_name(f".{target.name[:200]}.{os.getpid()}.new")
         try:
             with source.open("rb") as reading, _create(fresh) as writing:
@@ -146,7 +146,7 @@ def _fixed_part(pattern: Path) -> Path:
     return folder
 
 
-def _make_folders(files: Path, below: Path) -> None:
+def make_folders(files: Path, below: Path) -> None:
     """Make the folders, refusing a link that somebody put in the place of one."""
     folder = files
     folder.mkdir(parents=True, exist_ok=True)

@@ -386,19 +386,12 @@ def test_login_is_true_and_needs_nothing() -> None:
     assert milepost.login(key="secret", relogin=True, host="https://example.org")
 
 
-def test_an_artifact_says_what_to_use_instead() -> None:
-    with pytest.raises(milepost.Error, match=r"milepost\.save"):
-        milepost.Artifact("model", type="model")
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("log_artifact", "save"), ("use_artifact", "save"), ("sweep", "group="), ("agent", "config=")]
-)
+@pytest.mark.parametrize(("name", "said"), [("use_artifact", "files"), ("sweep", "group="), ("agent", "config=")])
 def test_other_names_of_wandb_say_what_to_use_instead(name: str, said: str) -> None:
     with pytest.raises(AttributeError, match=said):
         getattr(milepost, name)
     with recorded() as run:
-        if name in ("log_artifact", "use_artifact"):
+        if name == "use_artifact":
             with pytest.raises(AttributeError, match=said):
                 getattr(run.run, name)
         assert not hasattr(run.run, name)
