@@ -232,7 +232,8 @@ class Recorder:
             else:
                 late = False
                 self._busy = True
-                self._pause()
+                if self._fast is not None:
+                    self._pause()
                 try:
                     if trace is not None or not self._planned(data, step, commit, now, runtime):
                         self._call(data, step, commit, now, runtime, trace)
@@ -268,14 +269,18 @@ class Recorder:
     def _planned(self, data: Any, step: Any, commit: Any, now: int, runtime: int) -> bool:
         """What `_call` would do, in a few steps, with a call that has `step` or `commit`, or joins one that had, and data that
         has a plan. False, and nothing done, for all other calls."""
-        held = self._held
-        at = self._step if step is None else step
+        held, current = self._held, self._at
+        at = current if step is None else step
         closes = step is None if commit is None else commit
-        if type(at) is not int or not self._step <= at <= INT_MAX or type(closes) is not bool or type(data) is not dict:
+        if type(at) is not int or not current <= at <= INT_MAX or type(closes) is not bool or type(data) is not dict:
             return False
-        if held is None and ((self._open and at == self._step) or (step is None and closes)):
-            return False
-        if self._finished or self._forked_from is not None or not self._standard:
+        if held is None and (
+            (self._open and at == current)
+            or (step is None and closes)
+            or self._finished
+            or self._forked_from is not None
+            or not self._standard
+        ):
             return False
         try:
             plan = self._plans.by_keys.get(tuple(data))
@@ -287,7 +292,7 @@ class Recorder:
         if plan is None or row is None:
             return False
         values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
-        if held is not None and at == self._step:
+        if held is not None and at == current:
             joined = self._plans.joint(held[0], plan)
             if joined is None:
                 return False
@@ -302,7 +307,7 @@ class Recorder:
             self._writer.part(values, at, now, runtime)
             self._held = plan, row
             self._open = True
-            self._step = at
+            self._at = at
         self._may_rewind = False
         return True
 
@@ -315,7 +320,7 @@ class Recorder:
             writer.numbered(frame(ROW, payload, plan.seed, plan.schema), is_row=True)
         finally:
             if writer.seq != seq:  # else Ctrl-C came before, and the open row stays as it was
-                self._held, self._open, self._step = None, False, row[3] + 1
+                self._held, self._open, self._at = None, False, row[3] + 1
                 plan.last = row
         if plan.watched:
             plan.watch(row)
