@@ -21,6 +21,7 @@ import msgspec
 
 from milepost.exporters.jsonl import lines
 from milepost.sdk.event import Event
+from milepost.sdk.own_files import open_own
 
 _REGIONS_LIMIT: Final = 64
 _BLOCK: Final = 1 << 20
@@ -102,7 +103,8 @@ class HistoryFile:
             temporary = self.path.with_name(f".{self.path.name}.rewound")
             starts: list[tuple[str, int]] = []
             try:
-                with temporary.open("wb") as target:
+                with open_own(temporary, buffered=True) as target:
+                    target.truncate()
                     for writer, start, end in ledger.regions(_size(file)):
                         starts.append((writer, target.tell()))
                         kept = _lines(file, start, end)
@@ -127,7 +129,7 @@ class HistoryFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[tuple[IO[bytes], "_Ledger"]]:
-        with _open(self._ledger_path) as ledger, _lock(ledger), _open(self.path) as file:
+        with open_own(self._ledger_path) as ledger, _lock(ledger), open_own(self.path) as file:
             yield file, _Ledger(ledger)
 
 
@@ -224,11 +226,6 @@ def _lock(file: IO[bytes]) -> Generator[None]:
     finally:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _open(path: Path) -> IO[bytes]:
-    """The file for reading and writing, made when it is not there. Unbuffered: what `write` took, the system has."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
 
 
 def _size(file: IO[bytes]) -> int:

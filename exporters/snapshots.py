@@ -1,7 +1,6 @@
 """summary.json and config.yaml: what holds for the whole run, each put in place as a whole, never half."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -14,6 +13,7 @@ from milepost.sdk.batch import Rows
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.metrics import AGGREGATES, Metrics, parse
+from milepost.sdk.own_files import write_whole
 from milepost.sdk.strict_json import jsonable, strict_json
 from milepost.sdk.summary import Summary, nest
 
@@ -94,7 +94,7 @@ class SummaryFile:
 
     def _write(self) -> None:
         values = self._summary.collect() if self._final is None else self._final
-        write_atomically(self._path, strict_json(nest(values), indent=2) + b"\n")
+        write_whole(self._path, strict_json(nest(values), indent=2) + b"\n")
         self._behind = False
 
     def _define(self, said: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class ConfigFile:
         self._write()
 
     def _write(self) -> None:
-        write_atomically(self._path, yaml_text(self._values).encode())
+        write_whole(self._path, yaml_text(self._values).encode())
 
 
 def yaml_text(values: dict[str, Any]) -> str:
@@ -132,18 +132,6 @@ def yaml_text(values: dict[str, Any]) -> str:
     dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     plain = jsonable(values, nan_as_text=False)
     return str(yaml.dump(plain, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put a whole new file in the place of the old one. Raises OSError, and then the old one stands."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _stored(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ does not take waits in the journal. The accounting of an exporter is exact at al
 import contextlib
 import logging
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from milepost.sdk.batch import Batch, Part, Rows
 from milepost.sdk.encoding.final import final
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
+from milepost.sdk.own_files import write_whole
 from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
@@ -72,9 +72,7 @@ def load_cursor(path: Path, exporter: str) -> Cursor:
 def store_cursor(path: Path, cursor: Cursor) -> None:
     """Store a cursor so that a crash leaves the old or the new one."""
     cursor.stored_unix_nano = time.time_ns()
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(msgspec.json.encode(cursor))
-    os.replace(fresh, path)
+    write_whole(path, msgspec.json.encode(cursor), path.with_name(path.name + ".new"))
 
 
 class Route:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from milepost.sdk.exporter import RunInfo, resource_of
+from milepost.sdk.own_files import write_whole
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.text import clean_text
 from milepost.sdk.writer import Writer
@@ -134,9 +135,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
                 "pid": os.getpid(),
                 **more,
             }
-            fresh = path.with_name(f"run.json.{os.getpid()}.new")
-            fresh.write_bytes(msgspec.json.format(msgspec.json.encode(card)) + b"\n")
-            os.replace(fresh, path)
+            text = msgspec.json.format(msgspec.json.encode(card)) + b"\n"
+            write_whole(path, text, path.with_name(f"run.json.{os.getpid()}.new"))
 
     def finished(self, exit_code: int | None, writer: Writer) -> None:
         """Say in run.json how it ended."""

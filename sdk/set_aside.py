@@ -41,7 +41,7 @@ def set_aside(writer_dir: Path, exporter: str, events: Sequence[Event], refused:
         ]
     else:
         lines = [{"first": rows[0].seq, "last": rows[-1].seq, "refused": refused, "reason": reason}]
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         os.write(descriptor, json_lines(lines))
     finally:

@@ -23,6 +23,7 @@ import msgspec
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, frame_seed, writer_seed
 from milepost.sdk.journal import Journal
+from milepost.sdk.own_files import write_whole
 from milepost.sdk.ring import Block, Ring, RingUnavailable, mount_namespace
 
 logger = logging.getLogger("milepost")
@@ -475,7 +476,9 @@ class Writer:
     def _lock_file(self) -> None:
         """Without a ring, a lock beside the journal tells readers that this writer lives."""
         with contextlib.suppress(OSError):
-            self._lock_fd = os.open(self.directory / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock_fd = os.open(
+                self.directory / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+            )
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _describe(self) -> None:
@@ -496,7 +499,7 @@ class Writer:
             "promise": self.promise,
         }
         with contextlib.suppress(OSError):
-            (self.directory / "writer.json").write_bytes(msgspec.json.encode(description))
+            write_whole(self.directory / "writer.json", msgspec.json.encode(description))
 
     def close(self) -> bool:
         """Drain, sync, and remove the ring; True when all is on disk. What could not be drained stays in the ring's files."""

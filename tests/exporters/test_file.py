@@ -374,7 +374,7 @@ def test_a_batch_that_fails_in_its_middle_is_taken_back_whole(tmp_path: Path, mo
 
     batch = [*make_rows(2, first=2), make_event("config", {"set": {"lr": 1}}), *make_rows(2, first=4)]
     with monkeypatch.context() as patch:
-        patch.setattr(snapshots, "write_atomically", refuse)
+        patch.setattr(snapshots, "write_whole", refuse)
         result = exporter.export(batch)
     assert result.outcome == "retry"
     assert result.reason == f"cannot write {run.dir / 'config.yaml'}: No space left on device"
