@@ -3,7 +3,7 @@
 python examples/gallery.py [--pictures FOLDER]
 
 The photographs and digits come with scikit-learn; meshes, the sound and the videos are made here. Needs scikit-learn,
-imageio-ffmpeg, soundfile, trimesh and plotly, all of which `make setup` installs.
+imageio-ffmpeg, soundfile, trimesh, pandas and plotly, all of which `make setup` installs.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import PIL.Image
+import plotly.graph_objects as go
 import trimesh
 from matplotlib.patches import Rectangle
 from sklearn.datasets import load_breast_cancer, load_digits, load_sample_image
@@ -150,7 +152,47 @@ def charts() -> dict[str, Any]:
         "confusion": milepost.plot.confusion_matrix(
             preds=probabilities.argmax(1), y_true=list(test_y), class_names=list(data.target_names)
         ),
+        "errors": milepost.Table(
+            columns=["patient", "truth", "malignant"],
+            data=[
+                [at, truth, p[0]]
+                for at, (truth, p) in enumerate(zip(test_y, probabilities, strict=True))
+                if (p[1] > 0.5) != truth
+            ],
+        ),
+        **of_patients(data),
     }
+
+
+def of_patients(data: Any) -> dict[str, Any]:
+    """The patients themselves: a data frame as it is, and charts of its columns."""
+    frame = pd.DataFrame(data.data[:, [0, 1]], columns=["radius", "texture"])
+    frame["diagnosis"] = data.target_names[data.target]
+    share = frame.groupby("diagnosis").size().reset_index(name="patients")
+    steps = np.arange(0, 30, 2)
+    groups = list(frame.groupby("diagnosis"))
+    below = [[float((part["radius"] < step).mean()) for step in steps] for _, part in groups]
+    return {
+        "frame": frame,
+        "bar": milepost.plot.bar(share, "diagnosis", "patients", title="Patients"),
+        "scatter": milepost.plot.scatter(frame, "radius", "texture", title="Patients by two measures"),
+        "radius": milepost.plot.histogram(frame, "radius", title="Radius"),
+        "below": milepost.plot.line_series(
+            steps, below, keys=[name for name, _ in groups], title="Share below", xname="radius"
+        ),
+        "line": milepost.plot.line(
+            pd.DataFrame({"radius": steps, "share": below[0]}), "radius", "share", title="Benign"
+        ),
+        "plotly": go.Figure(go.Histogram2d(x=frame["radius"], y=frame["texture"])),
+    }
+
+
+def network() -> milepost.Graph:
+    """The layers of a small network."""
+    graph = milepost.Graph(nodes=[{"id": at, "name": name} for at, name in enumerate(("input", "dense", "output"))])
+    graph.add_edge(0, 1)
+    graph.add_edge(1, 2)
+    return graph
 
 
 def main() -> None:
@@ -162,7 +204,11 @@ def main() -> None:
         run.log({"image": pictures(), "figure": figure()})
         run.log({"video": moving(), "audio": sounds()})
         run.log({"shape": shapes(), "molecule": milepost.Molecule(io.StringIO(WATER), file_type="xyz")})
-        run.log({"html": milepost.Html(REPORT), **charts()})
+        run.log({"html": milepost.Html(REPORT), "graph": network(), **charts()})
+        growing = milepost.Table(columns=["step", "guess"], log_mode="INCREMENTAL")
+        for step in range(3):
+            growing.add_data(step, step / 2)
+            run.log({"growing": growing})
         run.summary["best"] = milepost.Image(FLOWER)
     read = milepost.Api(Path(run.dir).parents[1]).run(run.path)
     rows = {key: value for row in read.scan_history() for key, value in row.items()}
@@ -243,6 +289,53 @@ def draw(rows: dict[str, Any], folder: Path) -> None:
         ),
         projection="3d",
     )
+
+    pictures_of_charts(rows, plotted)
+
+
+def pictures_of_charts(rows: dict[str, Any], plotted: Any) -> None:
+    """A picture of a table, and of each kind of chart."""
+
+    def lines(key: str, x: str, y: str, by: str) -> None:
+        def draw_lines(axes: Any) -> None:
+            for name, part in rows[key].to_pandas().groupby(by, sort=False):
+                axes.plot(part[x], part[y], label=name)
+            axes.set(xlabel=rows[key]["strings"]["x-axis-title"], title=rows[key]["title"])
+            axes.legend(fontsize=7)
+
+        plotted(key.replace("_", "-"), draw_lines)
+
+    lines("roc", "fpr", "tpr", "class")
+    lines("precision_recall", "recall", "precision", "class")
+    lines("below", "step", "lineVal", "lineKey")
+
+    def matrix(axes: Any) -> None:
+        counts = (
+            rows["confusion"]
+            .to_pandas()
+            .pivot_table(index="Actual", columns="Predicted", values="nPredictions", sort=False)
+        )
+        axes.imshow(counts, cmap="Blues")
+        for (i, j), count in np.ndenumerate(counts.to_numpy()):
+            axes.text(j, i, int(count), ha="center", va="center", color="white" if i == j else "black")
+        axes.set(
+            xticks=range(len(counts)), xticklabels=counts.columns, yticks=range(len(counts)), yticklabels=counts.index
+        )
+
+    def cells(axes: Any) -> None:
+        for at, row in enumerate(rows["table"].to_dicts()[:4]):
+            axes.imshow(row["digit"].to_pil(), extent=(0, 0.9, -at - 0.9, -at), cmap="gray")
+            axes.text(1.2, -at - 0.45, row["label"], va="center", fontsize=14)
+        axes.set(xlim=(0, 2), ylim=(-4, 0.6))
+        axes.text(0, 0.2, "digit")
+        axes.text(1.1, 0.2, "label")
+        axes.axis("off")
+
+    plotted("confusion", matrix)
+    plotted("table", cells)
+    bars, points = rows["bar"].to_pandas(), rows["scatter"].to_pandas()
+    plotted("bar", lambda axes: axes.bar(bars["diagnosis"], bars["patients"]))
+    plotted("scatter", lambda axes: axes.scatter(points["radius"], points["texture"], s=2))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def test_the_gallery_logs_and_draws_every_type(repository: Path, tmp_path: Path)
     kinds = {line.split()[1] for line in done.stdout.splitlines() if len(line.split()) > 1}
     assert kinds >= {
         "image-file", "images/separated", "histogram", "video-file", "audio-file", "object3D-file", "molecule-file", "html-file",
-        "table-file",
+        "table-file", "incremental-table-file", "chart-file", "plotly-file", "graph-file",
     }  # fmt: skip
     pictures = {path.name for path in tmp_path.glob("*.png")}
     committed = repository / "docs" / "images" / "media"
