@@ -15,6 +15,7 @@ from milepost.sdk.batch import Batch, Rows, parts
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
+from milepost.sdk.reading.files import Unreadable, read_json
 from milepost.sdk.reading.media import inside
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ServerExporter:
         self._client: httpx.Client | None = None
         self._run: RunInfo | None = None
         self._through = -1
+        self._created = self._started = 0
         self._sent: set[str] = set()
         self._said: set[str] = set()
 
@@ -82,6 +84,8 @@ class ServerExporter:
         """Note the run; the connection is opened by the first export."""
         self._run = run
         self._through = int((position or {}).get("through", -1))
+        self._created = _moment(run.dir / "run.json", "created_unix_nano")
+        self._started = _moment(run.dir / "journal" / run.writer / "writer.json", "started_unix_nano")
 
     def position(self) -> dict[str, Any]:
         """The number up to which everything is accounted for."""
@@ -108,7 +112,8 @@ class ServerExporter:
             rank=run.rank,
             parent=run.parent,
             host=run.host,
-            started=_started(whole),
+            started=self._started or _begun(whole),
+            created=self._created,
         )
         try:
             self._client = self._client or self._open()
@@ -228,9 +233,18 @@ def _files(batch: Batch) -> Iterator[dict[str, Any]]:
                     yield each
 
 
-def _started(batch: Batch) -> int:
+def _begun(batch: Batch) -> int:
     first = batch[0]
-    return first.time_unix_nano - round(first.runtime_s * 1e9) if first.kind == "run.start" else 0
+    return first.time_unix_nano if first.kind == "run.start" else 0
+
+
+def _moment(path: Path, name: str) -> int:
+    """A time that a small file of the run tells; 0 when it does not."""
+    try:
+        value = read_json(path).get(name)
+    except Unreadable:
+        return 0
+    return value if isinstance(value, int) and 0 <= value < 2**63 else 0
 
 
 def _said(answer: "httpx.Response") -> str:

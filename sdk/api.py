@@ -13,12 +13,15 @@ import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from milepost.sdk.errors import Error, RunNotFoundError
 from milepost.sdk.reading.result import History, HistoryScan, QueryError
 from milepost.sdk.reading.run import Run
 from milepost.sdk.reading.run_files import File
+
+if TYPE_CHECKING:
+    from milepost.sdk.reading.remote import Server
 
 __all__ = ["Api", "File", "History", "HistoryScan", "QueryError", "Run", "Runs"]
 
@@ -48,17 +51,25 @@ class Runs(Sequence[Run]):
 
 
 class Api:
-    """The runs below a runs directory.
+    """The runs below a runs directory, or of a milepost server.
 
-    source: the directory; None for MILEPOST_DIR, else ./milepost-runs.
-    Raises `RunNotFoundError` when it is not there, and `Error` for a URL: reading from a server is not in this version.
+    source:  the directory, or the address of a milepost server; None for MILEPOST_DIR, else ./milepost-runs.
+    api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY.
+    Raises `RunNotFoundError` when the directory is not there.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, source: str | os.PathLike[str] | None = None, api_key: str | None = None) -> None:
+        self._server: Server | None = None
         if source is None:
             source = os.environ.get("MILEPOST_DIR") or _DEFAULT_DIR
         if isinstance(source, str) and "://" in source:
-            raise Error(f"Api({source!r}): reading from a server is not in this version; give a runs directory")
+            from milepost.sdk.reading import remote
+
+            if not source.startswith(("http://", "https://")):
+                raise Error(f"Api({source!r}): a server's address begins with http:// or https://")
+            self._server = remote.Server(source, api_key or os.environ.get("MILEPOST_API_KEY") or None)
+            self.dir = Path()
+            return
         self.dir = Path(source).expanduser()
         if not self.dir.is_dir():
             raise RunNotFoundError(
@@ -70,18 +81,20 @@ class Api:
 
     def projects(self) -> list[str]:
         """The projects that hold runs, by name."""
+        if self._server is not None:
+            from milepost.sdk.reading.remote import projects_of
+
+            return projects_of(self._server)
         return sorted({run.project for run in self._all()})
 
     def runs(self, project: str | None = None) -> Runs:
         """The runs, newest first; of one project when it is named. Raises `RunNotFoundError` for a project without runs."""
-        found = list(self._all())
+        found = list(self._all(project))
         if project is None:
             return Runs(found)
         chosen = [run for run in found if project in (run.dir.parent.name, run.project)]
         if not chosen:
-            raise RunNotFoundError(
-                f"no project {project!r} in {self.dir}{_near(project, [run.project for run in found])}"
-            )
+            raise RunNotFoundError(f"no project {project!r} in {self}{_near(project, [run.project for run in found])}")
         return Runs(chosen)
 
     def run(self, path: str, attempt: int | None = None) -> Run:
@@ -90,40 +103,54 @@ class Api:
         attempt: which start of that id; None for the last.
         Raises `RunNotFoundError` with the nearest ones there are, or with the candidates when several fit.
         """
-        run = Run(self._find(path), attempt)
+        found = self._find(path)
+        if self._server is not None:
+            if attempt not in (None, found.attempt):
+                raise RunNotFoundError(f"{path}: a server gives the last attempt of a run, {found.attempt}")
+            return found
+        run = Run(found.dir, attempt)
         if attempt is not None and attempt not in run.attempts:
             raise RunNotFoundError(
                 f"{run.path} has no attempt {attempt!r}; it has: {', '.join(map(str, run.attempts))}"
             )
         return run
 
-    def _find(self, path: str) -> Path:
+    def _find(self, path: str) -> Run:
         if not path.strip("/"):
             raise RunNotFoundError(f'Api.run() takes "project/run_id", an id or a name, got {path!r}')
         parts = path.strip("/").split("/")
         plain = not {"", ".", ".."} & set(parts) and "\x00" not in path
-        if len(parts) == 2 and plain and _is_run(self.dir / parts[0] / parts[1]):
-            return self.dir / parts[0] / parts[1]
+        if self._server is None and len(parts) == 2 and plain and _is_run(self.dir / parts[0] / parts[1]):
+            return Run(self.dir / parts[0] / parts[1])
         runs = list(self._all()) if plain else []
         project, wanted = (parts[-2], parts[-1]) if len(parts) > 1 else (None, parts[0])
         there = [run for run in runs if project is None or project in (run.project, run.dir.parent.name)]
         for word in ("id", "name"):
             found = [run for run in there if getattr(run, word) == wanted]
             if len(found) == 1:
-                return found[0].dir
+                return found[0]
             if found:
                 raise RunNotFoundError(
                     f"{path!r} is not one run but {len(found)}: {', '.join(run.path for run in found[:8])}"
                 )
         known = [name for run in runs for name in (run.path, run.id, run.name)]
-        raise RunNotFoundError(f"no run {path!r} in {self.dir}{_near(path, known)}")
+        raise RunNotFoundError(f"no run {path!r} in {self}{_near(path, known)}")
 
-    def _all(self) -> Iterator[Run]:
-        """Every run, in no order."""
+    def _all(self, project: str | None = None) -> Iterator[Run]:
+        """Every run, in no order. project: of a server, only the runs of this one when it is there."""
+        if self._server is not None:
+            from milepost.sdk.reading.remote import projects_of, runs_of
+
+            projects = projects_of(self._server)
+            chosen = [project] if project in projects else projects
+            return (run for name in chosen for run in runs_of(self._server, name))
         return map(Run, run_dirs(self.dir))
 
     def __repr__(self) -> str:
-        return f"<Api of {self.dir}>"
+        return f"<Api of {self}>"
+
+    def __str__(self) -> str:
+        return str(self.dir) if self._server is None else self._server.url
 
 
 def run_dirs(directory: Path) -> Iterator[Path]:

@@ -49,6 +49,7 @@ class WireBatch(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     first, last: the interval of numbers that is accounted for, both included.
     project:     may be left out with a key of one project.
+    started:     when the writer was; created: when the run was first. Nanoseconds since 1970; 0 when unknown.
     """
 
     writer: str
@@ -61,6 +62,7 @@ class WireBatch(msgspec.Struct, kw_only=True, omit_defaults=True):
     rank: int | None = None
     parent: str = ""
     started: int = 0
+    created: int = 0
     host: str = ""
 
 

@@ -36,7 +36,7 @@ _INGEST: Final = re.compile(
     r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs)"
 )
 _ADMIN: Final = re.compile(r"[A-Z]+ /(api/v1/(keys|backup)(/.*)?|metrics)")
-_READ: Final = re.compile(r"(GET|HEAD) /api/v1/.+|POST /api/v1/history")
+_READ: Final = re.compile(r"(GET|HEAD) /api/v1/.+|POST /api/v1/(history|runs/[^/]+/[^/]+/read)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def _described(model: type, **more: Any) -> dict[str, Any]:
     return {"response_model": None, "responses": {200: {"model": model}, **_ERRORS}, **more}
 
 
-def _found(store: Store, project: str, run: str) -> RunRecord:
+def found_run(store: Store, project: str, run: str) -> RunRecord:
+    """The run. Raises `Problem` 404."""
     try:
         return store.run(project, run)
     except RunNotFoundError as error:
@@ -187,7 +188,7 @@ def run_keys(
     limit: Limit = 1000,
 ) -> Response:
     """The keys of a run in order of first sight, with their figures."""
-    _found(store, project, run)
+    found_run(store, project, run)
     wanted = search.casefold()
     found: list[KeyRecord] = [
         each for each in store.keys(project, run) if wanted in each.key.casefold() and kind in (None, each.kind)
@@ -257,7 +258,7 @@ def _in_buckets(
 @router.get("/runs/{project}/{run}", **_described(models.RunDetail))
 def run_detail(store: Stored, project: str, run: str) -> Response:
     """A run with everything it says of itself."""
-    record = _found(store, project, run)
+    record = found_run(store, project, run)
     details = store.details(project, run)
     return json({**record.as_json(), "config": record.config, "summary": record.summary, **details})
 
@@ -293,7 +294,7 @@ def rows(
     limit: Limit = 1000,
 ) -> Response:
     """Exact rows: a page as JSON, or all of them as a file (jsonl, csv, parquet)."""
-    record = _found(store, project, run)
+    record = found_run(store, project, run)
     query = _query(keys, require, min_step, max_step, writer, superseded)
     try:
         if format != "json":
@@ -316,7 +317,7 @@ def media(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Media values in order of rows."""
-    _found(store, project, run)
+    found_run(store, project, run)
     names = key or [each.key for each in store.keys(project, run) if each.kind not in ("scalar", "text", "list")]
     if not names:
         return json({"total": 0, "offset": offset, "limit": limit, "steps": [], "items": []})
@@ -368,7 +369,7 @@ def file_url(project: str, run: str, name: str) -> str:
 @router.get("/runs/{project}/{run}/files", **_described(models.Files))
 def files(store: Stored, project: str, run: str) -> Response:
     """The files of a run, by name."""
-    _found(store, project, run)
+    found_run(store, project, run)
     found = store.files(project, run)
     return json({"files": [{"name": n, "size": size, "url": file_url(project, run, n)} for n, size in found]})
 
@@ -380,7 +381,7 @@ def files(store: Stored, project: str, run: str) -> Response:
 )
 def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
     """One file, inert: shown in place only when its first bytes are those of a picture, sound or video, else downloaded."""
-    _found(store, project, run)
+    found_run(store, project, run)
     try:
         path = store.file(project, run, name)
     except (UsageError, RunNotFoundError) as error:
@@ -391,8 +392,9 @@ def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
 @router.get("/runs/{project}/{run}/console", **_described(models.Console))
 def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Limit = 1000) -> Response:
     """The console output that was captured, in order."""
-    _found(store, project, run)
-    page = list(islice(store.console(project, run), offset, offset + limit))
+    found_run(store, project, run)
+    events = islice(store.events(project, run, "console"), offset, offset + limit)
+    page = [{"time": event["time"], **event["values"]} for event in events]
     return json({"lines": page, "next": offset + len(page)})
 
 

@@ -82,7 +82,7 @@ class Run:
         if samples is not None:
             check_count("samples", samples)
         asked = wish(keys, x_axis, require, marked=writer == "all")
-        selection = self.reader().select(writer)
+        selection = self.select(writer)
         rows, total = selection.sample(asked, self._media(), samples)
         note = (
             f"{len(rows)} of {total} rows, evenly spaced; samples=None or scan_history() gives all"
@@ -120,8 +120,8 @@ class Run:
         """
         check_count("page_size", page_size)
         asked = wish(keys, None, require, min_step, max_step, superseded=superseded, marked=writer == "all")
-        self.reader().select(writer)
-        return HistoryScan(lambda: self.reader().select(writer), asked, self._media(), self.path)
+        self.check_writer(writer)
+        return HistoryScan(lambda: self.select(writer), asked, self._media(), self.path)
 
     @property
     def system(self) -> History:
@@ -143,8 +143,19 @@ class Run:
 
     def _media(self) -> Callable[[Any], Any]:
         """What makes media values of the mappings in rows."""
-        source = Source(self.dir)
+        source = self._source()
         return lambda value: tied(value, source)
+
+    def _source(self) -> Source:
+        return Source(self.dir)
+
+    def select(self, writer: str | int | None = None) -> Selection:
+        """The rows of some writers, as `history` has them. Raises `UsageError` for a writer that there is not."""
+        return self.reader().select(writer)
+
+    def check_writer(self, writer: str | int | None) -> None:
+        """Raise `UsageError` for a writer that the run does not have."""
+        self.select(writer)
 
     # What it says of itself
 

@@ -27,10 +27,7 @@ class File:
 
         Raises `UsageError` when something stands there already and replace is False, or when it cannot be read.
         """
-        root = Path(dir)
-        target = inside(root, self.name)
-        if target.exists() and not replace:
-            raise UsageError(f"{target} is there already; use replace=True to overwrite it")
+        target = target_of(dir, self.name, replace)
         try:
             descriptor, _ = open_regular(self.path)
         except Unreadable as error:
@@ -43,6 +40,14 @@ class File:
 
     def __repr__(self) -> str:
         return f"<File {self.name} ({self.size} bytes)>"
+
+
+def target_of(dir: str | os.PathLike[str], name: str, replace: bool) -> Path:
+    """Where a download of a file goes. Raises `UsageError` when something stands there already and replace is False."""
+    target = inside(Path(dir), name)
+    if target.exists() and not replace:
+        raise UsageError(f"{target} is there already; use replace=True to overwrite it")
+    return target
 
 
 def run_files(run_dir: Path) -> list[File]:

@@ -1,10 +1,12 @@
 """Stores: where the server's runs are. `directory` reads run directories live; the API knows this interface only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from milepost.sdk.reading.result import wish
+from milepost.sdk.reading.wish import Wish
 from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
 
@@ -13,7 +15,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """Which rows: of keys (all of them when None), low <= step < high, of whom ("all", a rank, a writer's id or None)."""
+    """Which rows: that hold keys (all when None), low <= step < high, of whom ("all", a rank, a writer's id or None).
+
+    along: keys that are given too where a row holds them.
+    """
 
     keys: Sequence[str] | None = None
     require: str = "all"
@@ -21,6 +26,14 @@ class RowQuery:
     high: int | None = None
     writer: str | int | None = None
     superseded: bool = False
+    along: tuple[str, ...] = ()
+
+    def wish(self) -> Wish:
+        """The same, checked. Raises `UsageError`."""
+        asked = wish(
+            self.keys, None, self.require, self.low, self.high, superseded=self.superseded, marked=self.writer == "all"
+        )
+        return replace(asked, along=self.along) if self.along else asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +124,16 @@ class Store(Protocol):
         """Where one of `files` is."""
         ...
 
-    def console(self, project: str, run: str) -> Iterator[dict[str, Any]]:
-        """The console output that was captured: time, stream, text."""
+    def sample(self, project: str, run: str, query: RowQuery, samples: int) -> tuple[list[Row], int]:
+        """At most so many of the rows, evenly spaced, the first and the last among them; and how many there are."""
+        ...
+
+    def summary(self, project: str, run: str) -> dict[str, Any]:
+        """The whole summary, nested, with `_step`, `_timestamp` and `_runtime` of the last row."""
+        ...
+
+    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
+        """What else was recorded, "console" or "system", in order: time, runtime (seconds) and values of each."""
         ...
 
     def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:

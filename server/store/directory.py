@@ -9,16 +9,16 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from milepost.sdk.api import Api, run_dirs
 from milepost.sdk.cli.card import card, leaves
+from milepost.sdk.encoding.refs import filled
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.reading.files import writer_dirs
-from milepost.sdk.reading.media import inside
-from milepost.sdk.reading.result import wish
+from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.run import ENDS, Run
 from milepost.sdk.reading.run_files import run_files
 from milepost.server.records import KeyRecord, RunRecord
@@ -265,17 +265,19 @@ class DirectoryStore:
 
     def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
         """Rows as they were logged, exact, some hundred at a time."""
-        asked = wish(
-            query.keys,
-            None,
-            query.require,
-            query.low,
-            query.high,
-            superseded=query.superseded,
-            marked=query.writer == "all",
-        )
-        selection = Run(self._find(project, run).dir).reader().select(query.writer)
-        return selection.pages(asked, lambda value: value)
+        directory = self._find(project, run).dir
+        asked = query.wish()
+        return Run(directory).reader().select(query.writer).pages(asked, _final(directory))
+
+    def sample(self, project: str, run: str, query: RowQuery, samples: int) -> tuple[list[Row], int]:
+        """At most so many of the rows, evenly spaced; and how many there are."""
+        directory = self._find(project, run).dir
+        asked = query.wish()
+        return Run(directory).reader().select(query.writer).sample(asked, _final(directory), samples)
+
+    def summary(self, project: str, run: str) -> dict[str, Any]:
+        """The whole summary, nested."""
+        return Run(self._find(project, run).dir).summary
 
     def files(self, project: str, run: str) -> list[tuple[str, int]]:
         """Names and sizes in bytes of a run's files."""
@@ -288,10 +290,10 @@ class DirectoryStore:
             raise UsageError(f"the run {project}/{run} has no file {name!r}")
         return inside(known.dir, name)
 
-    def console(self, project: str, run: str) -> Iterator[dict[str, Any]]:
-        """The console output that was captured."""
-        for event in Run(self._find(project, run).dir).events("console"):
-            yield {"time": event.time_unix_nano / 1e9, **event.values}
+    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
+        """What else was recorded."""
+        for event in Run(self._find(project, run).dir).events(kind):
+            yield {"time": event.time_unix_nano / 1e9, "runtime": event.runtime_s, "values": event.values}
 
     def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
         """Refused: the directory is only read."""
@@ -307,6 +309,12 @@ class DirectoryStore:
             if after < self._version - len(self._changes) or after > self._version:
                 return self._version, None
             return self._version, [change for change in self._changes if change.version > after]
+
+
+def _final(directory: Path) -> Callable[[Any], Any]:
+    """What fills the references to media in: a file that is not encoded yet is known by then."""
+    source = Source(directory)
+    return lambda value: filled(value, source.lookup)
 
 
 def _read(directory: Path) -> tuple[RunRecord, dict[str, str]]:

@@ -297,8 +297,8 @@ def _undo(connection: sqlite3.Connection) -> None:
 
 def _first_time(job: Job, now: float) -> float:
     """When the run began, as its first batch tells."""
-    if job.batch.started:
-        return job.batch.started / 1e9
+    if job.batch.created or job.batch.started:
+        return (job.batch.created or job.batch.started) / 1e9
     times = [event.time for event in job.batch.events] + [int(part.time[0]) for part in job.parts if len(part)]
     return min(times) / 1e9 if times else now
 
@@ -309,7 +309,9 @@ def run_of(connection: sqlite3.Connection, project: str, run: str, created: floa
         "SELECT id, created FROM run WHERE project = ? AND name = ?", (project, run)
     ).fetchone()
     if found is not None:
-        return int(found[0]), float(found[1])
+        if created < float(found[1]):  # a file came before the rows that tell
+            connection.execute("UPDATE run SET created = ? WHERE id = ?", (created, int(found[0])))
+        return int(found[0]), min(created, float(found[1]))
     made = connection.execute("INSERT INTO run (project, name, created) VALUES (?, ?, ?)", (project, run, created))
     return int(made.lastrowid or 0), created
 

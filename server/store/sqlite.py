@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 
 from milepost.sdk.errors import RunNotFoundError, UsageError
-from milepost.sdk.reading.result import wish
 from milepost.sdk.reading.wish import Cut, Wish
+from milepost.sdk.summary import nest
 from milepost.sdk.wire import WireEvent
 from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
@@ -36,6 +36,7 @@ from milepost.server.store.ingest import Ingest, Receipt, Stored, receipt_of, ru
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
 from milepost.server.store.parts import Part, parts_of, unpressed
 from milepost.server.store.run_columns import KeySeries
+from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, connect, migrate
 
 logger = logging.getLogger("milepost.server")
@@ -158,6 +159,7 @@ class SqliteStore:
                 key = each.job.project, each.job.run
                 known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
                 before = known.record
+                known.live.created = min(known.live.created, each.created)
                 connection = self._connection()
                 self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
                 self._tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
@@ -481,15 +483,7 @@ class SqliteStore:
     def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
         """Rows as they were logged, exact, some hundred at a time."""
         known = self._find(project, run)
-        asked = wish(
-            query.keys,
-            None,
-            query.require,
-            query.low,
-            query.high,
-            superseded=query.superseded,
-            marked=query.writer == "all",
-        )
+        asked = query.wish()
         with self._lock:
             members = known.live.members()
             writers = self._chosen(known.live, query.writer)
@@ -583,13 +577,23 @@ class SqliteStore:
         """Where a content is. sha256: 64 hex digits, checked by the caller."""
         return self.blobs / sha256[:2] / sha256
 
-    def console(self, project: str, run: str) -> Iterator[dict[str, Any]]:
-        """The console output that was captured."""
+    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
+        """What else was recorded."""
         known = self._find(project, run)
         with self._lock:
             writers = [writer.id for writer in known.live.speaking()]
-        for event in self._events(self._connection(), writers, "console"):
-            yield {"time": event.time / 1e9, **event.values}
+        for event in self._events(self._connection(), writers, kind):
+            yield {"time": event.time / 1e9, "runtime": event.runtime / 1e6, "values": event.values}
+
+    def summary(self, project: str, run: str) -> dict[str, Any]:
+        """The whole summary, nested."""
+        known = self._find(project, run)
+        with self._lock:
+            return nest(known.live.flat_summary())
+
+    def sample(self, project: str, run: str, query: RowQuery, samples: int) -> tuple[list[Row], int]:
+        """At most so many of the rows, evenly spaced; and how many there are."""
+        return evenly(lambda: self.rows(project, run, query), samples)
 
     def changes(self, after: int) -> tuple[int, list[Change] | None]:
         """The version now, and what changed since."""
@@ -605,6 +609,7 @@ class _Told:
     def __init__(self, writer: int, event: WireEvent) -> None:
         self.writer = writer
         self.time = event.time
+        self.runtime = event.runtime
         self.values = event.values
 
 

@@ -236,9 +236,11 @@ def test_a_missing_directory_is_named_with_the_fix(tmp_path: Path) -> None:
         Api(tmp_path / "file")
 
 
-def test_a_url_says_that_servers_are_not_in_this_version() -> None:
-    with pytest.raises(Error, match="reading from a server is not in this version"):
-        Api("https://milepost.example.org")
+def test_a_url_is_one_of_a_server() -> None:
+    with pytest.raises(Error, match="a server's address begins with http"):
+        Api("ftp://milepost.example.org")
+    with pytest.raises(Error, match="cannot be reached"):
+        Api("http://127.0.0.1:9").projects()
 
 
 def test_the_directory_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

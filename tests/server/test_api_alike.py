@@ -1,0 +1,231 @@
+"""`milepost.Api` says the same over a directory, over a server of that directory, and over a server the runs were sent to."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import milepost
+from tests.server.conftest import ADMIN_KEY, Server
+
+SOURCES = ("directory", "runs", "data")
+
+PROGRAM = """
+import math, numpy, milepost
+milepost.init(project="digits", dir="runs", id="one", name="first", config={"lr": 0.1, "net": {"depth": 3}}, tags=["a", "b"],
+    notes="some", group="g", job_type="train")
+milepost.define_metric("acc", summary="max,last")
+for n in range(1234):
+    row = {"loss": 1 / (n + 1), "acc": math.sin(n), "n": n, "flag": n % 2 == 0, "deep": {"x": n}}
+    if n % 100 == 0:
+        row |= {"text": f"t{n}", "none": None, "odd": [float("nan"), math.inf, -math.inf][n // 100 % 3], "big": 2**62 + n}
+    if n == 700:
+        row |= {"h": milepost.Histogram([1, 2, 2]), "picture": milepost.Image(numpy.zeros((4, 4, 3), numpy.uint8)), "l": [1, 2.5]}
+    milepost.log(row)
+milepost.run.summary["by.hand"] = 7
+milepost.finish()
+milepost.init(project="digits", dir="runs", id="two")
+for n in range(10):
+    milepost.log({"x": n})
+milepost.finish()
+milepost.init(project="digits", dir="runs", id="two", resume="allow")
+for n in range(6, 9):
+    milepost.log({"x": n * 100}, step=n)
+milepost.finish()
+milepost.init(project="digits", dir="runs", id="empty")
+milepost.finish()
+milepost.init(project="other", dir="runs", id="failed", config={"odd": float("nan")})
+milepost.log({"y": 1})
+milepost.finish(exit_code=3)
+"""
+
+
+class Sources:
+    """The same runs, by the name of where they are read."""
+
+    def __init__(self, place: Path) -> None:
+        self._servers = [
+            Server(["--data", str(place / "data")], {**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY}),
+        ]
+        environment = {**os.environ, "MILEPOST_URL": self._servers[0].url, "MILEPOST_API_KEY": ADMIN_KEY}
+        program = [sys.executable, "-c", PROGRAM]
+        done = subprocess.run(program, cwd=place, env=environment, check=False, capture_output=True, text=True)
+        assert done.returncode in (0, 3), done.stderr
+        sync = [sys.executable, "-c", "from milepost.sdk.cli import main; main()", "sync", "runs"]
+        subprocess.run(sync, cwd=place, env=environment, check=True, capture_output=True)
+        self._servers.append(Server(["--runs", str(place / "runs")]))
+        self.apis = {
+            "directory": milepost.Api(place / "runs"),
+            "runs": milepost.Api(self._servers[1].url),
+            "data": milepost.Api(self._servers[0].url, api_key=ADMIN_KEY),
+        }
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
+    found = Sources(tmp_path_factory.mktemp("alike"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(params=SOURCES)
+def api(request: pytest.FixtureRequest, sources: Sources) -> milepost.Api:
+    return sources.apis[request.param]
+
+
+@pytest.fixture
+def local(sources: Sources) -> milepost.Api:
+    return sources.apis["directory"]
+
+
+def exactly(value: Any) -> Any:
+    """A value as a text in which 1, 1.0 and True differ, and NaN is NaN."""
+    if isinstance(value, dict):
+        return sorted((key, exactly(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [exactly(item) for item in value]
+    return f"{type(value).__name__} {value!r}"
+
+
+def test_projects_and_runs(api: milepost.Api) -> None:
+    assert api.projects() == ["digits", "other"]
+    assert [run.id for run in api.runs("digits")] == ["empty", "two", "one"]
+    assert [run.path for run in api.runs()] == ["other/failed", "digits/empty", "digits/two", "digits/one"]
+    assert api.run("digits/one").id == api.run("one").id == api.run("first").id == "one"
+    with pytest.raises(milepost.Error, match=r"no run 'digits/noe'.*near it: digits/one"):
+        api.run("digits/noe")
+    with pytest.raises(milepost.Error, match=r"no project 'digit'.*near it: digits"):
+        api.runs("digit")
+
+
+@pytest.mark.parametrize("run", ["digits/one", "digits/two", "digits/empty", "other/failed"])
+def test_a_run_says_the_same_of_itself(api: milepost.Api, local: milepost.Api, run: str) -> None:
+    found, wanted = api.run(run), local.run(run)
+
+    for name in (
+        "id",
+        "project",
+        "path",
+        "name",
+        "group",
+        "job_type",
+        "notes",
+        "tags",
+        "state",
+        "last_step",
+        "lastHistoryStep",
+    ):
+        assert getattr(found, name) == getattr(wanted, name), name
+    for name in ("attempt", "attempts", "damage", "url"):
+        assert getattr(found, name) == getattr(wanted, name), name
+    assert exactly(found.config) == exactly(wanted.config)
+    assert exactly(found.summary) == exactly(wanted.summary)
+    assert found.metadata == wanted.metadata
+    assert abs((found.created_at - wanted.created_at).total_seconds()) < 0.2
+
+
+@pytest.mark.parametrize("run", ["digits/one", "digits/two", "digits/empty", "other/failed"])
+def test_scan_history_gives_every_row_exactly(api: milepost.Api, local: milepost.Api, run: str) -> None:
+    assert exactly(list(api.run(run).scan_history())) == exactly(list(local.run(run).scan_history()))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"keys": ["loss", "text"]},
+        {"keys": ["text", "odd", "none"], "require": "any"},
+        {"min_step": 100, "max_step": 205},
+        {"keys": ["n"], "min_step": 1230},
+        {"writer": "all", "min_step": 1230},
+        {"writer": 0, "min_step": 1230},
+    ],
+    ids=str,
+)
+def test_scan_history_takes_the_same_arguments(api: milepost.Api, local: milepost.Api, asked: dict[str, Any]) -> None:
+    assert exactly(list(api.run("one").scan_history(**asked))) == exactly(list(local.run("one").scan_history(**asked)))
+
+
+def test_rows_that_were_taken_back_are_given_when_asked_for(api: milepost.Api, local: milepost.Api) -> None:
+    found = list(api.run("two").scan_history(superseded=True))
+
+    assert exactly(found) == exactly(list(local.run("two").scan_history(superseded=True)))
+    assert sum("_superseded" in row for row in found) == 4
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"samples": 7},
+        {"samples": 1},
+        {"samples": None},
+        {"keys": ["text"]},
+        {"keys": ["loss"], "x_axis": "n", "samples": 9},
+    ],
+    ids=str,
+)
+def test_history_gives_the_same_sample(api: milepost.Api, local: milepost.Api, asked: dict[str, Any]) -> None:
+    found, wanted = (each.run("one").history(pandas=False, **asked) for each in (api, local))
+
+    assert exactly(found) == exactly(wanted)
+    assert (found.total_rows, found.sampled, found.note) == (wanted.total_rows, wanted.sampled, wanted.note)
+
+
+def test_history_is_a_data_frame(api: milepost.Api) -> None:
+    table = api.run("one").history(keys=["acc"], samples=5)
+
+    assert list(table.columns) == ["_step", "acc"]
+    assert table["acc"].iloc[0] == math.sin(0)
+    assert table.attrs["sampled"] == {"rows": 1234, "samples": 5}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"writer": "nobody"}, {"writer": 7}, {"require": "some"}, {"min_step": "x"}], ids=str
+)
+def test_wrong_arguments_are_refused(api: milepost.Api, asked: dict[str, Any]) -> None:
+    with pytest.raises(milepost.Error):
+        list(api.run("one").scan_history(**asked))
+
+
+def test_a_key_that_was_never_logged_is_named(api: milepost.Api) -> None:
+    note = api.run("one").history(keys=["los"], pandas=False).note
+
+    assert "'los' was never logged (near it: 'loss'" in note
+
+
+def test_media_open(api: milepost.Api) -> None:
+    (row,) = api.run("one").scan_history(keys=["picture", "h"])
+
+    assert row["picture"].to_pil().size == (4, 4)
+    with row["picture"].open() as file:
+        assert file.read().startswith(b"\x89PNG")
+    assert sum(row["h"]["values"]) == 3
+
+
+def test_files_are_downloaded(api: milepost.Api, tmp_path: Path) -> None:
+    run = api.run("one")
+    picture = next(file for file in run.files() if file.name.endswith(".png"))
+
+    copy = picture.download(tmp_path / "copy")
+
+    assert copy.read_bytes().startswith(b"\x89PNG")
+    assert copy.stat().st_size == picture.size
+    with pytest.raises(milepost.Error, match="is there already"):
+        picture.download(tmp_path / "copy")
+
+
+def test_a_server_asks_for_a_key(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = str(sources.apis["data"])
+    with pytest.raises(milepost.Error, match="set MILEPOST_API_KEY"):
+        milepost.Api(url).projects()
+    monkeypatch.setenv("MILEPOST_API_KEY", ADMIN_KEY)
+    assert milepost.Api(url).projects() == ["digits", "other"]
