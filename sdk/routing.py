@@ -24,6 +24,9 @@ from milepost.sdk.processor import check_exporter_processors
 NETWORK_EXPORTERS: Final = frozenset(("otlp", "prometheus_remote_write", "opentelemetry", "server"))
 """The built-in ones, known by name: importing them costs the program memory that belongs in the shipper."""
 
+_SPLIT: Final = frozenset(("otlp", "opentelemetry"))
+"""The built-in ones of several signals."""
+
 
 def named(components: Iterable[Component]) -> dict[str, Component]:
     """Components by the name of their route: two of one kind get their own cursors, `otlp` and `otlp-2`."""
@@ -55,15 +58,17 @@ def completed(component: Component, environ: Mapping[str, str] = os.environ) -> 
 
     So the run stores what was in force, and the shipper, which has another environment, makes the same exporter.
     """
-    if component.object is not None or component.name in BUILT_IN_EXPORTERS.keys() - NETWORK_EXPORTERS:
-        return component
+    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name != "otlp"):
+        return component  # of the built-in ones, only otlp reads variables
     fill = getattr(resolve("exporter", component.name), "with_environment", None)
     return component if fill is None else msgspec.structs.replace(component, options=fill(component.options, environ))
 
 
 def parts_of(name: str, component: Component) -> dict[str, Component]:
     """The routes of one component by name: one, or one for each signal."""
-    split = getattr(resolve("exporter", component.name), "parts", None) if component.object is None else None
+    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name not in _SPLIT):
+        return {name: component}
+    split = getattr(resolve("exporter", component.name), "parts", None)
     found: Mapping[str, Mapping[str, Any]] = split(component.options) if split is not None else {}
     if not found:
         return {name: component}

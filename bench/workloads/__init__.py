@@ -29,4 +29,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "reading": reading.READING,
     "otlp_encoding": otlp.ENCODING,
     "otlp_shipping": otlp.SHIPPING,
+    "otlp_latency": otlp.LATENCY,
 }

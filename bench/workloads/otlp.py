@@ -5,6 +5,7 @@ import json
 import random
 import resource as usage
 import socket
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 from bench import samples, subjects
 from bench.benchmark import Benchmark, Task
-from bench.measuring import Figures
+from bench.measuring import Figures, timed_calls
 
 KEYS = tuple(f"layer.{at}.norm" for at in range(20))
 ROWS = 100
@@ -152,6 +153,54 @@ def shipping(task: Task) -> Figures:
     return found
 
 
+def latency(task: Task) -> Figures:
+    """What log() takes with OTLP on, beside what it takes without.
+
+    With a collector that takes rows, with nobody there, and with one that accepts a connection and never answers. The runs
+    alternate in one process, so that each ratio is of neighbours.
+    """
+    rows = samples.rows("floats")
+    found: dict[str, list[float]] = {}
+    with _Collector(task.directory, "http/protobuf") as up, socket.socket() as hangs:
+        hangs.bind(("127.0.0.1", 0))
+        hangs.listen(64)
+        hanging = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        cases = {"off": None, "up": up, "down": f"http://127.0.0.1:{_free_port()}", "hanging": hanging}
+        for _ in range(5):
+            for name, endpoint in cases.items():
+                before = process_memory_kb()
+                calls = _calls(task, rows, endpoint)
+                found.setdefault(f"{name}_p50_us", []).append(statistics.median(calls) / 1e3)
+                found.setdefault(f"{name}_memory_kb", []).append(process_memory_kb() - before)
+    figures = {name: statistics.median(values) for name, values in found.items()}
+    ratios = {
+        f"{name}_of_off": statistics.median(
+            [on / off for on, off in zip(found[f"{name}_p50_us"], found["off_p50_us"], strict=True)]
+        )
+        for name in ("up", "down", "hanging")
+    }
+    return {**figures, **ratios}
+
+
+def _calls(task: Task, rows: list[Any], endpoint: str | None) -> list[int]:
+    """Nanoseconds of each log() of one run."""
+    import milepost
+
+    exporters = [{"otlp": {"endpoint": endpoint}}] if endpoint is not None else []
+    settings = {"exporters": exporters, "finish": {"timeout": 100}, "shipper": {"linger": 0}, "capture": False}
+    with milepost.init(project="bench", dir=task.directory / "runs", settings=settings) as run:
+        for row in rows:
+            run.log(row)
+        time.sleep(0.5)  # the shipper starts meanwhile
+        return timed_calls(run.log, rows, task.size, task.budget_s)
+
+
+def process_memory_kb() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * usage.getpagesize() / 1024
+
+
 class _Collector:
     """A collector that takes OTLP and keeps nothing."""
 
@@ -214,4 +263,11 @@ SHIPPING = Benchmark(
     ),
     cases={"http/protobuf": ("milepost",), "grpc": ("milepost",)},
     sizes={"tiny": 200, "quick": 10_000, "full": 50_000},
+)
+LATENCY = Benchmark(
+    title="log() of 10 floats with OTLP on, beside log() without",
+    measure=latency,
+    fields=("off_p50_us", "up_of_off", "down_of_off", "hanging_of_off", "off_memory_kb", "up_memory_kb"),
+    cases={"floats": ("milepost",)},
+    sizes={"tiny": 300, "quick": 5_000, "full": 20_000},
 )

@@ -8,7 +8,7 @@ from milepost.exporters.otlp.records import Records
 from milepost.exporters.otlp.resource import attributes, instance_id
 from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Counts, Shipment
-from milepost.sdk.batch import Batch
+from milepost.exporters.otlp.splitting import signature
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
 
@@ -125,10 +125,3 @@ class SignalExporter:
 
     def _more_counts(self) -> dict[str, Any]:
         return {}
-
-
-def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
-    """What tells a batch that comes again from another one of the same writer."""
-    if isinstance(batch, Batch) and batch:
-        return batch.first_seq, batch.last_seq, len(batch)
-    return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)

@@ -1,11 +1,14 @@
 """Splitting: an exporter of two signals. Named in a config file it is made once per signal; as an object it serves both."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from milepost.exporters.otlp.signal_exporter import SignalExporter, signature
+from milepost.sdk.batch import Batch
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
+
+if TYPE_CHECKING:
+    from milepost.exporters.otlp.signal_exporter import SignalExporter
 
 
 class Splitting:
@@ -14,7 +17,7 @@ class Splitting:
     takes_rows = True
     self_metrics = True
 
-    def __init__(self, parts: Mapping[str, SignalExporter]) -> None:
+    def __init__(self, parts: "Mapping[str, SignalExporter]") -> None:
         self._parts = parts
         self.wants = frozenset[str]().union(*(part.wants for part in parts.values()))
         self._batch: tuple[int, int, int] = (0, 0, 0)
@@ -55,3 +58,10 @@ class Splitting:
         """Close all connections."""
         for part in self._parts.values():
             part.shutdown(timeout_millis)
+
+
+def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
+    """What tells a batch that comes again from another one of the same writer."""
+    if isinstance(batch, Batch) and batch:
+        return batch.first_seq, batch.last_seq, len(batch)
+    return (batch[0].seq, batch[-1].seq, len(batch)) if batch else (0, 0, 0)

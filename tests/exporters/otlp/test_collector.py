@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 import milepost
+from milepost.exporters.otlp.resource import detected
 from tests.exporters.otlp.processes import Collector
-from tests.exporters.otlp.sink import Sink
+from tests.exporters.otlp.sink import Sink, attributes
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "http/protobuf": {},
@@ -159,3 +160,34 @@ def test_a_row_logged_inside_a_span_is_found_from_its_trace(collecting: tuple[Co
     assert inside.trace_id.hex() == format(span.get_span_context().trace_id, "032x")
     assert inside.span_id.hex() == format(span.get_span_context().span_id, "016x")
     assert outside.trace_id == b""
+
+
+def test_the_resource_has_what_opentelemetrys_variables_and_the_file_say(
+    collecting: tuple[Collector, Sink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, sink = collecting
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "trainer")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab,team=a")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.http)
+    settings = {
+        "exporters": [{"otlp": {"detectors": ["os"]}}],
+        "resource": {"attributes": [{"name": "team", "value": "b"}]},
+        **ON_A_THREAD,
+    }
+    with milepost.init(project="digits", settings=settings, group="sweep") as run:
+        run.log({"loss": 0.5})
+
+    sink.instance = run.id
+    sink.wait(lambda: len(sink.rows()) == 1 and bool(sink.points("loss")))
+    wanted = {
+        "service.name": "trainer", "deployment.environment.name": "lab", "team": "b", "os.type": "linux",
+        "milepost.project": "digits", "milepost.run.group": "sweep", "milepost.run.name": run.name,
+    }  # fmt: skip
+    for resource in (sink.logs[-1].resource_logs[-1].resource, sink.metrics[-1].resource_metrics[-1].resource):
+        found = attributes(resource)
+        assert {name: found.get(name) for name in wanted} == wanted
+
+
+def test_a_detector_that_is_not_there_is_said_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    assert detected(["no-such-machine"]) == {}
+    assert "resource detector 'no-such-machine' found nothing" in caplog.text
