@@ -35,6 +35,8 @@ class ConsoleExporter:
     name = "console"
     wants = frozenset(("row", "run.finish"))
     takes_rows = True
+    shows_end = True
+    """The page is printed also where the end of the run found no room in the journal."""
 
     def __init__(self, every: int | None = None, format: Format = "table", stream: TextIO | None = None) -> None:
         if every is not None and (type(every) is not int or every < 1):
@@ -100,7 +102,7 @@ class ConsoleExporter:
             state=str(values.get("state", "finished")),
             exit_code=int(values.get("exit_code") or 0),
             runtime_s=event.runtime_s,
-            rows=self._rows,
+            rows=int(values.get("rows", self._rows)),
             summary=values.get("summary") or {},
             series=self._series,
             accounting=values.get("accounting") or {},

@@ -179,6 +179,8 @@ class Delivery:
         self._begun = False
         self._ended = threading.Event()
         self.disabled = False
+        self.end_event: Event | None = None
+        """The event run.finish, when the journal does not take it: for an exporter that says `shows_end`, and stores nothing."""
         self.stored: Callable[[], None] = lambda: None
         """Called each time the cursor was stored."""
         self.store_s = STORE_S
@@ -194,6 +196,11 @@ class Delivery:
     def waiting(self) -> bool:
         """Whether a batch was read that the exporter has not taken yet."""
         return bool(self._batches)
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether rows that are not in the journal yet are missing at the exporter."""
+        return (self._wants is None or "row" in self._wants) and not getattr(self.route.exporter, "shows_end", False)
 
     def pending_bytes(self) -> int:
         """Bytes of the journal that were not read yet."""
@@ -511,6 +518,8 @@ class Delivery:
 
     def end(self, deadline: float) -> None:
         """Shut the exporter down by `deadline` (time.monotonic); no step follows."""
+        if self.end_event is not None and not self.disabled and getattr(self.route.exporter, "shows_end", False):
+            self._call([self.end_event])
         shutdown = getattr(self.route.exporter, "shutdown", lambda timeout_millis: None)  # an object may only export
         try:
             shutdown(max(int((deadline - time.monotonic()) * 1000), 0))

@@ -31,6 +31,10 @@ def segment_name(index: int) -> str:
     return f"{index:06d}.mpj"
 
 
+class LimitReached(OSError):
+    """The journal is as large as it may become. Waiting changes nothing: it never gets smaller by itself."""
+
+
 class Sync(NamedTuple):
     """A sync under way: of a segment, `upto` that many bytes, of which `whole` are whole frames.
 
@@ -66,7 +70,7 @@ class Journal:
     min_free:    bytes of the disk that are left alone: below it, `write` raises ENOSPC. None: 1 GiB or 5 % of the disk, the
                  smaller.
     max_bytes:   cap on the journal's own size, or None.
-    Raises OSError when the directory or the first segment cannot be made.
+    Raises OSError when the directory or the first segment cannot be made; `write` raises LimitReached at max_bytes.
     """
 
     def __init__(
@@ -227,7 +231,7 @@ class Journal:
     def _check_room(self, size: int) -> None:
         """Raise ENOSPC before the journal takes what is not its own."""
         if self._max_bytes is not None and self.total + size > self._max_bytes:
-            raise OSError(errno.ENOSPC, f"the journal has reached max_bytes={self._max_bytes}")
+            raise LimitReached(errno.ENOSPC, f"the journal has reached max_bytes={self._max_bytes}")
         if (
             self.total - self._free_checked_at >= 2**20
             or self.total < self._free_checked_at

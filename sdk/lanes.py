@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from milepost.sdk.delivery import Delivery
+from milepost.sdk.event import Event
 
 logger = logging.getLogger("milepost")
 
@@ -147,6 +148,11 @@ class Lanes:
     def finishing(self) -> bool:
         """Whether all is to be delivered and the exporters shut down."""
         return self.deadline is not None
+
+    def say_end(self, event: Event) -> None:
+        """The event run.finish could not be written: exporters that only show it are handed it when they are done."""
+        for delivery in self.deliveries:
+            delivery.end_event = event
 
     def finish(self, deadline: float) -> None:
         """Deliver what is there, and end by `deadline` (time.monotonic)."""

@@ -17,6 +17,7 @@ from milepost.sdk.delivery import Delivery, Route, Unsent
 from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import Facts, filled, holds_payload, parsed
 from milepost.sdk.errors import DataError
+from milepost.sdk.event import Event
 from milepost.sdk.identity import Identity
 from milepost.sdk.lanes import Lanes
 from milepost.sdk.metrics import Metric, parse
@@ -30,7 +31,7 @@ from milepost.sdk.tail import Shared
 from milepost.sdk.text import shown
 from milepost.sdk.trimming import trim
 from milepost.sdk.values import text_key
-from milepost.sdk.writer import Writer
+from milepost.sdk.writer import STUCK_S, Writer
 
 if TYPE_CHECKING:  # a run whose exporters are all local needs nothing of it
     from milepost.sdk.shipper.plan import Plan
@@ -279,12 +280,7 @@ class Run(Identity):
             writer = self._writer
             if self._finished:
                 return writer.broken is None
-        deadline = time.monotonic() + timeout
-        while not writer.drain(sync=durable) or (durable and not writer.synced):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)
-        return True
+        return writer.drain_until(time.monotonic() + timeout, durable=durable)
 
     def finish(self, exit_code: int | None = None, timeout: float | None = None, *, quiet: bool | None = None) -> None:
         """Close the run: commit the open row, deliver what exporters still wait for, and release everything.
@@ -328,11 +324,12 @@ class Run(Identity):
                 self._commit(event)
             self._record.state = state
             self._exit_code = exit_code
-            self._emit("run.finish", self._last_words(state, exit_code))
+            words = self._last_words(state, exit_code)
+            self._emit("run.finish", words)
             self._finished = True
             self._busy = False
         try:
-            self._deliver_rest(deadline)
+            self._deliver_rest(deadline, words)
         finally:
             self._release()
 
@@ -343,31 +340,66 @@ class Run(Identity):
             words["dropped_calls"] = {"stale_step": self._stale_calls}
         return words
 
-    def _deliver_rest(self, deadline: float) -> None:
-        """Drain, let every exporter catch up until the deadline, and say what is left."""
-        while not self._writer.drain(sync=True) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    def _deliver_rest(self, deadline: float, words: Mapping[str, Any]) -> None:
+        """Drain, let every exporter catch up until the deadline, and say what is left. words: what run.finish says."""
+        if not self._writer.drain_until(deadline):
+            deadline = min(deadline, time.monotonic() + STUCK_S)  # what is not in the journal cannot be delivered
+        if self._writer.broken is not None:
+            self._lanes.say_end(self._end_event(words))
         self._lanes.finish(deadline)
         unsent = self._shipping.finish(self._writer.seq - 1, deadline) if self._shipping is not None else []
         late = self._lanes.join(deadline - time.monotonic() + 0.2)
         unsent += [
             Unsent(delivery.route.name, delivery.cursor.rows, "")
             for delivery in self._lanes.deliveries
-            if delivery in late or delivery.pending()
+            if delivery in late or delivery.pending() or self._misses_rows(delivery)
         ]
-        in_ring = self._writer.broken is not None and self._writer.ring is not None
         for each in unsent:
             rows = max(self._writer.rows - each.rows, 0)
             logger.warning(
-                "milepost: %d %s of %s are not delivered to %s yet%s; they are safe in %s. Deliver them with: milepost sync %s",
+                "milepost: %d %s of %s are not delivered to %s yet%s; %s",
                 rows,
                 "row" if rows == 1 else "rows",
                 self.path,
                 each.name,
                 f" ({each.error})" if each.error else "",
-                "shared memory, until this machine restarts" if in_ring else self._writer.directory,
-                self.dir,
+                self._where_rows_are(),
             )
+
+    def _misses_rows(self, delivery: Delivery) -> bool:
+        """Whether rows that the journal does not take are missing at an exporter."""
+        return self._writer.broken is not None and delivery.wants_rows and self._writer.rows > delivery.cursor.rows
+
+    def _where_rows_are(self) -> str:
+        """Where rows are that were not delivered, and what to do."""
+        if self._writer.broken is None or self._writer.ring is None:
+            return f"they are safe in {self._writer.directory}. Deliver them with: milepost sync {self.dir}"
+        dropped = sum(self._writer.dropped.values())
+        counted = f", but for {dropped:,} that found no room there either and are counted as dropped" if dropped else ""
+        if self._writer.at_limit:
+            return (
+                f"they are in shared memory until this machine restarts{counted}, for the journal is as large as "
+                "journal.max_bytes allows. The next init() or Api of this directory moves them to the disk, beyond that limit; "
+                f"to do so now: milepost sync {self.dir}"
+            )
+        return (
+            f"they are in shared memory until this machine restarts{counted}: {self._writer.broken}. When the disk has room "
+            f"again: milepost sync {self.dir}"
+        )
+
+    def _end_event(self, words: Mapping[str, Any]) -> Event:
+        """The event run.finish as an exporter gets it that cannot read it from the journal."""
+        now = time.time_ns()
+        return Event(
+            run=self.path,
+            writer=self._writer.id,
+            seq=self._writer.seq - 1,
+            step=None,
+            time_unix_nano=now,
+            runtime_s=(time.monotonic_ns() - self._began) / 1e9,
+            kind="run.finish",
+            values={**words, "rows": self._writer.rows},
+        )
 
     def _release(self) -> None:
         if self._media is not None:

@@ -22,7 +22,7 @@ import msgspec
 
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, frame_seed, writer_seed
-from milepost.sdk.journal import Journal
+from milepost.sdk.journal import Journal, LimitReached
 from milepost.sdk.own_files import write_whole
 from milepost.sdk.ring import Block, Ring, RingUnavailable, mount_namespace
 
@@ -31,6 +31,8 @@ logger = logging.getLogger("milepost")
 MAX_SCHEMAS: Final = 1000
 MAX_SCHEMA_BYTES: Final = 256 * 1024
 _DRAIN_SLICE: Final = 256 * 1024
+STUCK_S: Final = 3.0
+"""How long the end of a run waits for a disk that takes nothing at all."""
 _PATIENCE_S: Final = 1.0
 """How long a call waits for room when rows come faster than the disk takes them."""
 
@@ -79,6 +81,8 @@ class Writer:
         self.started_unix_nano = time.time_ns()
         self.broken: str | None = None
         """Why the journal takes nothing right now."""
+        self.at_limit = False
+        """Whether it is its own size that stops it, which waiting does not change."""
         self._parts = 0
         self._schemas: dict[tuple[str, ...], int] = {}
         self._schemas_made = 0
@@ -356,12 +360,28 @@ class Writer:
                 self._failed(error)
                 return False
             if done and self.broken is not None:
-                self.broken = None
+                self.broken, self.at_limit = None, False
                 self._warned -= {"journal", "dropped"}
                 logger.warning("milepost: %s can be written again; logging goes on", self.directory)
         if sync:
             self._sync(journal)
         return done
+
+    def drain_until(self, deadline: float, *, durable: bool = True) -> bool:
+        """Drain until all is in the journal (durable: and on the disk), the deadline, or no sign that waiting helps.
+
+        A journal at its limit stays there, and a disk that took nothing for a while is full or gone.
+        """
+        moved, since = -1, time.monotonic()
+        while not self.drain(sync=durable) or (durable and not self.synced):
+            now = time.monotonic()
+            written = 0 if self.journal is None else self.journal.total
+            if written != moved:
+                moved, since = written, now
+            if now >= deadline or self.at_limit or (self.broken is not None and now - since >= STUCK_S):
+                return False
+            time.sleep(0.05)
+        return True
 
     def _sync(self, journal: Journal) -> None:
         """Make durable what was drained. The wait for the disk is outside the lock: without a ring, log() writes meanwhile."""
@@ -428,10 +448,12 @@ class Writer:
     def _failed(self, error: OSError) -> None:
         """Say once what the disk answered; the drain tries again."""
         self.broken = f"{self.directory}: {error.strerror or error}"
+        self.at_limit = isinstance(error, LimitReached)
+        remedy = "raise journal.max_bytes" if self.at_limit else "free some space or fix the directory"
         self.warn(
             "journal",
             f"cannot write the journal in {self.directory}: {error.strerror or error}. Rows wait in memory and are written as "
-            "soon as that is possible; free some space or fix the directory",
+            f"soon as that is possible; {remedy}",
         )
 
     def _check_place(self) -> None:
