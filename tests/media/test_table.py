@@ -1,6 +1,7 @@
 """Tables: what they hold, what they refuse, and what their file says."""
 
 import datetime
+import hashlib
 import json
 import math
 from decimal import Decimal
@@ -213,6 +214,15 @@ def test_a_cell_is_stored_as_json_says_it(cell: Any, stored: Any) -> None:
     table = Table(columns=["a", "b"], data=[[cell, math.nan]])
 
     assert repr(content(table)["data"]) == repr([[stored, math.nan]])
+
+
+def test_the_file_is_byte_for_byte_that_of_wandb() -> None:
+    """The digest is that of the file that wandb 0.31.0 wrote of the same calls."""
+    table = Table(columns=["i", "f", "s", "b", "arr", "lst", "d", "n"])
+    table.add_data(1, 1.5, "x", True, np.array([1, 2]), [1, 2], {"a": 1}, None)
+    table.add_data(2, math.nan, "\u00e9", False, np.array([3, 4]), [3], {"a": 2}, None)
+
+    assert hashlib.sha256(file_of(table)).hexdigest().startswith("2b6690d78598353258f8")
 
 
 def test_a_changed_table_stores_what_it_holds_now_and_an_unchanged_one_its_file_again() -> None:
