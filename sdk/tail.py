@@ -100,9 +100,12 @@ class Tail:
                     return Batch(())
                 continue
             events, taken = self._parse(data, limit)
-            if taken == 0 and len(data) >= HEADER_SIZE:
+            if taken == 0 and len(data) >= HEADER_SIZE:  # a frame that is longer, or the end of what is there
                 data = self._next_bytes(self._frame_size(data))
                 events, taken = self._parse(data, 1)
+                if taken == 0:  # or damage, and then a longer one
+                    data = self._next_bytes(os.fstat(self._fd).st_size - self.offset)
+                    events, taken = self._parse(data, len(data))
             if taken == 0:
                 if not self._next_segment():
                     return Batch(())
