@@ -60,6 +60,7 @@ class Shipment:
     """One batch. `go` sends what is left of it and answers for the batch as a whole.
 
     encode:    makes the request of a load.      limit: bytes that a request may have.
+    doubtful:  whether it may have been taken before: an answer was lost, or a process that did not come back.
     condemned: called with a load of a single point that was refused; a function that drops such points elsewhere, or None.
     """
 
@@ -71,6 +72,7 @@ class Shipment:
         counts: Counts,
         *,
         limit: int,
+        doubtful: bool = False,
         condemned: Callable[[Any], Callable[[Any], Any] | None] | None = None,
         name: str = "",
         said: set[Hashable] | None = None,
@@ -87,7 +89,7 @@ class Shipment:
         self._taken = False
         self._failures = 0
         self._suspect = False
-        self._doubtful = False
+        self._doubtful = doubtful
         self._suspects: list[tuple[Any, Answer]] = []
         self._lost_rows: set[int] = set()
         self._lost_uncounted = 0
@@ -199,11 +201,15 @@ class Shipment:
     def _aged(self, load: Any, answer: Answer) -> None:
         if self._doubtful:
             reason = "out of order after an answer was lost: most likely stored already"
+            told = (
+                "%s refuses samples for their order: %s. An answer was lost before: most likely it has them already. %s"
+            )
         else:
             reason = f"too old or out of order ({_code(answer.reason)})"
+            told = "%s refuses samples for their age or order: %s. %s"
         self._doubtful = False
         self._lose(load, reason)
-        self._say("aged", "%s refuses samples for their age or order: %s. %s", self._name, answer.reason, AGED_HELP)
+        self._say(reason, told, self._name, answer.reason, AGED_HELP)
 
     def _refuse(self, load: Any, reason: str, told: str) -> None:
         self._lose(load, reason)

@@ -44,12 +44,14 @@ class SignalExporter:
         self._shipped: tuple[int, int, int] = (0, 0, 0)
         self._said: set[Any] = set()
         self._run: RunInfo | None = None
+        self._resumed = False
 
     def start(self, run: RunInfo, position: Position | None) -> None:
         """Note the run; the connection is opened by the first export."""
         self._run = run
         told = (position or {}).get("counts") or {}
         self.counts.sent = int(told.get("sent") or 0)
+        self._resumed = self.counts.sent > 0
         self.counts.rejected = {str(reason): int(count) for reason, count in (told.get("rejected") or {}).items()}
         self._prepare(run, position or {})
 
@@ -73,6 +75,7 @@ class SignalExporter:
         result = self._shipment.go()
         if result.outcome != "retry":
             self._shipment = None
+            self._resumed = self._resumed and result.outcome != "success"
             self._settled()
         return result
 
@@ -94,7 +97,8 @@ class SignalExporter:
     ) -> Shipment:
         self._sender = self._sender or self._new_sender()
         return Shipment(
-            load, encode, self._sender, self.counts, limit=self._limit, condemned=condemned,
+            load, encode, self._sender, self.counts, limit=self._limit, doubtful=self._resumed,
+            condemned=condemned,
             name=f"{self.name} at {self._address}", said=self._said,
         )  # fmt: skip
 

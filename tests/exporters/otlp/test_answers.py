@@ -301,6 +301,25 @@ def test_a_refusal_for_order_after_a_lost_answer_says_that_it_is_most_likely_the
     assert second == ExportResult.rejected(3, "out of order after an answer was lost: most likely stored already")
 
 
+def test_so_does_one_that_comes_first_after_a_process_that_did_not_come_back(tmp_path: Path) -> None:
+    with http_backend() as backend:
+        before = started(tmp_path, "metrics", backend.address)
+        before.export(make_rows(3))
+        backend.answer = lambda body: Reply(400, b"out of order sample")
+        after = OtlpExporter(endpoint=backend.address, signals=["metrics"])
+        after.start(make_run(tmp_path), before.position())
+        first = after.export(make_rows(3))
+        backend.answer = lambda body: Reply()
+        after.export(make_rows(3, first=3))
+        backend.answer = lambda body: Reply(400, b"out of order sample")
+        last = after.export(make_rows(3, first=6))
+        before.shutdown()
+        after.shutdown()
+
+    assert first.reason == "out of order after an answer was lost: most likely stored already"
+    assert last.reason == "too old or out of order (HTTP 400)"
+
+
 # -- coalescing and intervals ---------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import trustme
 import milepost
 from milepost.exporters.otlp.exporter import OtlpExporter
 from milepost.exporters.otlp.target import completed, target
+from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.testing import make_rows, make_run
 from tests.exporters.otlp.answering import Reply, grpc_backend, http_backend
@@ -317,6 +318,22 @@ def test_variables_of_headers_timeouts_and_certificates() -> None:
     assert (metrics.timeout_s, logs.timeout_s) == (4.0, 2.5)
     assert (metrics.compression, metrics.ca_file, metrics.cert_file) == ("gzip", "/ca.pem", "/client.pem")
     assert target("metrics", completed({"headers": {"b": "2"}}, environ)).headers == {"b": "2"}
+
+
+def test_certificates_named_in_a_file_start_at_that_file(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    file = folder / "milepost.yaml"
+    file.write_text(
+        'file_format: "1.0"\nexporters: [{otlp: {tls: {ca_file: ca.pem}, logs: {tls: {key_file: /abs/key.pem}}}}]\n',
+        encoding="utf-8",
+    )
+
+    (component,) = load(config_file=file, environ={}).exporters
+    found = completed(component.options, {})
+
+    assert target("metrics", found).ca_file == str(folder / "ca.pem")
+    assert target("logs", found).key_file == "/abs/key.pem"
 
 
 def test_secrets_stand_in_no_message_and_in_no_stored_file(tmp_path: Path) -> None:
