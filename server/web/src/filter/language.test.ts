@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ansi } from "../console";
 import { joined, type Points } from "../chart/data";
-import { binned, confusion, ticks } from "../media/drawing";
+import { amount, binned, confusion, ticks } from "../media/drawing";
 import { lenientJson, nearest, parts } from "../media/source";
 import { compare } from "../media/tables";
 import { completions, effectiveFilter, isComplete, isPlain, written } from "./language";
@@ -98,5 +98,6 @@ describe("media", () => {
     expect(binned([1, 2, 3, 4]).reduce((sum, one) => sum + one.value, 0)).toBe(4);
     expect(confusion([["a", "a", 3], ["a", "b", 1]], 0, 1, 2)).toMatchObject({ names: ["a", "b"], counts: [[3, 1], [0, 0]], right: 0.75 });
     expect(ticks([0, 1], 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
+    expect([null, "", "1.5", true, 2, "a"].map(amount)).toEqual([NaN, NaN, 1.5, 1, 2, NaN]);
   });
 });

@@ -1,5 +1,12 @@
 /** Arithmetic of the charts that are logged as tables. */
 
+/** A cell as a number to draw. What is missing is NaN, also in files, where JSON has null for it: never a point at 0. */
+export function amount(cell: unknown): number {
+  if (typeof cell === "number") return cell;
+  if (typeof cell === "boolean") return Number(cell);
+  return typeof cell === "string" && cell.trim() !== "" ? Number(cell) : NaN;
+}
+
 /** Round numbers that divide a range into about so many parts. */
 export function ticks([low, high]: [number, number], about: number): number[] {
   const span = high - low;
