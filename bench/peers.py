@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 REQUIREMENTS: Final = {
-    "wandb": ["wandb==0.31.0"],
+    "wandb": ["wandb==0.31.0", "pillow"],
     "trackio": ["trackio==0.43.0"],
-    "tensorboardx": ["tensorboardX==2.6.5"],
+    "tensorboardx": ["tensorboardX==2.6.5", "pillow"],
     "opentelemetry": ["opentelemetry-sdk==1.45.2"],
 }
 MARK: Final = "bench-requirements"

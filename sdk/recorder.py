@@ -67,7 +67,8 @@ class Recorder:
         self._metrics = self._summary.metrics
         self._pipeline = pipeline(self._summary)
         self._standard = self._pipeline.is_standard
-        self._pipeline.encode_media.take = self._take_media
+        if not self._standard:  # else it is done before the call goes through the pipeline
+            self._pipeline.encode_media.take = self._take_media
         self._gather = Gather()
         self._plans = Plans(writer, self._summary, self._metrics)
         self._fast: Fast | None = None

@@ -232,6 +232,8 @@ def _convert(value: Any, kind: type, depth: int) -> Any:
         from milepost.sdk.arrays import torch_value
 
         return torch_value(value, kind, depth)
+    if callable(getattr(kind, "as_value", None)):
+        return media_value(value, depth)
     if isinstance(value, enum.Enum):
         return leaf(value.value, depth + 1)
     if module == "pandas" and kind.__name__ in ("NAType", "NaTType"):

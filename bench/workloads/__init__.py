@@ -4,6 +4,7 @@ from bench.benchmark import Benchmark
 from bench.workloads import (
     calls,
     conditions,
+    media,
     million,
     otlp,
     reading,
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "slow_disk": slow_disk.SLOW_DISK,
     "startup": startup.STARTUP,
     "reading": reading.READING,
+    "media": media.MEDIA,
     "otlp_encoding": otlp.ENCODING,
     "otlp_shipping": otlp.SHIPPING,
     "otlp_latency": otlp.LATENCY,
