@@ -10,7 +10,10 @@ import msgspec
 from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.refs import Facts, parsed
 from milepost.sdk.reading.writer import WriterReader
+from milepost.sdk.tail import Tail
 
+ALIVE_S: Final = 5.0
+"""How often it is looked whether a writer still lives."""
 FRESH_S: Final = 0.2
 """How old what was read of a living writer may be."""
 LOST: Final[Facts] = {"error": "it was not encoded when its machine or shared memory went away"}
@@ -30,8 +33,10 @@ class RunFacts:
             return LOST
         writer, number = found
         book = self._books.get(writer)
-        if book is None or (book.alive and number not in book.facts and time.monotonic() - book.read_at > FRESH_S):
+        if book is None:
             book = self._books[writer] = Book(self._run_dir / "journal" / writer)
+        elif book.alive and number not in book.facts and time.monotonic() - book.read_at > FRESH_S:
+            book.refresh()
         facts = book.facts.get(number)
         if facts is not None or book.alive or number in book.waiting:
             return facts
@@ -70,6 +75,24 @@ class Book:
         self.waiting.update(stashed)
         for number in self.facts:
             self.waiting.pop(number, None)
+        self._tail: Tail | None = None
+        self._looked_at = self.read_at
+
+    def refresh(self) -> None:
+        """Read what a living writer has said since; now and then, whether it still lives."""
+        self.read_at = time.monotonic()
+        if self.read_at - self._looked_at > ALIVE_S:
+            if self._tail is not None:
+                self._tail.close()
+            self.__init__(self._directory)  # type: ignore[misc]  # a dead one is read as a whole, its stash too
+            return
+        if self._tail is None:
+            self._tail = Tail(self._directory, "", self._directory.name)
+        while batch := self._tail.read():
+            for part in batch.parts:
+                for event in part if isinstance(part, list) else ():
+                    if event.kind == "media" and isinstance(event.values.get("number"), int):
+                        self.facts[event.values["number"]] = event.values
 
     @staticmethod
     def _numbered(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:

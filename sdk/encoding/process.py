@@ -116,10 +116,9 @@ class EncoderProcess:
 
     def forget(self) -> None:
         """In a forked child: close the inherited ends, so that the encoder sees its program's end."""
-        with contextlib.suppress(OSError):
-            os.close(self._to.fileno())
-        with contextlib.suppress(OSError):
-            os.close(self._from.fileno())
+        for pipe in (self._to, self._from):  # without buffers, so that nothing is written by closing them
+            with contextlib.suppress(OSError):
+                pipe.close()
         self._child.returncode = 0  # it is the parent's to wait for
 
     def _guard(self, write: Any) -> None:

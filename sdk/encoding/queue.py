@@ -72,6 +72,8 @@ class MediaQueue:
         self._encode_in = encode_in
         self._stash = Stash(writer.id, use_memory=writer.ring is not None, max_bytes=max_waiting_bytes)
         self._numbers = 0
+        self._unsettled = 0
+        """Payloads of which it is not yet known what became of them."""
         self._waiting: deque[_Waiting] = deque()
         self._running: deque[_Waiting] = deque()
         self._facts: dict[int, dict[str, Any]] = {}
@@ -141,6 +143,7 @@ class MediaQueue:
         else:
             with self._changed:
                 self._waiting.append(waiting)
+                self._unsettled += 1
                 self._start()
                 self._changed.notify_all()
         payload.stored[writer.id] = number
@@ -276,6 +279,7 @@ class MediaQueue:
             self._stash.release(waiting.held)
         with self._changed:
             self._facts[waiting.note.number] = facts
+            self._unsettled -= 1
             self._changed.notify_all()
 
     # -- for others ------------------------------------------------------------------------------------------------------------
@@ -283,7 +287,7 @@ class MediaQueue:
     @property
     def waiting(self) -> int:
         """Payloads that are not encoded yet."""
-        return len(self._waiting) + len(self._running)
+        return self._unsettled
 
     def lookup(self, found: str) -> Facts | None:
         """The facts of a reference of this writer; None while it waits."""
@@ -293,7 +297,7 @@ class MediaQueue:
     def flush(self, deadline: float) -> bool:
         """Wait until everything is encoded; whether that is so."""
         with self._changed:
-            while self._numbers > len(self._facts) and self._thread is not None and self._thread.is_alive():
+            while self._unsettled and self._thread is not None and self._thread.is_alive():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(min(left, 0.5)):
                     if time.monotonic() >= deadline:
@@ -332,6 +336,7 @@ class MediaQueue:
         self._closing = True
         self._waiting.clear()
         self._running.clear()
+        self._unsettled = 0
 
     def _warn(self, pattern: str, text: str) -> None:
         if pattern not in self._said and len(self._said) < 20:
