@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from milepost.server import blobs, events, ingest, models, page, problems, read_api, reading_api
+from milepost.server import blobs, events, ingest, models, otlp, page, problems, read_api, reading_api
 from milepost.server.auth import Gate, Keys
 from milepost.server.keys_api import keys_router
 from milepost.server.store import Store
@@ -79,7 +79,7 @@ def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | N
     app.state.stopping = asyncio.Event()
     app.add_middleware(Gate, keys=keys, hosts=hosts)
     app.add_middleware(SafeHeaders)
-    app.router.routes += [*ingest.routes(), *blobs.routes()]
+    app.router.routes += [*ingest.routes(), *blobs.routes(), *otlp.Receiver().routes()]
     problems.install(app)
 
     @app.get("/healthz", tags=["operation"])

@@ -163,7 +163,7 @@ def _job(body: bytes, kind: str, encoding: str, run: str, principal: Principal |
 
 def _check(batch: WireBatch, run: str, project: str, principal: Principal | None) -> None:
     for what, text in (("project", project), ("run", run)):
-        if not _NAME.fullmatch(text) or len(text) > MAX_NAME or text in (".", ".."):
+        if not is_name(text):
             raise InvalidBatch(
                 f"{what}: 1 to {MAX_NAME} characters without / and control characters, got {text[:80]!r}"
             )
@@ -179,6 +179,11 @@ def _check(batch: WireBatch, run: str, project: str, principal: Principal | None
             raise InvalidBatch(
                 f"events: rows stand in groups, and seq is a whole number, got {event.kind!r} {event.seq}"
             )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a project or a run."""
+    return bool(_NAME.fullmatch(text)) and len(text) <= MAX_NAME and text not in (".", "..")
 
 
 def check_project(project: str, principal: Principal | None) -> None:

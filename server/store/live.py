@@ -52,6 +52,7 @@ class Kept(msgspec.Struct, kw_only=True):
     last: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     keys: dict[str, KeyRecord] = {}
+    counted: list[str] = []
     rows: int = 0
     last_step: int | None = None
     heard: float = 0.0
@@ -91,12 +92,15 @@ class LiveRun:
         found = [writer for writer in self.kept.writers.values() if writer.attempt == last]
         return sorted(found, key=lambda writer: (writer.started, writer.name))
 
+    def leading(self) -> list[WriterState]:
+        """The lowest rank's writers, without child processes: what they say of the run holds."""
+        parents = [writer for writer in self.members() if not writer.parent]
+        lowest = min((writer.rank or 0 for writer in parents), default=0)
+        return [writer for writer in parents if (writer.rank or 0) == lowest]
+
     def speaking(self) -> list[WriterState]:
         """The writers whose rows are the run's, as `RunReader.select` has it."""
-        members = self.members()
-        parents = [writer for writer in members if not writer.parent]
-        lowest = min((writer.rank or 0 for writer in parents), default=0)
-        chosen = [writer for writer in parents if (writer.rank or 0) == lowest]
+        members, chosen = self.members(), self.leading()
         if not any(writer.rows for writer in chosen):
             return [writer for writer in members if writer.parent and writer.rows] or chosen
         return chosen
@@ -113,16 +117,20 @@ class LiveRun:
         writer.rows += rows
         if rows and kept.finished is not None and not writer.state:
             kept.finished = None
+        leads = speaks or any(each is writer for each in self.leading())
         first = min((int(part.seq[0]) for part in parts if len(part)), default=2**63)
         ordered = sorted(events, key=lambda event: event.seq)
-        again = [self._event(writer, event, speaks) for event in ordered if event.seq < first]
+        again = [self._event(writer, event, leads) for event in ordered if event.seq < first]
         if speaks and rows:
+            if writer.name not in kept.counted:
+                kept.counted.append(writer.name)
             kept.rows += rows
             kept.final = None
             for part in parts:
                 self._rows(part)
-        again += [self._event(writer, event, speaks) for event in ordered if event.seq > first]
-        if any(again):
+        again += [self._event(writer, event, leads) for event in ordered if event.seq > first]
+        others = set(kept.counted) - {each.name for each in self.speaking()}
+        if any(again) or others:  # a lower rank, or the parent, spoke for the first time: others' rows were counted
             self._anew()
 
     def _rows(self, part: Part) -> None:
@@ -223,6 +231,7 @@ class LiveRun:
         """Make rows, last step, figures of keys and summary anew from all rows that stand."""
         kept = self.kept
         kept.rows, kept.last_step, kept.keys = 0, None, {}
+        kept.counted = [writer.name for writer in self.speaking() if writer.rows]
         self._summary.rebase(self._counted())
 
     def _counted(self) -> Iterator[dict[str, Any]]:
