@@ -41,6 +41,24 @@ _SETTINGS: Final = {  # wandb's names of what the config file has under another
     "run_notes": "notes",
     "run_tags": "tags",
 }
+_OWN_SETTINGS: Final = frozenset(
+    """
+    allow_media_symlink allow_offline_artifacts allow_val_change anonymous api_key app_url app_url_override
+    azure_account_url_to_access_key base_url capture_loggers code_dir colab_url config_paths console
+    console_chunk_max_bytes console_chunk_max_seconds console_multipart credentials_file deployment disable_code
+    disable_git disable_git_fork_point disable_job_creation disable_service docker email entity files_dir finish_timeout
+    finish_timeout_raises force fork_from git_commit git_remote git_remote_url git_root heartbeat_seconds host http_proxy
+    https_proxy identity_token_file ignore_globs init_timeout insecure_disable_ssl is_local job_name job_source
+    jupyter_name label_disable launch launch_config_path log_internal log_user login_timeout magic
+    max_end_of_run_history_metrics max_end_of_run_summary_metrics notebook_name organization problem program
+    program_abspath program_relpath quiet reinit relogin resume_from resumed run_url sagemaker_disable save_code
+    settings_system settings_workspace show_colors show_emoji show_errors show_info show_warnings silent start_method
+    stop_on_fatal_error strict summary_errors summary_timeout summary_warnings sweep_id sweep_param_path sweep_url symlink
+    sync_dir sync_file sync_tensorboard system_sample_seconds system_samples table_raise_on_max_row_limit_exceeded
+    timespec tmp_dir use_dot_wandb username wandb_dir
+    """.split()  # noqa: SIM905 - words read better than a list of quotes
+)
+"""Settings of wandb that mean nothing here; so do all that begin with `_` or `x_`."""
 _VARIABLES: Final = ("DIR", "MODE", "NAME", "NOTES", "PROJECT", "RESUME", "RUN_GROUP", "RUN_ID", "TAGS")
 _ARGUMENT: Final = {"RUN_GROUP": "group", "RUN_ID": "id"}
 _said: set[str] = set()
@@ -84,6 +102,8 @@ class Keywords:
     def completed(self, arguments: dict[str, Any], settings: Any) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
         """The arguments of `init` in milepost's words, and what the config file could say."""
         said = settings.as_mapping() if isinstance(settings, Settings) else settings
+        if isinstance(said, Mapping):
+            said = _in_our_words(said)
         arguments = {**arguments, "mode": mode(arguments.get("mode")), "resume": resume(arguments.get("resume"))}
         warn_of_variables(os.environ, arguments)
         if self._resume_from is None:
@@ -127,28 +147,38 @@ def warn_of_variables(environ: Mapping[str, str], arguments: Mapping[str, Any]) 
 class Settings:
     """Settings as keyword arguments, for scripts that build `wandb.Settings(...)`.
 
-    Keywords that milepost's config file knows take effect (`mode`, `resume`, ...), as do wandb's `run_id`, `run_name` and the
-    like; the others are wandb's own and do nothing, which is said once.
+    The same as a plain dict: keywords that milepost's config file knows take effect (`mode`, `resume`, ...), as do wandb's
+    `run_id`, `run_name` and the like; others of wandb's do nothing, which is said once; any other name is an error of `init`.
     """
 
     def __init__(self, **keywords: Any) -> None:
         self._keywords = keywords
 
     def as_mapping(self) -> dict[str, Any]:
-        """What the config file would say."""
-        from milepost.sdk.configuration.declarations import Layout
+        """The keywords that were given a value."""
+        return {key: value for key, value in self._keywords.items() if value is not None}
 
-        known = set(Layout.__struct_fields__) - {"file_format"}
-        given = {_SETTINGS.get(key, key): value for key, value in self._keywords.items() if value is not None}
-        ignored = sorted(set(given) - known)
-        if ignored:
-            _say("settings", f"these settings are wandb's own and have no effect in milepost: {', '.join(ignored)}", "")
-        given = {key: value for key, value in given.items() if key in known}
-        if "mode" in given:
-            given["mode"] = mode(given["mode"])
-        if "resume" in given:
-            given["resume"] = resume(given["resume"])
-        return given
+
+def _in_our_words(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as the config file would say them, without those of wandb that mean nothing here, which are named once."""
+    from milepost.sdk.configuration.declarations import Layout
+
+    known = set(Layout.__struct_fields__)
+    found: dict[str, Any] = {}
+    ignored: list[str] = []
+    for key, value in given.items():
+        name = _SETTINGS.get(key, key)
+        if name not in known and (name in _OWN_SETTINGS or str(name).startswith(("_", "x_"))):
+            ignored.append(name)
+        else:
+            found[name] = value
+    if ignored:
+        names = ", ".join(sorted(ignored))
+        _say("settings", f"these settings are wandb's own and have no effect in milepost: {names}", "")
+    for name, words in (("mode", mode), ("resume", resume)):
+        if name in found:
+            found[name] = words(found[name])
+    return found
 
 
 def set_config(run: Any, values: Any) -> None:

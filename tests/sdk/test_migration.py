@@ -346,18 +346,26 @@ def test_the_modes_of_wandb_are_understood(mode: str, offline: bool) -> None:
 
 
 @pytest.mark.usefixtures("nothing_said")
+@pytest.mark.parametrize("form", [milepost.Settings, dict])
 def test_settings_that_milepost_knows_take_effect_and_the_others_are_named_once(
-    caplog: pytest.LogCaptureFixture,
+    form: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = milepost.Settings(
+    settings = form(
         project="from-settings", run_id="r1", run_name="named", run_tags=("x",), run_group="g", mode="dryrun", resume=False,
-        console="off", _disable_stats=True, init_timeout=5,
+        console="off", _disable_stats=True, init_timeout=5, start_method="thread", x_stats_sampling_interval=2.0,
     )  # fmt: skip
     with milepost.init(settings=settings, exporters=[]) as run:
         assert (run.project, run.id, run.name, run.tags, run.group) == ("from-settings", "r1", "named", ("x",), "g")
         assert run.offline
 
-    assert "no effect in milepost: _disable_stats, console, init_timeout" in caplog.text
+    said = "no effect in milepost: _disable_stats, console, init_timeout, start_method, x_stats_sampling_interval"
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("form", [milepost.Settings, dict])
+def test_a_setting_that_neither_knows_is_an_error(form: Any) -> None:
+    with pytest.raises(milepost.ConfigurationError, match="start_methd"):
+        milepost.init(settings=form(start_methd="thread"), exporters=[])
 
 
 @pytest.mark.usefixtures("nothing_said")
