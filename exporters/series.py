@@ -36,9 +36,10 @@ class Series:
     def extend(self, values: Sequence[float]) -> None:
         """Take values in, in order: numbers of any size, NaN and infinities too."""
         self.last = values[-1]
-        place = 0
-        while place < len(values):
-            chunk = values[place : place + self._width - self._count]
+        place, count = 0, len(values)
+        while place < count:
+            room = self._width - self._count
+            chunk = values if place == 0 and count <= room else values[place : place + room]
             place += len(chunk)
             self._count += len(chunk)
             self._add(chunk)

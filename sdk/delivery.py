@@ -249,8 +249,7 @@ class Delivery:
                 return True
             if self.waiting:  # the exporter asked for a moment
                 return False
-        if not self.disabled:
-            self._settle(deadline)
+        self._settle(deadline)
         self.end(deadline)
         return True
 

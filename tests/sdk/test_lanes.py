@@ -9,6 +9,7 @@ import milepost
 from milepost import ExportResult
 from milepost.exporters.memory import MemoryExporter
 from milepost.sdk.event import Event
+from milepost.sdk.exporter import Position, RunInfo
 
 PATIENCE_S = 30.0
 
@@ -88,3 +89,22 @@ def test_an_exporter_that_cannot_deliver_loses_only_its_own_turns(tmp_path: Path
     assert [row["n"] for row in down.rows] == [0, 1]
     accounts = milepost.Api(tmp_path).run(run.path).accounting()["exporters"]
     assert [each["delivered"] for each in accounts.values()] == [2, 2]
+
+
+def test_an_exporter_that_cannot_start_says_why_in_its_account(tmp_path: Path) -> None:
+    class Broken(MemoryExporter):
+        name = "broken"
+
+        def start(self, run: RunInfo, position: Position | None) -> None:
+            """Refuse."""
+            raise RuntimeError("no licence")
+
+    other = MemoryExporter()
+
+    with milepost.init(project="p", dir=tmp_path, exporters=[Broken(), other]) as run:
+        run.log({"n": 0})
+
+    assert [row["n"] for row in other.rows] == [0]
+    accounts = milepost.Api(tmp_path).run(run.path).accounting()["exporters"]
+    assert "no licence" in accounts["broken"]["last_error"]
+    assert (accounts["broken"]["pending"], accounts["memory"]["delivered"]) == (1, 1)
