@@ -64,7 +64,8 @@ class FaultServer:
             lambda path, refused: ("application/json", json.dumps({"rejected": refused}).encode())
         )
         self.key = key
-        self._tls = tls
+        self.tls = tls
+        self.connections = 0
         self._lock = threading.Lock()
         self._behaviour = "ok"
         self._listener: socket.socket | None = None
@@ -79,7 +80,7 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def behave(self, behaviour: str) -> None:
         """Behave so from now on, also on connections that are open."""
@@ -159,9 +160,10 @@ class FaultServer:
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.add(connection)
+            self.connections += 1
         try:
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             while self._one(connection):
                 pass
         except (OSError, ValueError, EOFError):
@@ -179,6 +181,9 @@ class FaultServer:
             if not piece:
                 return False
             head += piece
+            if head[:1] == b"\x16":  # TLS where plain text is spoken: answered as HTTP servers do
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return False
         head, _, body = head.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         path = lines[0].split(" ")[1]

@@ -1,6 +1,8 @@
 """D1 to D7, D12: what the network and the back end do to rows: nothing is lost, nothing waits behind what cannot be sent."""
 
+import datetime
 import random
+import ssl
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 import milepost
 from tests.reliability.conftest import Figure
@@ -192,6 +195,62 @@ def test_a_wrong_key_is_said_once_and_tried_seldom_and_after_the_fix_nothing_is_
             "D7",
             f"a wrong key: {tries} try, one warning, 1000 rows kept; after the fix milepost sync: 0 lost, 0 doubled",
         )
+
+
+def test_a_bad_certificate_is_never_passed_over_and_after_the_fix_nothing_is_lost(
+    site: Site, figure: Figure, tmp_path: Path
+) -> None:
+    ours, other = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    good = ours.issue_cert("127.0.0.1")
+    bad = {
+        "expired": ours.issue_cert("127.0.0.1", not_after=past),
+        "for another host": ours.issue_cert("elsewhere.example"),
+        "of a stranger": other.issue_cert("127.0.0.1"),
+        "plain text": None,
+    }
+    servers = [FaultServer(tls=None if leaf is None else tls_of(leaf)) for leaf in bad.values()]
+    try:
+        entries = [
+            {f"lines_{n}": {"url": f"https://127.0.0.1:{server.port}", "ca_file": str(tmp_path / "ca.pem")}}
+            for n, server in enumerate(servers, 1)
+        ]
+        tried = tmp_path / "tried"
+        program = site.program("tls", entries, count=500, timeout_s=0.5, until=tried)
+        wait_for(lambda: all(server.connections for server in servers), "a try of each")
+        time.sleep(1.0)
+        tried.touch()
+        assert program.end() == 0, program.log
+
+        assert [server.connections for server in servers] == [1, 1, 1, 1]
+        assert [request for server in servers for request in server.requests] == []
+        assert len([line for line in program.warnings() if "cannot deliver" in line]) == 4
+        for server in servers:
+            server.tls = tls_of(good)
+        config = tmp_path / "milepost.yaml"
+        config.write_text('file_format: "1.0"\n', encoding="utf-8")
+
+        synced = milepost_sync(site, program.runs, config)
+
+        assert synced.returncode == 0, synced.stderr
+        for server in servers:
+            assert judged(server, program).good
+            assert doubled(server) == 0
+        figure(
+            "D7",
+            f"certificates {', '.join(bad)}: one try and one warning each, nothing sent; after the fix 0 of 500 rows lost",
+        )
+    finally:
+        for server in servers:
+            server.close()
+
+
+def tls_of(leaf: trustme.LeafCert) -> ssl.SSLContext:
+    """A server's side of TLS with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(context)
+    return context
 
 
 def milepost_sync(site: Site, runs: Path, config: Path) -> "subprocess.CompletedProcess[str]":
