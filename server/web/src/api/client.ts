@@ -18,6 +18,13 @@ export class Failure extends Error {
   }
 }
 
+let locked: () => void = () => undefined;
+
+/** What to do when the server wants a key that it has not got. */
+export function onLocked(then: () => void): void {
+  locked = then;
+}
+
 async function call<T>(path: string, options: RequestInit = {}): Promise<T> {
   let response: Response;
   try {
@@ -26,6 +33,7 @@ async function call<T>(path: string, options: RequestInit = {}): Promise<T> {
     if ((error as Error).name === "AbortError") throw error;
     throw new Failure(0, "the server cannot be reached", "The server cannot be reached. Is `milepost server` still running?");
   }
+  if (response.status === 401 && path !== "/login") locked();
   if (!response.ok) {
     let title = `${response.status} ${response.statusText}`;
     let detail = "";
@@ -72,6 +80,7 @@ export interface RunQuery {
 
 export const api = {
   info: () => call<Info>("/info"),
+  login: (key: string) => post<{ id: string; scopes: string[]; project: string | null }>("/login", { key }),
   projects: async () => (await call<{ projects: Project[] }>("/projects")).projects,
   runs: (of: string, asked: RunQuery, signal?: AbortSignal) => call<RunPage>(`${project(of)}/runs${query({ ...asked })}`, signalled(signal)),
   run: (of: string, id: string) => call<RunDetail>(run(of, id)),
