@@ -33,7 +33,7 @@ def test_the_first_screen_leads_to_runs_and_curves(tab: Tab) -> None:
     assert rows(page) == [f"run-{number}" for number in reversed(range(12))]
     expect(page.get_by_text("12 runs, 10 drawn")).to_be_visible()
     drawn(page, "train/loss")
-    assert page.locator("figure[aria-label='train/loss'] canvas").count() >= 1
+    expect(page.locator("figure[aria-label='train/loss'] canvas").first).to_be_visible()
     assert page.title() == "curves · milepost"
 
 
