@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 from milepost.exporters.otlp import wire
 from milepost.exporters.otlp.metrics import as_double, explicit_buckets
 from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
-from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, Points, Selection, Series, figures
+from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, STEP, Points, Selection, Series, figures
 from milepost.exporters.otlp.resource import attributes
 from milepost.exporters.otlp.sender import Answer
 from milepost.exporters.otlp.shipment import Shipment
@@ -129,6 +129,10 @@ class RemoteWriteEncoder:
         self._labels = [*own, *chosen]
         self._target_info = [(prometheus_label(k), _text(v)) for k, v in resource.items() if k not in _IDENTIFYING]
         self._encoded: dict[Labels, bytes] = {}
+        self._owners: dict[Labels, str] = {
+            (("__name__", prometheus_name(name)),): name for name in (STEP[0], ACTIVE[0])
+        }
+        self._owners[("__name__", "target_info"),] = ""
 
     def encode(self, points: Points) -> bytes:
         """The request; of no points, an empty one."""
@@ -142,8 +146,11 @@ class RemoteWriteEncoder:
     def _series(self, series: Series) -> Iterator[tuple[Labels, Samples]]:
         labels = [(prometheus_label(name), value) for name, value in series.attributes]
         name = prometheus_name(series.name, series.unit, counter=series.kind == "counter", gauge=series.kind == "gauge")
+        # Two names that become one would be two values at one time, for which the whole request is refused.
+        if self._owners.setdefault((("__name__", name), *labels), series.name) != series.name:
+            labels.append(("milepost_key", series.name))
         if series.kind == "histogram":
-            yield from _histogram(name, series)
+            yield from _histogram(name, labels, series)
             return
         yield (
             (("__name__", name), *labels),
@@ -175,7 +182,7 @@ def _samples(samples: Samples, stamps: dict[int, bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _histogram(name: str, series: Series) -> Iterator[tuple[Labels, Samples]]:
+def _histogram(name: str, labels: Sequence[tuple[str, str]], series: Series) -> Iterator[tuple[Labels, Samples]]:
     """The series of a classic histogram: buckets up to each bound, and the count. Its sum is not known."""
     found: dict[Labels, Samples] = {}
     for time, value in zip(series.times, series.values, strict=True):
@@ -186,8 +193,8 @@ def _histogram(name: str, series: Series) -> Iterator[tuple[Labels, Samples]]:
         total = 0
         for count, bound in zip(counts, [*map(bound_text, bounds), "+Inf"], strict=True):
             total += count
-            found.setdefault((("__name__", f"{name}_bucket"), ("le", bound)), []).append((time, float(total)))
-        found.setdefault((("__name__", f"{name}_count"),), []).append((time, float(total)))
+            found.setdefault((("__name__", f"{name}_bucket"), *labels, ("le", bound)), []).append((time, float(total)))
+        found.setdefault((("__name__", f"{name}_count"), *labels), []).append((time, float(total)))
     yield from found.items()
 
 

@@ -147,7 +147,7 @@ class Selection:
         self._histograms = histograms
         self._metrics = Metrics()
         self._known: dict[Key, Series | None] = {}
-        self._translated: dict[str, str] = {}
+        self._translated: dict[str, str] = {prometheus_name(name): name for name in (STEP[0], ACTIVE[0])}
         self._refused: dict[Key, int] = {}
         self._rows: set[int] = set()
         self._touched: dict[Key, Series] = {}
@@ -473,8 +473,8 @@ class Selection:
         first = self._translated.setdefault(translated, name)
         if first != name:
             logger.warning(
-                "milepost: %r and %r are both %r in Prometheus, which keeps one of them; rename one, or set "
-                "translation_strategy: NoTranslation there",
+                "milepost: %r and %r are both %r in Prometheus, which keeps one of them when it translates names itself; rename "
+                "one, or set translation_strategy: NoTranslation there",
                 first[:100],
                 name[:100],
                 translated[:100],

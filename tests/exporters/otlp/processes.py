@@ -24,7 +24,9 @@ def free_port() -> int:
 
 
 class Backend:
-    """A started program. http: its address without a path."""
+    """A started program. http: its address without a path. settle_s: when to ask first for what was written."""
+
+    settle_s = 0.0
 
     def __init__(self, command: Callable[[int], Sequence[str]], ready: str, log: Path, cwd: Path) -> None:
         self.log = log
@@ -160,6 +162,7 @@ def victoria_metrics(folder: Path) -> Iterator[Backend]:
         ]
 
     started = Backend(command, "/health", folder / "victoria-metrics.log", folder)
+    started.settle_s = 2.0  # new series show after a second, and that there are none is remembered for ten
     try:
         yield started
     finally:

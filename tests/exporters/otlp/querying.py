@@ -35,6 +35,7 @@ def series(backend: Backend, selector: str, at: float | None = None) -> list[dic
 def wait_for(backend: Backend, selector: str, count: int, at: float | None = None) -> Samples:
     """The samples of a series, once there are so many: VictoriaMetrics shows them about a second later."""
     deadline = time.monotonic() + WAIT_S
+    time.sleep(backend.settle_s)
     while len(found := samples(backend, selector, at=at)) < count:
         assert time.monotonic() < deadline, f"{selector}: {len(found)} of {count} samples after {WAIT_S:.0f} s"
         time.sleep(0.1)

@@ -126,6 +126,18 @@ def test_run_active_is_one_and_then_zero(running: Backend) -> None:
     assert [value for _, value in found] == [1.0, 0.0]
 
 
+def test_names_that_become_one_stay_apart(running: Backend) -> None:
+    rows = [{"a/b": 1.0 + step, "a.b": 10.0 + step, "milepost/step": -1.0, "target_info": 5.0} for step in range(3)]
+
+    run, _ = train([{"prometheus_remote_write": {"endpoint": f"{running.http}/api/v1/write"}}], rows)
+
+    where = f'instance="{run.id}"'
+    assert [value for _, value in wait_for(running, f'a_b{{{where}, milepost_key=""}}', 3)] == [1.0, 2.0, 3.0]
+    assert [value for _, value in samples(running, f'a_b{{{where}, milepost_key="a.b"}}')] == [10.0, 11.0, 12.0]
+    assert [value for _, value in samples(running, f'milepost_step{{{where}, milepost_key=""}}')] == [0.0, 1.0, 2.0]
+    assert [value for _, value in samples(running, f'target_info{{{where}, milepost_key="target_info"}}')] == [5.0] * 3
+
+
 def test_a_histogram_is_a_classic_histogram_whose_quantiles_can_be_asked_for(running: Backend, tmp_path: Path) -> None:
     now = time.time_ns()
     value = {"_type": "histogram", "values": [10, 20, 70], "bins": [0.0, 0.5, 1.0, 1.5]}

@@ -336,9 +336,15 @@ def test_certificates_named_in_a_file_start_at_that_file(tmp_path: Path) -> None
     assert target("logs", found).key_file == "/abs/key.pem"
 
 
-def test_secrets_stand_in_no_message_and_in_no_stored_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["settings", "environment"])
+def test_secrets_stand_in_no_stored_file(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter: dict[str, Any] = {"endpoint": "http://user:hunter2@localhost:1"}
+    if where == "settings":
+        exporter["headers"] = {"x": "hunter3"}
+    else:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hunter4")
     settings = {
-        "exporters": [{"otlp": {"endpoint": "http://user:hunter2@localhost:1", "headers": {"x": "hunter3"}}}],
+        "exporters": [{"otlp": exporter}],
         "capture": False,
         "shipper": {"run_in": "thread"},
         "finish": {"timeout": 300},
@@ -347,5 +353,5 @@ def test_secrets_stand_in_no_message_and_in_no_stored_file(tmp_path: Path) -> No
         run.log({"loss": 1.0})
 
     stored = b"".join(path.read_bytes() for path in Path(run.dir).rglob("*") if path.is_file())
-    assert b"hunter2" not in stored
-    assert b"hunter3" not in stored
+    assert b"localhost:1/v1/metrics" in stored
+    assert b"hunter" not in stored
