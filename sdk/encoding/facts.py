@@ -35,8 +35,9 @@ class RunFacts:
         book = self._books.get(writer)
         if book is None:
             book = self._books[writer] = Book(self._run_dir / "journal" / writer)
-        elif book.alive and number not in book.facts and time.monotonic() - book.read_at > FRESH_S:
-            book.refresh()
+        elif number not in book.facts and time.monotonic() - book.read_at > FRESH_S:
+            if book.alive or number in book.waiting:  # a dead writer's payload is encoded by whoever comes next
+                book.refresh()
         facts = book.facts.get(number)
         if facts is not None or book.alive or number in book.waiting:
             return facts
@@ -79,7 +80,7 @@ class Book:
         self._looked_at = self.read_at
 
     def refresh(self) -> None:
-        """Read what a living writer has said since; now and then, whether it still lives."""
+        """Read what was said since; now and then, whether the writer still lives."""
         self.read_at = time.monotonic()
         if self.read_at - self._looked_at > ALIVE_S:
             if self._tail is not None:
