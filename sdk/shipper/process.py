@@ -1,7 +1,7 @@
 """The process: listens for programs, serves their runs, stays a while after the last one, and says what is left when it goes.
 
 One thread for each program that is connected (a program that is gone closes its connection, whatever becomes of it), one for
-each fifo, and one that looks around every second: for new writers, dead ones, and older runs of the directory.
+each fifo, and one that looks around every second, for new writers and for what dead ones left.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ class Shipper:
         next shipper.
         """
         self._inode = self._place.socket.stat().st_ino
-        looked_at = 0.0
+        threading.Thread(target=self._look_around, name="milepost-look", daemon=True).start()
         while True:
             readable, _, _ = select.select([listener], [], [], LOOK_S)
             if readable:
@@ -78,10 +78,6 @@ class Shipper:
                     threading.Thread(
                         target=self._hear, args=(_Program(connection),), name="milepost-program", daemon=True
                     ).start()
-            if time.monotonic() - looked_at < LOOK_S:
-                continue
-            looked_at = time.monotonic()
-            self._look()
             if self._over():
                 break
         listener.close()
@@ -90,26 +86,33 @@ class Shipper:
                 self._place.socket.unlink()
         self._farewell()
 
-    def _look(self) -> None:
-        with self._lock:
-            served = list(self._served.values())
-        for each in served:
-            try:
-                each.recover()
-                each.look()
-            except Exception:
-                logger.exception("milepost: looking after %s failed; it is tried again", each.run_dir)
-        with self._lock:
-            connected = {program.run_dir for program in self._programs}
-            for run_dir, each in list(self._served.items()):
-                if run_dir not in connected and each.idle and not each.living and not each.wrong:
-                    each.stop(1.0)
-                    each.note()
-                    del self._served[run_dir]
+    def _look_around(self) -> None:
+        """A thread of its own: what dead programs left may take a while to put in order, and nobody is kept waiting."""
+        while True:
+            time.sleep(LOOK_S)
+            with self._lock:
+                served = list(self._served.values())
+            for each in served:
+                try:
+                    each.recover()
+                    each.look()
+                except Exception:
+                    logger.exception("milepost: looking after %s failed; it is tried again", each.run_dir)
+            with self._lock:
+                connected = {program.run_dir for program in self._programs}
+                over = [
+                    run_dir
+                    for run_dir, each in self._served.items()
+                    if run_dir not in connected and each.idle and not each.living and not each.wrong
+                ]
+                done = [self._served.pop(run_dir) for run_dir in over]
+            for each in done:
+                each.stop(1.0)
+                each.note()
 
     def _over(self) -> bool:
         with self._lock:
-            busy = bool(self._programs) or any(each.living for each in self._served.values())
+            busy = bool(self._programs) or any(each.living or each.recovering for each in self._served.values())
             moved_at = max((each.moved_at for each in self._served.values()), default=0.0)
         if busy:
             self._active_at = time.monotonic()

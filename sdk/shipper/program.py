@@ -69,10 +69,15 @@ class Shipping:
             try:
                 connection = self._hand_over()
             except Exception as error:  # noqa: BLE001 - whatever it is, the exporters then run here
+                if self._ended:
+                    return  # its rows are for the next shipper
                 self._take(str(error) or type(error).__name__)
                 return
             self._connection = connection
             self._ready.set()
+            if self._ended:  # too late for this program, in time for its rows
+                connection.close()
+                return
             self._listen(connection)
             self._ready.clear()
             self._answers.put(None)

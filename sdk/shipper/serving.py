@@ -7,6 +7,8 @@ those of other machines only when they are dead: a living one has a shipper of i
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from milepost.sdk.delivery import load_cursor
 from milepost.sdk.errors import Error
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive
-from milepost.sdk.reading.files import ring_files, writer_dirs
+from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.recovery import recover
 from milepost.sdk.routing import parts_of
 from milepost.sdk.shipper.fifo import Fifo, Standing, card, over
@@ -31,6 +33,7 @@ from milepost.sdk.syncing import complete
 logger = logging.getLogger("milepost")
 
 SETTLED_S: Final = 1.0
+MEDIA_S: Final = 600.0
 REPEAT_S: Final = 600.0
 """How long a text is not said again."""
 _Key = tuple[str, int, str]
@@ -50,6 +53,8 @@ class Served:
         self._fifos: dict[_Key, Fifo] = {}
         self._known: set[Path] = set()
         self._said: dict[str, float] = {}
+        self.recovering = False
+        """Whether what dead writers left is being put in order."""
         self._gone: set[Path] = set()
         """Writers that are dead and have nothing left in shared memory."""
         self._routes: dict[str, tuple[Shipped, Component]] = {}
@@ -128,19 +133,24 @@ class Served:
         return fifo
 
     def recover(self) -> None:
-        """Put away what dead writers of the run left in shared memory, and complete the files of the run."""
-        dead = False
+        """Put away what dead writers of the run left in shared memory, and complete the run's files and media."""
+        dead: list[Path] = []
         for path in sorted(self._known - self._gone):
             info = card(path)
-            if alive(path.name, info, path):
-                continue
-            if any(ring.exists() for ring in ring_files(path.name, info, path)):
-                dead = True
-            else:
-                self._gone.add(path)
-        if dead:
+            if not alive(path.name, info, path):
+                dead.append(path)
+        if not dead:
+            return
+        self.recovering = True
+        try:
             for run_dir in recover(self.run_dir, settled_s=SETTLED_S):
                 complete(run_dir)
+            gone = {path for path in dead if over(path)}
+            if gone and (self.run_dir / "media").is_dir():
+                _finish_media(self.run_dir)
+            self._gone |= gone
+        finally:
+            self.recovering = False
 
     def say(self, text: str, writer_dir: Path) -> None:
         """Tell the log and the run's programs, the same thing not again for a while."""
@@ -225,6 +235,18 @@ class Served:
             else:
                 note.unlink(missing_ok=True)
         return lines
+
+
+def _finish_media(run_dir: Path) -> None:
+    """Encode what dead programs left of media, which their rows wait for: elsewhere, for the libraries take memory."""
+    script = (
+        "import sys; from pathlib import Path; from milepost.sdk.encoding.orphans import finish_media; "
+        "finish_media(Path(sys.argv[1]))"
+    )
+    with contextlib.suppress(subprocess.SubprocessError, OSError):
+        subprocess.run(
+            [sys.executable, "-P", "-c", script, str(run_dir)], stdin=subprocess.DEVNULL, timeout=MEDIA_S, check=False
+        )
 
 
 def something_left(writer_dir: Path, name: str) -> bool:

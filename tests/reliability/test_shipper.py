@@ -378,3 +378,26 @@ def test_an_exporter_that_wants_them_gets_the_figures_of_its_delivery(site: Site
         assert told["milepost.component.name"] == "self_telling"
         assert told["milepost.sdk.exporter.rows.delivered"] == 1
         assert told["milepost.sdk.exporter.lag"] == 0.0
+
+
+def test_media_of_a_killed_program_are_encoded_and_its_rows_do_not_wait_for_ever(site: Site) -> None:
+    with serving() as server:
+        program = site.script(
+            "media",
+            f"""
+import numpy
+run = milepost.init(project="reliability", id=ID, dir=DIR, exporters=[{lines(server)!r}], settings={QUIET | LINGERS!r})
+while not list(Path(run.dir).glob("journal/*/cursor-http_lines.lock")):  # until a shipper has it
+    time.sleep(0.01)
+for n in range(20):
+    run.log({{"n": n, "image": milepost.Image(numpy.full((64, 64, 3), n, numpy.uint8))}})
+    ACKS[0] = n + 1
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        )
+        assert program.end() == -signal.SIGKILL, program.log
+
+        wait_for(lambda: server.values("n") == list(range(20)), "all rows")
+        images = server.values("image")
+        assert [image["_type"] for image in images] == ["image-file"] * 20
+        assert all((program.run_dir / image["path"]).is_file() for image in images)
