@@ -50,7 +50,7 @@ class Shipping:
         self._connection: socket.socket | None = None
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._ready = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
         self._starts = 0
         self._said: dict[str, float] = {}
         self._lanes: list[Lanes] = []
@@ -65,23 +65,23 @@ class Shipping:
         threading.Thread(target=self._run, name="milepost-shipping", daemon=True).start()
 
     def _run(self) -> None:
-        while not self._ended:
+        while not self._ended.is_set():
             try:
                 connection = self._hand_over()
             except Exception as error:  # noqa: BLE001 - whatever it is, the exporters then run here
-                if self._ended:
+                if self._ended.is_set():
                     return  # its rows are for the next shipper
                 self._take(str(error) or type(error).__name__)
                 return
             self._connection = connection
             self._ready.set()
-            if self._ended:  # too late for this program, in time for its rows
+            if self._ended.is_set():  # too late for this program, in time for its rows
                 connection.close()
                 return
             self._listen(connection)
             self._ready.clear()
             self._answers.put(None)
-            if not self._ended:
+            if not self._ended.is_set():
                 logger.info("milepost: the shipper is gone; the next one goes on")
 
     def _leave_cursors(self) -> None:
@@ -183,7 +183,7 @@ class Shipping:
             found = self._finish(seq, deadline)
         except Exception as error:  # noqa: BLE001 - a run ends whatever happens here
             found = self._as_stored(str(error))
-        self._ended = True
+        self._ended.set()
         connection = self._connection
         if connection is not None:
             with contextlib.suppress(OSError):
@@ -243,7 +243,7 @@ class Shipping:
 
     def forget(self) -> None:
         """In a forked child: the connection is the parent's, which would be thought alive as long as a copy is open."""
-        self._ended = True
+        self._ended.set()
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 os.close(self._connection.detach())
