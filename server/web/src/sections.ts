@@ -28,8 +28,10 @@ export const natural = new Intl.Collator("en", { numeric: true }).compare;
 export function sections(keys: readonly Key[], search = ""): Section[] {
   const matches = matcher(search);
   const found = new Map<string, Key[]>();
+  const charts = new Set(keys.filter((key) => key.kind === "chart-file").map((key) => `${key.name}_table`));
   for (const key of keys) {
-    if (!matches(key.name)) continue;
+    // A chart's rows also stand beside it as KEY_table, for scripts; its own panel shows them.
+    if (!matches(key.name) || (charts.has(key.name) && key.kind.endsWith("table-file"))) continue;
     const name = sectionOf(key.name);
     const list = found.get(name);
     if (list) list.push(key);

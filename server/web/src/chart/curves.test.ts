@@ -119,6 +119,11 @@ suite("sections", () => {
       ["system", ["system.cpu.utilization"]],
     ]);
   });
+  test("the table beside a chart has no panel of its own", () => {
+    const kinds = { roc: "chart-file", roc_table: "table-file", "a/pr_table": "table-file", b: "chart-file", b_table: "scalar" };
+    const some = Object.entries(kinds).map(([name, kind]) => ({ name, kind, n: 1 }));
+    expect(sections(some).flatMap((one) => one.keys.map((key) => key.name))).toEqual(["b", "b_table", "roc", "a/pr_table"]);
+  });
   test("search takes words in any order, or a regular expression", () => {
     expect(matcher("loss TRAIN")("train/loss")).toBe(true);
     expect(matcher("/^loss$/")("train/loss")).toBe(false);
