@@ -20,6 +20,10 @@ demo: setup ## train a digits classifier, log it, show the run
 demo-otlp: setup ## train into a real collector and a real Prometheus, and read both back
 	@$(bin)/python scripts/demo_otlp.py
 
+.PHONY: demo-server
+demo-server: setup ## start a server, train a classifier that sends its run to it
+	@scripts/demo-server
+
 test: setup ## run the tests, several at once (TESTS="tests/sdk -k step" for some of them)
 	@scripts/test $(TESTS)
 

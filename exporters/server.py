@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from milepost.sdk import wire
 from milepost.sdk.batch import Batch, Rows, parts
+from milepost.sdk.credentials import stored_key
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
@@ -73,11 +74,13 @@ class ServerExporter:
 
     @staticmethod
     def with_environment(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-        """The options with what they leave open filled from MILEPOST_URL and MILEPOST_API_KEY."""
+        """The options with what they leave open filled from MILEPOST_URL, MILEPOST_API_KEY and `milepost login`."""
         filled = dict(options)
         for option, variable in (("url", "MILEPOST_URL"), ("api_key", "MILEPOST_API_KEY")):
             if not filled.get(option) and environ.get(variable):
                 filled[option] = environ[variable]
+        if filled.get("url") and not filled.get("api_key") and (key := stored_key(str(filled["url"]))):
+            filled["api_key"] = key
         return filled
 
     def start(self, run: RunInfo, position: Position | None) -> None:

@@ -18,6 +18,7 @@ SECTIONS: dict[str, list[str]] = {
         "processors.md",
         "operations.md",
         "captured.md",
+        "server-operations.md",
     ],
     "Send to": [
         "opentelemetry.md",

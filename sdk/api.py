@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from milepost.sdk.credentials import stored_key
 from milepost.sdk.errors import Error, RunNotFoundError
 from milepost.sdk.reading.result import History, HistoryScan, QueryError
 from milepost.sdk.reading.run import Run
@@ -54,7 +55,7 @@ class Api:
     """The runs below a runs directory, or of a milepost server.
 
     source:  the directory, or the address of a milepost server; None for MILEPOST_DIR, else ./milepost-runs.
-    api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY.
+    api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY, else what `milepost login` keeps.
     Raises `RunNotFoundError` when the directory is not there.
     """
 
@@ -67,7 +68,7 @@ class Api:
 
             if not source.startswith(("http://", "https://")):
                 raise Error(f"Api({source!r}): a server's address begins with http:// or https://")
-            self._server = remote.Server(source, api_key or os.environ.get("MILEPOST_API_KEY") or None)
+            self._server = remote.Server(source, api_key or os.environ.get("MILEPOST_API_KEY") or stored_key(source))
             self.dir = Path()
             return
         self.dir = Path(source).expanduser()

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from milepost.server import blobs, events, ingest, models, otlp, page, problems, read_api, reading_api
+from milepost.server import blobs, events, ingest, metrics, models, otlp, page, problems, read_api, reading_api
 from milepost.server.auth import Gate, Keys
 from milepost.server.keys_api import keys_router
 from milepost.server.store import Store
@@ -113,6 +113,7 @@ def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | N
     app.include_router(reading_api.router)
     app.include_router(events.router)
     app.include_router(keys_router)
+    app.include_router(metrics.router)
     app.router.routes += page.routes()
     return app
 

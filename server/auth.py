@@ -35,8 +35,8 @@ _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
     r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs)"
 )
-_ADMIN: Final = re.compile(r"[A-Z]+ /(api/v1/(keys|backup)(/.*)?|metrics)")
-_READ: Final = re.compile(r"(GET|HEAD) /api/v1/.+|POST /api/v1/(history|runs/[^/]+/[^/]+/read)")
+_ADMIN: Final = re.compile(r"[A-Z]+ /api/v1/keys(/.*)?")
+_READ: Final = re.compile(r"(GET|HEAD) /(api/v1/.+|metrics)|POST /api/v1/(history|runs/[^/]+/[^/]+/read)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ SUBCOMMANDS: Final = {
     "sync": "Deliver what was not delivered yet, also of killed runs.",
     "doctor": "Check where every row is, and what this machine allows.",
     "config": "Check a config file, show settings, print the JSON Schema.",
+    "login": "Keep the key of a milepost server.",
     "server": "Serve runs to a browser, and over HTTP.",
 }
 """Each lives in the module of its name and is called `command` there."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from milepost.sdk.cli.out import note
 from milepost.sdk.cli.runs import runs_dir
 from milepost.sdk.errors import MissingDependencyError, UsageError
 
@@ -15,11 +16,12 @@ from milepost.sdk.errors import MissingDependencyError, UsageError
 @click.option(
     "--data", metavar="DIR", help="The server's own data, for runs that are sent to it; made when it is not there."
 )
+@click.option("--backup", metavar="TO", help="Copy the data directory, also while a server uses it, and end.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to listen on.")
 @click.option(
     "--port", default=8550, show_default=True, metavar="P", type=click.IntRange(0, 65535), help="0: a free one."
 )
-def command(runs: str | None, data: str | None, host: str, port: int) -> None:
+def command(runs: str | None, data: str | None, backup: str | None, host: str, port: int) -> None:
     """Serve runs to a browser, and over HTTP. Ctrl-C ends it.
 
     With --runs, the runs of a directory, live, read only, without copying them. With --data, a server that runs
@@ -27,6 +29,12 @@ def command(runs: str | None, data: str | None, host: str, port: int) -> None:
     """
     if runs is not None and data is not None:
         raise UsageError("name --runs or --data, not both: a directory is served, or runs are sent to the server")
+    if backup is not None:
+        if data is None:
+            raise UsageError("--backup copies the directory that --data names; name it")
+        size, copied = server_module("backup").backup(Path(data).expanduser(), Path(backup).expanduser())
+        note(f"{size:,} bytes of database and {copied:,} new contents are in {backup}")
+        return
     main = server_module("main")
     if data is not None:
         main.serve(main.Options(data=Path(data).expanduser(), host=host, port=port))

@@ -318,7 +318,10 @@ class Server(Section, frozen=True):
         str | None, Option("Its address, such as `https://milepost.example.org`; MILEPOST_URL when null.")
     ] = None
     api_key: Annotated[
-        str | None, Option("A key with the scope `ingest`; MILEPOST_API_KEY when null.", secret=True)
+        str | None,
+        Option(
+            "A key with the scope `ingest`; when null MILEPOST_API_KEY, else what `milepost login` keeps.", secret=True
+        ),
     ] = None
     timeout: Annotated[int, Option("Milliseconds for one request.", minimum=1)] = 30_000
 

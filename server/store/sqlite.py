@@ -249,6 +249,12 @@ class SqliteStore:
             self._known.pop((project, run), None)
             self._change("deleted", self._record(known), {})
 
+    def backlog(self) -> tuple[int, float, int]:
+        """Rows that are not in chunks yet, seconds since the oldest of them came, and bytes of the database."""
+        query = "SELECT COALESCE(SUM(rows), 0), MIN(received) FROM batch WHERE rows > 0"
+        rows, oldest = self._connection().execute(query).fetchone()
+        return int(rows), max(time.time() - oldest, 0.0) if oldest else 0.0, self.database.stat().st_size
+
     # The table
 
     def projects(self) -> list[str]:

@@ -1,0 +1,51 @@
+"""`milepost login`: keep the key of a server, after asking the server whether it is one."""
+
+import os
+import sys
+
+import click
+
+from milepost.sdk.cli import out
+from milepost.sdk.credentials import store_key
+from milepost.sdk.errors import Error, UsageError
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--forget", is_flag=True, help="Forget the key of this server.")
+def command(url: str | None, forget: bool) -> None:
+    """Keep the key of the server at URL (by default that of MILEPOST_URL) for this user.
+
+    The key is asked for, or read from standard input when that is no terminal; it is never an argument, which
+    other users of the machine could see. Programs that send to this URL, and milepost.Api(URL), then use it.
+    """
+    where = url or os.environ.get("MILEPOST_URL")
+    if not where or not where.startswith(("http://", "https://")):
+        raise UsageError(f"name the server, such as https://milepost.example.org, got {where or 'nothing'}")
+    if forget:
+        out.note(f"forgotten in {store_key(where, None)}")
+        return
+    if sys.stdin.isatty():
+        key = str(click.prompt(f"Key for {where}", hide_input=True, err=True)).strip()
+    else:
+        key = sys.stdin.readline().strip()
+    if not key:
+        raise UsageError("no key was given")
+    _check(where, key)
+    out.note(f"the key of {where} is kept in {store_key(where, key)}")
+
+
+def _check(url: str, key: str) -> None:
+    """Raise `Error` unless the server knows the key."""
+    import httpx
+
+    try:
+        answer = httpx.post(f"{url.rstrip('/')}/api/v1/login", json={"key": key}, timeout=30)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise Error(f"{url} cannot be reached: {error}") from None
+    if answer.status_code == 401:
+        raise Error(f"{url} does not know this key")
+    if answer.status_code == 409:
+        raise Error(f"{url} has no keys: nothing needs a login there")
+    if answer.status_code != 200:
+        raise Error(f"{url} answers {answer.status_code}: is it a milepost server?")

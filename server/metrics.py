@@ -1,0 +1,33 @@
+"""Figures of the server itself, for Prometheus, at /metrics: how much came in, what waits, how large it is."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from milepost.server.store import Store
+from milepost.server.store.sqlite import SqliteStore
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}, "description": __doc__}})
+def metrics(request: Request) -> Response:
+    """Figures of the server itself in the text format of Prometheus."""
+    store: Store = request.app.state.store
+    figures: list[tuple[str, str, str, float]] = [
+        ("milepost_server_runs", "gauge", "Runs that are stored.", sum(len(store.runs(p)) for p in store.projects())),
+        ("milepost_server_event_streams", "gauge", "Open event streams.", request.app.state.streams),
+    ]
+    if isinstance(store, SqliteStore):
+        ingest = store.ingest
+        waiting, oldest, size = store.backlog()
+        figures += [
+            ("milepost_server_batches_total", "counter", "Batches that were acknowledged.", ingest.batches),
+            ("milepost_server_rows_total", "counter", "Rows that were stored.", ingest.rows),
+            ("milepost_server_points_total", "counter", "Values that were stored.", ingest.points),
+            ("milepost_server_duplicates_total", "counter", "Rows and events that came again.", ingest.duplicates),
+            ("milepost_server_uncompacted_rows", "gauge", "Rows that are not in chunks yet.", waiting),
+            ("milepost_server_uncompacted_seconds", "gauge", "Age of the oldest of them.", oldest),
+            ("milepost_server_database_bytes", "gauge", "Size of the database.", size),
+        ]
+    lines = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in figures]
+    return Response("".join(lines), media_type="text/plain; version=0.0.4")

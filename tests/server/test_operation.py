@@ -1,0 +1,120 @@
+"""What somebody who runs a server relies on: backup, keys kept for a user, figures, a full disk."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import milepost
+from milepost.sdk.credentials import credentials_file, stored_key
+from tests.server.conftest import ADMIN_KEY, Server, Start
+from tests.server.sending import row, rows_of, send
+
+Begin = Callable[[], Server]
+
+
+def command(*arguments: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    script = "from milepost.sdk.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], input=told, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_backup_made_while_the_server_runs_is_a_data_directory(data_server: Begin, start: Start) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        send(client, [row(n, {"a": n}) for n in range(5000)])
+        done = command("server", "--data", "data", "--backup", "copy")
+        send(client, [row(n, {"a": n}) for n in range(5000, 5010)])
+    again = command("server", "--data", "data", "--backup", "copy")
+
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr
+    copy = start("--data", "copy", environment={**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+    with copy.client(ADMIN_KEY) as client:
+        assert [r["a"] for r in rows_of(client)] == list(range(5010))
+
+
+def test_a_backup_overwrites_nothing_else(data_server: Begin) -> None:
+    data_server()
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("x")
+
+    done = command("server", "--data", "data", "--backup", "mine")
+
+    assert done.returncode == 2
+    assert "holds other things" in done.stderr
+    assert os.listdir("mine") == ["thesis.txt"]
+
+
+def test_login_keeps_a_key_that_is_right_for_the_user_alone(data_server: Begin) -> None:
+    server = data_server()
+    wrong = command("login", server.url, told="mp_wrong_" + "x" * 30 + "\n")
+    right = command("login", server.url, told=ADMIN_KEY + "\n")
+
+    assert wrong.returncode == 2
+    assert "does not know this key" in wrong.stderr
+    assert right.returncode == 0, right.stderr
+    assert credentials_file().stat().st_mode & 0o077 == 0
+    assert ADMIN_KEY not in right.stdout + right.stderr
+    assert milepost.Api(server.url).projects() == []
+    assert command("login", server.url, "--forget").returncode == 0
+    assert stored_key(server.url) is None
+    with pytest.raises(milepost.Error, match="asks for a key"):
+        milepost.Api(server.url).projects()
+
+
+def test_figures_for_prometheus(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        send(client, [row(n, {"a": n, "b": n}) for n in range(10)])
+        send(client, [row(n, {"a": n, "b": n}) for n in range(10)])
+        text = client.get("/metrics").text
+
+    told = dict(re.findall(r"^(milepost_\w+) (\S+)$", text, re.MULTILINE))
+    assert told["milepost_server_rows_total"] == "10"
+    assert told["milepost_server_points_total"] == "20"
+    assert told["milepost_server_duplicates_total"] == "10"
+    assert told["milepost_server_runs"] == "1"
+
+
+def test_a_full_disk_acknowledges_nothing_and_reading_goes_on(start: Start, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("needs root: a file system of 3 MiB")
+    try:
+        server = start("--data", place / "data", environment={**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+        with server.client(ADMIN_KEY) as client:
+            taken, refused = 0, None
+            while taken < 200_000:
+                answer = send(client, [row(n, {"a": os.urandom(40).hex()}) for n in range(taken, taken + 1000)])
+                if answer.status_code != 200:
+                    refused = answer
+                    break
+                taken += 1000
+            assert refused is not None
+            assert refused.status_code == 507
+            assert "retry-after" in refused.headers
+            assert taken
+            assert len(client.get("/api/v1/runs/p/r1/rows?format=jsonl").text.splitlines()) == taken
+            assert client.get("/api/v1/runs/p/r1").json()["rows"] == taken
+        server.kill()
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_database_of_a_newer_milepost_is_refused_by_name(start: Start) -> None:
+    import sqlite3
+
+    start("--data", "data").stop()
+    connection = sqlite3.connect("data/milepost.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(AssertionError, match="has version 99"):
+        start("--data", "data")
