@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from milepost.sdk.configuration.declarations import (
     EXPORTERS,
+    ONCE,
     PIPELINE_ONLY,
     PROCESSORS,
     Component,
@@ -63,7 +64,7 @@ class Components:
         first: dict[str, Component] = {}
         for component in found:
             before = first.setdefault(component.name, component)
-            if before is not component and component.object is None:
+            if before is not component and component.object is None and component.name in ONCE:
                 self._mistakes.say(f"{_place(component)}: is named by {_path(before)} already; name each once")
 
     def _one(self, node: Node, path: str, kind: Kind) -> Component | None:

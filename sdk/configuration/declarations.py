@@ -335,6 +335,8 @@ EXPORTERS: dict[str, type[Section]] = {
     "opentelemetry": OpenTelemetry,
     "server": Server,
 }
+ONCE = ("console", "file", "memory")
+"""Those that have one destination: named twice, they are a mistake. Others may go to several: `otlp`, then `otlp-2`."""
 
 
 # Groups of the file.

@@ -1,6 +1,7 @@
 """Rows through a real collector: every protocol, whole runs, what the log stream and the metrics hold afterwards."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,27 @@ def test_one_signal_can_go_elsewhere(collecting: tuple[Collector, Sink]) -> None
         other.wait(lambda: len(other.rows()) == 1)
         assert not [*sink.records()]
         assert not other.metrics
+
+
+def test_two_of_a_kind_go_to_two_places_with_cursors_of_their_own(collecting: tuple[Collector, Sink]) -> None:
+    running, sink = collecting
+    with Sink() as other:
+        settings = {
+            "exporters": [
+                {"otlp": {"endpoint": running.http, "signals": ["logs"]}},
+                {"otlp": {"endpoint": other.address, "processors": [{"filter": {"include": ["loss"]}}]}},
+            ],
+            **ON_A_THREAD,
+        }
+        with milepost.init(project="digits", settings=settings) as run:
+            run.log({"loss": 0.5, "n": 1})
+
+        sink.instance = run.id
+        sink.wait(lambda: len(sink.rows()) == 1)
+        assert [{*row} for row in sink.rows()] == [{"_step", "_seq", "loss", "n"}]
+        assert [{*row} for row in other.rows()] == [{"_step", "_seq", "loss"}]
+    names = {path.stem for path in Path(run.dir).glob("journal/*/cursor-*.json")}
+    assert names == {"cursor-otlp-logs", "cursor-otlp-2-metrics", "cursor-otlp-2-logs"}
 
 
 def test_hidden_metrics_and_those_beyond_max_series_are_in_the_logs_only(
