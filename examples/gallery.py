@@ -183,7 +183,9 @@ def of_patients(data: Any) -> dict[str, Any]:
         "line": milepost.plot.line(
             pd.DataFrame({"radius": steps, "share": below[0]}), "radius", "share", title="Benign"
         ),
-        "plotly": go.Figure(go.Histogram2d(x=frame["radius"], y=frame["texture"])),
+        "plotly": go.Figure(
+            [go.Scatter(x=part["radius"], y=part["texture"], mode="markers", name=name) for name, part in groups]
+        ),
     }
 
 
