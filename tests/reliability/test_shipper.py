@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ import psutil
 import pytest
 
 import milepost
+from milepost.sdk.shipper.meeting import connect, is_mine, listen, meetings
 from milepost.sdk.syncing import sync
 from tests.reliability.double import HttpLines
 from tests.reliability.fault_server import FaultServer, serving
+from tests.reliability.faults import needs_root
 from tests.reliability.oracle import flat
 from tests.reliability.shipping import QUIET, Site, doubled, judged, lines, shippers, wait_for
 
@@ -401,3 +404,46 @@ os.kill(os.getpid(), signal.SIGKILL)
         images = server.values("image")
         assert [image["_type"] for image in images] == ["image-file"] * 20
         assert all((program.run_dir / image["path"]).is_file() for image in images)
+
+
+def test_nonsense_on_its_socket_does_not_disturb_a_shipper(site: Site) -> None:
+    with serving() as server:
+        run = start_run(server, settings=QUIET | LINGERS)
+        run.log({"n": 0})
+        wait_for(lambda: server.values("n") == [0], "the first row")
+        (path,) = meetings()
+        (before,) = shippers()
+        for nonsense in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\xff" * 100,
+            b"\x02\x00\x00\x00\xc1\xc1",
+            b"\x05\x00\x00\x00\x81\xa2op\x07",
+        ):
+            with connect(path) as connection:
+                connection.sendall(nonsense)
+        run.log({"n": 1})
+        run.finish()
+
+        assert server.values("n") == [0, 1]
+        assert shippers() == [before]
+
+
+def test_another_user_is_recognised(tmp_path: Path) -> None:
+    needs_root("connects as another user")
+    path = Path(f"/tmp/milepost-test-{os.getpid()}.sock")
+    with listen(path) as listener:
+        path.chmod(0o666)
+        child = os.fork()
+        if child == 0:
+            os.setuid(65534)
+            socket.socket(socket.AF_UNIX).connect(str(path))
+            threading.Event().wait(10)
+            os._exit(0)
+        try:
+            accepted, _ = listener.accept()
+            with accepted:
+                assert not is_mine(accepted)
+        finally:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            path.unlink()
