@@ -277,6 +277,8 @@ class Selection:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what an earlier process had noted."""
         self.began = int(state.get("began") or 0)
+        counts = state.get("counts") or {}
+        self.coalesced, self.left_out = int(counts.get("coalesced") or 0), int(counts.get("left_out") or 0)
         for name, hidden in (state.get("hidden") or {}).items():
             self._metrics.define(Metric(name=str(name), hidden=bool(hidden)))
         for name, start in (state.get("histograms") or {}).items():
@@ -403,7 +405,8 @@ class Selection:
                     self._force(self._open(STEP), time, step, step)
 
     def _force(self, series: Series | None, time: int, value: Any, step: int) -> None:
-        if series is not None and (not series.times or series.times[-1] != time):
+        """Send a point although the interval is not over; never a second one of the same millisecond."""
+        if series is not None and time // MILLISECOND > series.next_ms - self._interval:
             series.next_ms = 0
             self._put(series, time, value, step)
 

@@ -357,6 +357,23 @@ def test_interval_thins_a_key_and_its_last_value_comes_at_the_end_of_the_run(tmp
     assert values_of(backend.taken, "milepost.step") == [0, 10, 20, 24]
 
 
+def test_the_end_of_a_run_sends_no_second_point_of_a_millisecond(tmp_path: Path) -> None:
+    with http_backend() as backend:
+        exporter = started(tmp_path, "metrics", backend.address)
+        exporter.export([at_ms(1.1, 1.0, 0)])
+        exporter.export([at_ms(1.5, 2.0, 1)])
+        exporter.export([Event(kind="run.finish", values={}, seq=2, time_unix_nano=at_ms(1.7, 0.0, 0).time_unix_nano)])
+        counts = exporter.position()["counts"]
+        exporter.shutdown()
+
+    assert values_of(backend.taken, "loss") == [1.0]
+    assert values_of(backend.taken, "milepost.step") == [0]
+    assert values_of(backend.taken, "milepost.run.active") == [1, 0]
+    active = [at // 1_000_000 for name, at in points_of(backend.taken) if name == "milepost.run.active"]
+    assert active[0] < active[1]
+    assert counts["coalesced"] == 1
+
+
 def values_of(bodies: list[bytes], name: str) -> list[float]:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
