@@ -1,10 +1,13 @@
 """Identity: what can be asked of a run, read only but for its name, tags and notes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from milepost.sdk.configuration import rules
+from milepost.sdk.errors import DataError
 from milepost.sdk.recorder import Recorder
 from milepost.sdk.snapshot import snapshot
+from milepost.sdk.text import shown
 from milepost.sdk.writer import PROMISES
 
 
@@ -28,7 +31,9 @@ class Identity(Recorder):
 
     @name.setter
     def name(self, value: str) -> None:
-        self._set_meta(name=str(value))
+        if not isinstance(value, str):
+            raise _wrong("name", "a text", value)
+        self._set_meta(name=value)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -37,7 +42,15 @@ class Identity(Recorder):
 
     @tags.setter
     def tags(self, value: Sequence[str] | None) -> None:
-        tags = (value,) if isinstance(value, str) else tuple(str(tag) for tag in value or ())
+        given = [value] if isinstance(value, str) else value or ()
+        if isinstance(given, (Mapping, bytes)) or not isinstance(given, Iterable):
+            raise _wrong("tags", "a list of texts", value)
+        tags = tuple(given)
+        for tag in tags:
+            if not isinstance(tag, str):
+                raise _wrong("tags", "a list of texts", tag)
+            if problem := rules.tag(tag):
+                raise DataError(f"run.tags: each {problem}: {shown(tag)}. The run is unchanged.")
         self._set_meta(tags=tags)
 
     @property
@@ -47,7 +60,9 @@ class Identity(Recorder):
 
     @notes.setter
     def notes(self, value: str | None) -> None:
-        self._set_meta(notes=None if value is None else str(value))
+        if value is not None and not isinstance(value, str):
+            raise _wrong("notes", "a text or None", value)
+        self._set_meta(notes=value)
 
     def _set_meta(self, **values: Any) -> None:
         clean = snapshot(values)
@@ -142,3 +157,8 @@ class Identity(Recorder):
     def url(self) -> None:
         """None: no page of a server belongs to this run."""
         return
+
+
+def _wrong(name: str, wanted: str, value: object) -> DataError:
+    """The error of an attribute that was given something else, as init() has it."""
+    return DataError(f"run.{name} must be {wanted}, got {shown(value)}. The run is unchanged.")

@@ -60,6 +60,29 @@ def test_name_tags_and_notes_can_be_changed() -> None:
         assert (read.name, read.tags, read.notes) == ("new", ["single"], "changed")
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("tags", ["x" * 65], "64"),
+        ("tags", ["ok", ""], "1 to 64"),
+        ("tags", [5], "5"),
+        ("tags", [None], "None"),
+        ("tags", {"a": 1}, "list"),
+        ("tags", 5, "list"),
+        ("name", None, "None"),
+        ("name", 5, "5"),
+        ("notes", 5, "5"),
+    ],
+)
+def test_what_init_refuses_is_refused_later_too_and_changes_nothing(attribute: str, value: Any, said: str) -> None:
+    with recorded(name="first", tags=["old"], notes="n") as recording:
+        run = recording.run
+        with pytest.raises(milepost.DataError, match=said) as caught:
+            setattr(run, attribute, value)
+        assert f"run.{attribute}" in str(caught.value)
+        assert (run.name, run.tags, run.notes) == ("first", ("old",), "n")
+
+
 @pytest.mark.parametrize("attribute", ["id", "project", "path", "dir", "step", "state", "group", "url"])
 def test_everything_else_of_a_run_is_read_only(attribute: str) -> None:
     with recorded() as run, pytest.raises(AttributeError):
