@@ -13,7 +13,7 @@ import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from milepost.sdk.credentials import stored_key
 from milepost.sdk.errors import Error, RunNotFoundError
@@ -116,8 +116,8 @@ class Api:
             )
         return run
 
-    def _find(self, path: str) -> Run:
-        if not path.strip("/"):
+    def _find(self, path: Any) -> Run:
+        if not isinstance(path, str) or not path.strip("/"):
             raise RunNotFoundError(f'Api.run() takes "project/run_id", an id or a name, got {path!r}')
         parts = path.strip("/").split("/")
         plain = not {"", ".", ".."} & set(parts) and "\x00" not in path

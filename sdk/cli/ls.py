@@ -9,7 +9,7 @@ from milepost.sdk.cli import out
 from milepost.sdk.cli.card import Card, card, leaves
 from milepost.sdk.cli.courses import matching
 from milepost.sdk.cli.out import Cell, Column
-from milepost.sdk.cli.runs import find_runs, json_option
+from milepost.sdk.cli.runs import dir_option, find_runs, json_option
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.terminal import plain
 
@@ -27,13 +27,19 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("directory", required=False, metavar="[DIR]")
+@click.argument("target", required=False, metavar="[DIR]")
+@dir_option
 @click.option("--project", "-p", help="Only the runs of this project.")
 @click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Show these summary values; may be repeated.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="Only the newest so many.")
 @json_option
 def command(
-    directory: str | None, project: str | None, keys: tuple[str, ...], limit: int | None, as_json: bool
+    target: str | None,
+    directory: str | None,
+    project: str | None,
+    keys: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
 ) -> None:
     """List the runs of DIR, newest first.
 
@@ -41,7 +47,9 @@ def command(
     last column holds two values of each run's summary (aggregates of define_metric first, then what was
     logged first), or the values that --keys names.
     """
-    where, runs = find_runs(directory)
+    if target is not None and directory is not None:
+        raise click.UsageError("give the directory once: as DIR or as --dir DIR")
+    where, runs = find_runs(directory if target is None else target)
     chosen = [run for run in runs if project in (None, run.project, run.dir.parent.name)]
     if runs and not chosen:
         known = ", ".join(sorted({run.project for run in runs}))

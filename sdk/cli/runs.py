@@ -23,17 +23,27 @@ def runs_dir(given: str | None) -> Path:
 
 
 def find_run(run: str | None, directory: str | None, attempt: int | None = None) -> Run:
-    """The run that is meant: a path, "project/id", an id or a name; None for the newest. Raises RunNotFoundError."""
+    """The run that is meant: a path, "project/id", an id or a name; the newest one of a directory, or for None.
+
+    Raises RunNotFoundError.
+    """
     if run is not None and directory is None and is_run_dir(Path(run)):
         path = Path(run).absolute()
         return Api(path.parent.parent).run(f"{path.parent.name}/{path.name}", attempt)
-    api = Api(runs_dir(directory))
+    where = runs_dir(directory)
     if run is not None:
-        return api.run(run, attempt)
-    runs = api.runs()
+        try:  # an id or name that is also a folder here is the run
+            return Api(where).run(run, attempt)
+        except RunNotFoundError:
+            if directory is not None or not Path(run).is_dir():
+                raise
+        where, runs = find_runs(run)
+    else:
+        runs = list(Api(where).runs())
     if not runs:
-        raise RunNotFoundError(f"there are no runs in {api.dir}")
-    return runs[0] if attempt is None else api.run(runs[0].path, attempt)
+        raise RunNotFoundError(f"there are no runs in {where}")
+    newest = runs[0]
+    return newest if attempt is None else Api(newest.dir.parent.parent).run(newest.path, attempt)
 
 
 def find_runs(target: str | None) -> tuple[Path, list[Run]]:

@@ -45,7 +45,8 @@ def command(
     attempt: int | None,
     as_json: bool,
 ) -> None:
-    """Show RUN: "project/id", an id or name, or the path of its directory; by default, the newest run.
+    """Show RUN: "project/id", an id or name, or the path of its directory; the newest run of a runs directory or a
+    project's folder; by default, the newest run.
 
     A metric is drawn over its steps, or over its step metric where define_metric named one. Of a large run, a sample is
     drawn, and the chart says so.

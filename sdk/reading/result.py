@@ -87,6 +87,15 @@ def wish(
     return Wish(asked, along, mode, low, superseded=superseded, marked=marked, **high)
 
 
+def check_name(selection: Selection, name: str, argument: str, run: str) -> None:
+    """Raise `QueryError` for a name that no row has, with those near it. A run without rows has nothing to say."""
+    known = selection.keys()
+    if name in ALWAYS or name in known or not known or selection.has_inline_keys:
+        return
+    near = difflib.get_close_matches(name, [*known, *ALWAYS], 3, 0.5) or known[:3]
+    raise QueryError(f"{argument}={name!r}: no row of {run} has that name; near it: {', '.join(map(repr, near))}")
+
+
 def check_count(name: str, count: Any) -> None:
     """Raise `QueryError` unless it is a number of rows."""
     if not _is_whole(count) or count < 1:

@@ -14,7 +14,7 @@ from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import Unreadable, read_json, writer_dirs
 from milepost.sdk.reading.history import Selection
 from milepost.sdk.reading.media import Source, tied
-from milepost.sdk.reading.result import History, HistoryScan, check_count, frame_of, why_empty, wish
+from milepost.sdk.reading.result import History, HistoryScan, check_count, check_name, frame_of, why_empty, wish
 from milepost.sdk.reading.run_files import File, accounting, run_files
 
 ENDS = ("finished", "failed", "preempted")
@@ -68,7 +68,7 @@ class Run:
 
         keys:     only rows that hold these names; a row then has x_axis and these. None: whole rows, every name flat and
                   joined with dots, with `_step`, `_timestamp` (seconds since 1970, UTC) and `_runtime` (seconds).
-        x_axis:   the name that comes with the keys.
+        x_axis:   the name that comes with the keys; without keys, it only has to be one that the rows have.
         samples:  None for all rows (`scan_history` needs less memory for that).
         pandas:   a DataFrame when pandas is installed: a row that lacks a name has NaN there. Else a `History`, a list of
                   dicts: a row that lacks a name lacks it.
@@ -83,6 +83,8 @@ class Run:
             check_count("samples", samples)
         asked = wish(keys, x_axis, require, marked=writer == "all")
         selection = self.select(writer)
+        if asked.keys is None:
+            check_name(selection, x_axis, "x_axis", self.path)
         rows, total = selection.sample(asked, self._media(), samples)
         note = (
             f"{len(rows)} of {total} rows, evenly spaced; samples=None or scan_history() gives all"

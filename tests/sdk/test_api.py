@@ -15,6 +15,7 @@ import milepost
 from milepost.sdk.api import Api, File, Run, Runs
 from milepost.sdk.errors import Error, RunNotFoundError, UsageError
 from tests.sdk.journals import Journalist, own_shared_memory, write_run_json
+from tests.sdk.runs import recorded
 
 __all__ = ["own_shared_memory"]
 
@@ -409,3 +410,11 @@ def test_run_is_what_api_gives() -> None:
     assert isinstance(Api(RUNS.parent).runs(), Runs)
     log_run()
     assert all(isinstance(run, Run) for run in Api().runs())
+
+
+@pytest.mark.parametrize("path", [5, None, ["a/b"]])
+def test_a_run_is_asked_for_by_text(path: Any) -> None:
+    with recorded():
+        api = milepost.Api()
+        with pytest.raises(milepost.RunNotFoundError, match=r'takes "project/run_id"'):
+            api.run(path)

@@ -15,6 +15,7 @@ from milepost.sdk.api import History, Run
 from milepost.sdk.errors import UsageError
 from milepost.sdk.reading import result
 from tests.sdk.journals import Journalist, own_shared_memory
+from tests.sdk.runs import recorded
 
 __all__ = ["own_shared_memory"]
 
@@ -425,3 +426,16 @@ def test_the_summary_read_back_is_the_live_one(tmp_path: Path, actions: list[tup
     finally:
         run.finish()
     assert Run(Path(run.dir)).state == "finished"
+
+
+def test_an_x_axis_that_was_never_logged_is_an_error_also_without_keys() -> None:
+    with recorded() as recording:
+        run = milepost.Api().run(recording.run.path)
+        recording.run.flush()
+        assert len(run.history(x_axis="epoch", pandas=False)) == 0  # nothing was logged yet
+        for epoch in range(3):
+            recording.log({"epoch": epoch, "loss": 0.5})
+        recording.run.flush()
+        assert len(run.history(x_axis="epoch", pandas=False)) == 3
+        with pytest.raises(milepost.Error, match=r"x_axis='epcoh'.*near it: 'epoch'"):
+            run.history(x_axis="epcoh")

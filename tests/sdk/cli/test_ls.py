@@ -91,3 +91,12 @@ def test_a_directory_that_is_not_there_is_an_error(command: Command) -> None:
 
     assert code == 2
     assert err.startswith("error: nowhere is no directory, and as a run: ")
+
+
+def test_the_directory_may_be_given_as_an_option_as_for_show(command: Command) -> None:
+    log_run([{"x": 1}], id="first")
+
+    assert command("ls", "--dir", "runs").out == command("ls", "runs").out
+    code, _, err = command("ls", "runs", "--dir", "runs")
+    assert code == 2
+    assert "give the directory once" in err

@@ -137,3 +137,14 @@ def test_a_run_without_rows_is_shown(command: Command) -> None:
 
     assert code == 0
     assert "0 rows" in out
+
+
+def test_of_a_runs_directory_or_a_project_s_folder_the_newest_run_is_shown(command: Command) -> None:
+    log_run([{"x": 1}], project="one", id="first", name="the-first")
+    log_run([{"x": 1}], project="two", id="second", name="the-second")
+
+    assert "the-second" in command("show", "runs").out
+    assert "the-first" in command("show", "runs/one").out
+    code, _, err = command("show", "no_such_thing", "--dir", "runs")
+    assert code == 2
+    assert "no_such_thing" in err
