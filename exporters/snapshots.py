@@ -100,7 +100,7 @@ class SummaryFile:
     def _define(self, said: dict[str, Any]) -> None:
         summary = said.get("summary") or ()
         with contextlib.suppress(Error):  # of a newer version: the run's own summary has it right in the end
-            metric = parse(said.get("name"), None, None, None, ",".join(summary), said.get("goal"))
+            metric = parse(said.get("name"), None, None, None, ",".join(summary), said.get("goal"), escaped=False)
             self._metrics.define(metric, bool(said.get("overwrite")))
 
 

@@ -55,8 +55,14 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **said)
 
 
-def parse(name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any) -> Metric:
-    """A definition from the arguments of `define_metric`. Raises `Error` that names the argument, its value and the rule."""
+def parse(
+    name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any, *, escaped: bool = True
+) -> Metric:
+    r"""A definition from the arguments of `define_metric`. Raises `Error` that names the argument, its value and the rule.
+
+    escaped: whether names may hold `\.` for a dot; those of a stored definition are flat names already.
+    """
+    flat = plain if escaped else clean_text
     if not isinstance(name, str) or not name:
         raise Error(f"define_metric() name must be non-empty text, got {name!r}")
     if "*" in name[:-1]:
@@ -77,8 +83,8 @@ def parse(name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any
     if goal is not None and goal not in ("minimize", "maximize"):
         raise Error(f'define_metric() goal must be "minimize" or "maximize", got {goal!r}')
     return Metric(
-        name=plain(name),
-        step_metric=None if step_metric is None else plain(step_metric),
+        name=flat(name),
+        step_metric=None if step_metric is None else flat(step_metric),
         step_sync=step_sync,
         summary=wanted,
         hidden=hidden,

@@ -118,6 +118,7 @@ def define(metrics: Metrics, event: Event) -> Metric | None:
             said.get("hidden"),
             ",".join(wanted) if isinstance(wanted, list) else wanted,
             said.get("goal"),
+            escaped=False,
         )
     except Error:
         return None  # of a newer milepost: the others hold

@@ -239,3 +239,16 @@ def test_hidden_changes_no_data() -> None:
 def test_a_wrong_argument_is_an_error_that_names_it(arguments: dict[str, Any], named: str) -> None:
     with recorded() as run, pytest.raises(milepost.Error, match=named):
         run.run.define_metric(**arguments)
+
+
+def test_an_escaped_dot_is_unescaped_once_live_and_read_back_alike() -> None:
+    with recorded(dir="runs") as recording:
+        run = recording.run
+        run.define_metric(
+            "a" + chr(92) * 2 + ".b", summary="max"
+        )  # a backslash, then an escaped dot: not the metric a.b
+        for value in (1, 3, 2):
+            run.log({"a.b": value})
+        run.flush()
+        assert run.summary["a"]["b"] == 2
+        assert milepost.Api("runs").run(run.path).summary["a"]["b"] == 2  # put together from the journal
