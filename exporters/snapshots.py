@@ -1,7 +1,9 @@
 """summary.json and config.yaml: what holds for the whole run, each put in place as a whole, never half."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -17,6 +19,7 @@ from milepost.sdk.own_files import write_whole
 from milepost.sdk.strict_json import jsonable, strict_json
 from milepost.sdk.summary import Summary, nest
 
+_NUMBER_IN_1_2: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 INTERVAL_S: Final = 5.0
 """Shortest time between two writes of summary.json while the run goes on."""
 
@@ -127,11 +130,23 @@ def yaml_text(values: dict[str, Any]) -> str:
     """The values as block YAML, names in their order. Takes any values and never raises."""
     if not values:
         return "{}\n"
+    dumper = _dumper()
+    plain = jsonable(values, nan_as_text=False)
+    import yaml
+
+    return str(yaml.dump(plain, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+@cache
+def _dumper() -> Any:
+    """PyYAML's dumper, which knows YAML 1.1, with quotes also about texts that YAML 1.2 takes for numbers: 1e5, 0o17."""
     import yaml  # 15 ms, so only for a run that has a config
 
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    plain = jsonable(values, nan_as_text=False)
-    return str(yaml.dump(plain, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120))
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        """One that quotes what either version reads as something else."""
+
+    Dumper.add_implicit_resolver("tag:milepost,2026:number-in-1.2", _NUMBER_IN_1_2, list("+-.0123456789"))
+    return Dumper
 
 
 def _stored(path: Path) -> dict[str, Any]:

@@ -515,6 +515,16 @@ def test_any_config_can_be_written_and_read_safely(config: dict[str, Any]) -> No
     assert isinstance(yaml.safe_load(snapshots.yaml_text(config)), dict)
 
 
+@pytest.mark.parametrize(
+    "text", ["1e5", "1E5", "-2e-3", "+.5e1", "0o17", "0x1F", "1.", "08", "12", "true", "no", "~", "1_000"]
+)
+def test_config_text_that_reads_as_something_else_in_either_yaml_is_quoted(text: str) -> None:
+    written = snapshots.yaml_text({"a": text, "b": 1e5, "c": 1e300, "plain": "resnet50"})
+    assert written.startswith((f"a: '{text}'\n", f'a: "{text}"\n'))
+    assert "plain: resnet50\n" in written
+    assert yaml.safe_load(written) == {"a": text, "b": 1e5, "c": 1e300, "plain": "resnet50"}
+
+
 def test_config_text_cannot_become_anything_else(tmp_path: Path) -> None:
     config: dict[str, Sequence[str] | str] = {
         "a": "!!python/object:os.system",
