@@ -1,6 +1,8 @@
 """Rules that a type cannot say: each takes a value of the right type and returns what is wrong with it, or None."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 _NOT_IN_PROJECT = frozenset("/\\#?%:")
 _NOT_IN_ID = frozenset("/\\#?%:;,'")
@@ -51,6 +53,30 @@ def attributes_list(text: str) -> str | None:
         if not equals or not name.strip():
             return 'must be "name=value" pairs joined by commas'
     return None
+
+
+def in_words(rule: Callable[[Any], str | None] | None) -> str:
+    """What a rule asks for, without a word of the value that broke it."""
+    found: str = _WORDS.get(rule, "it breaks the rule of this key")
+    return found
+
+
+def _names(refused: frozenset[str]) -> str:
+    return (
+        f"it names a directory and must have 1 to {_NAME_LIMIT} printable characters, none of {' '.join(sorted(refused))}, "
+        "no dot in front and no space at its ends"
+    )
+
+
+_WORDS: dict[Any, str] = {
+    project: _names(_NOT_IN_PROJECT),
+    run_id: _names(_NOT_IN_ID),
+    tag: f"it must have 1 to {_TAG_LIMIT} characters",
+    not_empty: "it must not be empty",
+    regular_expression: "it must be a regular expression",
+    file_format: 'it must be "1.0"',
+    attributes_list: 'it must be "name=value" pairs joined by commas',
+}
 
 
 def _directory_name(text: str, refused: frozenset[str]) -> str | None:

@@ -5,12 +5,14 @@
 Nothing stops at the first mistake; what could not be read is left out, and the caller raises when there are any.
 """
 
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from milepost.sdk.configuration import rules
 from milepost.sdk.configuration.node import Node, Secret, is_secret, shown
 from milepost.sdk.configuration.option import Field, Option, Section, file_fields
 
@@ -20,6 +22,12 @@ _SCALARS: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     Path: "a path",
+}
+_UNITS: dict[str, int] = {
+    **dict.fromkeys(("ms", "millis"), 1),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60_000),
+    **dict.fromkeys(("h", "hour", "hours"), 3_600_000),
 }
 _MISSING = object()  # what reading gives when the key is left at its default, or was wrong
 
@@ -124,7 +132,7 @@ class Reader:
         problem = option.rule(value) if option.rule is not None else None
         if problem is not None:
             if node.variables:  # what is wrong may quote a value that came from a variable
-                problem = f"{shown(node, name)} does not hold a valid value"
+                problem = f"{shown(node, name)} does not hold a valid value: {rules.in_words(option.rule)}"
             self._mistakes.add(node, path, problem)
             return _MISSING
         from_secret = is_secret(node)
@@ -149,6 +157,7 @@ class Reader:
             hint = (
                 "; put it in quotes" if kind is str and isinstance(value, int | float) and node.source == "file" else ""
             )
+            hint = hint or _milliseconds(node, option)
             self._mistakes.add(node, path, f"must be {wanted}, not {shown(node, name)}{hint}{_unset(node)}")
             return _MISSING
         if option.minimum is not None and isinstance(value, int) and value < option.minimum:
@@ -264,6 +273,17 @@ def clip(text: str) -> str:
     """A key as a message shows it: one line of bounded length."""
     line = text if text.isprintable() else repr(text)[1:-1]
     return line if len(line) <= 80 else line[:80] + "…"
+
+
+def _milliseconds(node: Node, option: Option) -> str:
+    """What a duration such as "5s" is in milliseconds, as the end of a message."""
+    if "illisecond" not in option.doc or node.shown is not None or not isinstance(node.data, str | float):
+        return ""
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([a-z]+)\s*", str(node.data))
+    factor = _UNITS.get(found[2]) if found is not None else None
+    if found is None or factor is None:
+        return "; durations are whole milliseconds"
+    return f"; durations are whole milliseconds: {round(float(found[1]) * factor)}"
 
 
 def _unset(node: Node) -> str:

@@ -18,6 +18,7 @@ from milepost.sdk.configuration.schema import json_schema
 from tests.sdk.configuration.test_mistakes import HEAD, MISTAKES
 
 BEYOND_A_SCHEMA = {
+    "a rule broken by what a variable may hold",
     "number too large",
     "tag too long",
     "path in a project",

@@ -39,11 +39,32 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "text for a number": (
         "finish: {timeout: 30s}",
-        'milepost.yaml:2: finish.timeout: must be a whole number of at least 0, not "30s"',
+        (
+            'milepost.yaml:2: finish.timeout: must be a whole number of at least 0, not "30s"; durations are whole milliseconds: '
+            "30000"
+        ),
+    ),
+    "minutes for milliseconds": (
+        "capture: {system_metrics: {interval: 1.5 min}}",
+        (
+            'milepost.yaml:2: capture.system_metrics.interval: must be a whole number of at least 100, not "1.5 min"; durations '
+            "are whole milliseconds: 90000"
+        ),
+    ),
+    "text for a size": (
+        "journal: {max_bytes: 5s}",
+        'milepost.yaml:2: journal.max_bytes: must be a whole number of at least 1, not "5s"',
+    ),
+    "a rule broken by what a variable may hold": (
+        'project: "${TOK:-a}/x"',
+        (
+            "milepost.yaml:2: project: ${TOK}/x does not hold a valid value: it names a directory and must have 1 to 128 "
+            "printable characters, none of # % / : ? \\, no dot in front and no space at its ends"
+        ),
     ),
     "fraction for a whole number": (
         "finish: {timeout: 1.5}",
-        "milepost.yaml:2: finish.timeout: must be a whole number of at least 0, not 1.5",
+        "milepost.yaml:2: finish.timeout: must be a whole number of at least 0, not 1.5; durations are whole milliseconds",
     ),
     "true for a number": (
         "finish: {timeout: true}",
