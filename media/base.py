@@ -15,7 +15,8 @@ A list of objects of one type becomes one mapping when the type has `group`, els
 may be nested in any way, and one file may stand in several places: `fields`, `path` and `name` mark them.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 MARK: Final = "_payload"
@@ -27,10 +28,55 @@ Buffer = bytes | bytearray | memoryview
 """What a payload's bytes may be. A memoryview must be contiguous, and of memory that nobody changes."""
 
 
+class HeldFile:
+    """The bytes of a large payload in a file of shared memory without a name, which `log()` gives one: they are copied once, not
+    twice. The file goes with the last object that uses it, also when the program is killed.
+
+    begin: where the bytes begin. linked: whether it has a name by now; then it belongs to that run.
+    """
+
+    total = 0
+    """Bytes of all of them."""
+    __slots__ = ("begin", "descriptor", "linked", "nbytes")
+
+    def __init__(self, descriptor: int, begin: int, nbytes: int) -> None:
+        self.descriptor = descriptor
+        self.begin = begin
+        self.nbytes = nbytes
+        self.linked = False
+        HeldFile.total += nbytes
+
+    def read(self) -> bytes:
+        """The bytes."""
+        pieces: list[bytes] = []
+        at = 0
+        while at < self.nbytes and (piece := os.pread(self.descriptor, self.nbytes - at, self.begin + at)):
+            pieces.append(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def __del__(self) -> None:
+        HeldFile.total -= self.nbytes
+        os.close(self.descriptor)
+
+
+LARGE: Final = 2**20
+"""Bytes from which on a copy of an array is taken into a `HeldFile`, where that is possible."""
+hold: Callable[[memoryview], HeldFile | None] | None = None
+"""Copies bytes into a HeldFile, or gives None where there is no room. Set by the SDK."""
+
+
+def copied(view: memoryview) -> Buffer | HeldFile:
+    """A copy of an array's bytes that nothing can change any more."""
+    held = hold(view) if hold is not None and view.nbytes >= LARGE else None
+    return bytes(view) if held is None else held
+
+
 class Payload:
     """One file to be. Made once per object; the same payload in two places, or logged twice, is one file.
 
-    data:      the bytes that the encoder gets; they must not change any more. With no encoder they are the file.
+    data:      the bytes that the encoder gets; they must not change any more (`copied` takes a copy that does not). With no
+               encoder they are the file.
     folder:    of the file, below RUN_DIR/media ("images"; "metadata/boxes2D").
     extension: of the file, without the leading dot ("png", "table.json").
     encoder:   "package.module:function", called in another process as function(data: memoryview, options: dict, target: a
@@ -44,7 +90,7 @@ class Payload:
 
     def __init__(
         self,
-        data: Buffer,
+        data: Buffer | HeldFile,
         folder: str,
         extension: str,
         encoder: str = "",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from milepost.media.annotations import Boxes, Masks, class_list
-from milepost.media.base import FileMedia, Payload, captions
+from milepost.media.base import FileMedia, Payload, captions, copied
 from milepost.media.figures import figure_of
 from milepost.media.files import is_bytes, is_path, read, suffix
 from milepost.media.pixels import MAX_PIXELS, as_array, is_tensor, to_uint8, warn
@@ -172,8 +172,13 @@ def save(image: "PIL.Image.Image", format: str, target: BinaryIO) -> None:
         image.save(target, _FORMATS[format])
 
 
-def pixels_payload(array: "NDArray[np.uint8]", folder: str, extension: str, mode: str | None = None) -> Payload:
-    """The payload of a picture of 8-bit pixels, shape (height, width) or (height, width, channels), contiguous."""
+def pixels_payload(
+    array: "NDArray[np.uint8]", folder: str, extension: str, mode: str | None = None, *, owned: bool = True
+) -> Payload:
+    """The payload of a picture of 8-bit pixels, shape (height, width) or (height, width, channels), contiguous.
+
+    owned: whether nobody else can change the array; else it is copied.
+    """
     height, width = array.shape[:2]
     channels = 1 if array.ndim == 2 else array.shape[2]
     given = mode or _DEFAULT_MODE[channels]
@@ -184,7 +189,8 @@ def pixels_payload(array: "NDArray[np.uint8]", folder: str, extension: str, mode
     if form in ("jpg", "jpeg", "bmp") and given in ("LA", "RGBA"):
         warn("alpha", f"Image: a {form} file has no transparency; it is left out. Use png or webp to keep it")
         options["to"] = "RGB"
-    return Payload(memoryview(array.reshape(-1).data), folder, extension, "milepost.media.image:encode", options)
+    view = memoryview(array.reshape(-1).data)
+    return Payload(view if owned else copied(view), folder, extension, "milepost.media.image:encode", options)
 
 
 def _load(data: Any, mode: str | None, file_type: str | None, normalize: bool) -> tuple[Payload, dict[str, Any]]:
@@ -202,6 +208,8 @@ def _load(data: Any, mode: str | None, file_type: str | None, normalize: bool) -
 
 
 def _from_array(data: Any, mode: str | None, file_type: str | None, normalize: bool) -> tuple[Payload, dict[str, Any]]:
+    import numpy as np
+
     array = as_array(data, "Image")
     about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
     if is_tensor(data):
@@ -233,14 +241,17 @@ def _from_array(data: Any, mode: str | None, file_type: str | None, normalize: b
     channels = 1 if array.ndim == 2 else int(array.shape[2])
     if mode is not None and mode not in _MODES[channels]:
         raise DataError(f"Image: mode {mode!r} does not fit {about}; it can be {', '.join(sorted(_MODES[channels]))}")
-    pixels = to_uint8(array, "Image", normalize)
+    pixels = to_uint8(array, "Image", normalize, copy=False)
+    owned = not np.may_share_memory(pixels, array)
     if channels == 1:
         pixels, mode = pixels.reshape(pixels.shape[:2]), "L"
-    return _pixels(pixels, file_type or "png", mode)
+    return _pixels(pixels, file_type or "png", mode, owned=owned)
 
 
-def _pixels(pixels: "NDArray[np.uint8]", format: str, mode: str | None) -> tuple[Payload, dict[str, Any]]:
-    payload = pixels_payload(pixels, "images", format, mode)
+def _pixels(
+    pixels: "NDArray[np.uint8]", format: str, mode: str | None, *, owned: bool = True
+) -> tuple[Payload, dict[str, Any]]:
+    payload = pixels_payload(pixels, "images", format, mode, owned=owned)
     return payload, {"format": format, "width": int(pixels.shape[1]), "height": int(pixels.shape[0])}
 
 

@@ -63,8 +63,11 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
     return array
 
 
-def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True) -> "NDArray[np.uint8]":
-    """The array as 8-bit pixels, a copy that is contiguous. Raises DataError for NaN, infinities and an empty array."""
+def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy: bool = True) -> "NDArray[np.uint8]":
+    """The array as 8-bit pixels, a copy that is contiguous. Raises DataError for NaN, infinities and an empty array.
+
+    copy=False gives the array itself where it is all that already, for whoever copies it at once.
+    """
     import numpy as np
 
     about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
@@ -75,7 +78,7 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True) -> "NDAr
         scaled: NDArray[np.uint8] = np.multiply(array, 255, dtype=np.uint8, order="C")
         return scaled
     if array.dtype == np.uint8:
-        return np.array(array, order="C")
+        return np.array(array, order="C") if copy else np.ascontiguousarray(array)
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     low, high = array.min(), array.max()

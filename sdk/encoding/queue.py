@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.media.base import Payload
+from milepost.media.base import HeldFile, Payload
 from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
@@ -33,6 +33,8 @@ SMALL: Final = 4096
 WINDOW: Final = 4
 """Jobs that the encoder's process has at a time."""
 MAX_TRIES: Final = 2
+LINGER_S: Final = 0.03
+"""How long the first payload after a pause waits for others."""
 RETRY_S: Final = 1.0
 
 Say = Callable[[str, Mapping[str, Any]], bool]
@@ -82,6 +84,8 @@ class MediaQueue:
         self._process: EncoderProcess | None = None
         self._encoders = Encoders()
         self._closing = False
+        self._hurry = threading.Event()
+        """Set while somebody waits in `flush`."""
         self._said: set[str] = set()
 
     # -- in log() ------------------------------------------------------------------------------------------------------------
@@ -122,7 +126,8 @@ class MediaQueue:
         children = [stored(child, lambda inner: self._number(inner, key, step)) for child in payload.children]
         number = self._numbers
         self._numbers += 1
-        size = len(payload.data) if isinstance(payload.data, (bytes, bytearray)) else payload.data.nbytes
+        data = payload.data
+        size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
         note = Note(
             writer=writer.id,
             number=number,
@@ -151,7 +156,7 @@ class MediaQueue:
 
     def _keep(self, note: Note, payload: Payload) -> _Waiting:
         if note.size <= SMALL:
-            data = bytes(payload.data)
+            data = payload.data.read() if isinstance(payload.data, HeldFile) else bytes(payload.data)
             self._in_call("media.payload", {"number": note.number, "note": msgspec.to_builtins(note), "data": data})
             return _Waiting(note, None, data)
         return _Waiting(note, self._stash.put(note, payload.data, self._writer.directory), None)
@@ -183,12 +188,15 @@ class MediaQueue:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             with self._changed:
+                idle = not self._waiting and not self._running
                 while not self._waiting and not self._running:
                     if self._closing:
                         return
                     self._changed.wait()
-                if self._closing:
-                    return
+            if idle:  # pictures come in bursts, in which this thread would only be in the way
+                self._hurry.wait(LINGER_S)
+            if self._closing:
+                return
             try:
                 self._work()
             except Exception:
@@ -297,11 +305,13 @@ class MediaQueue:
     def flush(self, deadline: float) -> bool:
         """Wait until everything is encoded; whether that is so."""
         with self._changed:
+            self._hurry.set()
             while self._unsettled and self._thread is not None and self._thread.is_alive():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(min(left, 0.5)):
                     if time.monotonic() >= deadline:
                         break
+        self._hurry.clear()
         if self._thread is None:
             while self.waiting and time.monotonic() < deadline:
                 self._work()
@@ -311,6 +321,7 @@ class MediaQueue:
         """End the thread and the process. What still waits stays where it is."""
         with self._changed:
             self._closing = True
+            self._hurry.set()
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2.0)

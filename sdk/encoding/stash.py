@@ -23,7 +23,8 @@ from zlib import crc32
 
 import msgspec
 
-from milepost.media.base import Buffer
+from milepost.media import base
+from milepost.media.base import Buffer, HeldFile
 from milepost.sdk.ring import RingUnavailable, make_directory, shared_memory
 
 PAGE: Final = 4096
@@ -33,6 +34,10 @@ _MAGIC: Final = b"MPSTASH\x01"
 _HEAD: Final = 16
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _SMALLEST: Final = 64 * 1024
+_HELD_BEGIN: Final = 16 * 1024
+"""Room for the note in front of a payload that is held before its note is known."""
+_MAX_HELD: Final = 512 * 2**20
+"""Bytes of objects that were made and not logged yet; beyond, they are in the program's own memory."""
 _KEEP_FREE: Final = 32 * 2**20
 """Bytes of used files that are kept mapped for the next payload."""
 
@@ -41,7 +46,8 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     """What a stash file says of its payload.
 
     key, step: as the file's name has them (step is "summary" for what was set by hand).    size: bytes of the payload.
-    crc:       of the bytes, on disk only.      children: mappings as in `Payload`, stored.
+    crc:       of the bytes, on disk only.    begin: where they begin, when not on the first page behind the note.
+         children: mappings as in `Payload`, stored.
     """
 
     writer: str
@@ -56,6 +62,7 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     children: list[Any] = []
     size: int = 0
     crc: int | None = None
+    begin: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -65,9 +72,19 @@ _decode = msgspec.msgpack.Decoder(Note).decode
 class Held:
     """A payload in the stash: its file, and the mapping of it when there is one. Released once it is encoded."""
 
-    __slots__ = ("buffer", "capacity", "note", "path")
+    __slots__ = ("buffer", "capacity", "lent", "note", "path")
 
-    def __init__(self, path: Path, note: Note, buffer: mmap.mmap | None = None, capacity: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        note: Note,
+        buffer: mmap.mmap | None = None,
+        capacity: int = 0,
+        *,
+        lent: HeldFile | None = None,
+    ) -> None:
+        self.lent = lent
+        """The object whose file it is, to be given back."""
         self.path = path
         self.note = note
         self.buffer = buffer
@@ -94,8 +111,14 @@ class Stash:
         self.spilled = 0
         """Payloads that went to disk."""
 
-    def put(self, note: Note, data: Buffer, disk: Path) -> Held:
+    def put(self, note: Note, data: Buffer | HeldFile, disk: Path) -> Held:
         """Keep a payload. disk: the writer's journal directory, for what does not fit into memory. Raises OSError."""
+        if isinstance(data, HeldFile):
+            with self._lock:
+                held = self._named(note, data) if self._use_memory and not data.linked else None
+            if held is not None:
+                return held
+            data = data.read()
         view = memoryview(data)
         view = view if view.format == "B" and view.ndim == 1 else view.cast("B")
         with self._lock:
@@ -113,7 +136,8 @@ class Stash:
         """
         with self._lock:
             capacity = held.capacity
-            if capacity and self._free_bytes + capacity <= _KEEP_FREE and (held.buffer is not None or _map(held)):
+            again = capacity and held.lent is None and self._free_bytes + capacity <= _KEEP_FREE
+            if again and (held.buffer is not None or _map(held)):
                 assert held.buffer is not None
                 held.buffer[: len(_MAGIC)] = bytes(len(_MAGIC))
                 if held.path.exists():
@@ -121,6 +145,7 @@ class Stash:
                     self._free_bytes += capacity
                     return
             self._drop(held)
+            held.lent = None
 
     def close(self) -> None:
         """Remove the free files. What still waits stays, for whoever finishes the work."""
@@ -178,6 +203,26 @@ class Stash:
         self.memory_bytes += capacity
         return Held(path, note, None, capacity)
 
+    def _named(self, note: Note, data: HeldFile) -> Held | None:
+        """Give a file that holds its bytes already a head and a name."""
+        head = _encode(msgspec.structs.replace(note, begin=data.begin))
+        capacity = data.begin + data.nbytes
+        if len(head) + _HEAD > data.begin or self.memory_bytes + capacity > self._max_bytes:
+            return None
+        path = self._directory / f"{note.writer}-{note.number}.stash"
+        try:
+            os.pwrite(data.descriptor, _start(head), 0)
+            directory = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+            try:  # a descriptor among the arguments makes it linkat, which follows /proc's link to the file
+                os.link(f"/proc/self/fd/{data.descriptor}", path, src_dir_fd=directory, follow_symlinks=True)
+            finally:
+                os.close(directory)
+        except OSError:
+            return None
+        data.linked = True
+        self.memory_bytes += capacity
+        return Held(path, note, None, capacity, lent=data)
+
     def _room(self, capacity: int) -> bool:
         """Whether shared memory has room for a new file. Looked at once for every 16 MiB."""
         self._left -= capacity
@@ -192,6 +237,31 @@ class Stash:
                 return False
             self._left = min(free, 16 * 2**20) - capacity
         return True
+
+
+def hold(view: memoryview) -> HeldFile | None:
+    """Copy bytes into a nameless file of shared memory; None where there is no room, or no such file."""
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or HeldFile.total + view.nbytes > _MAX_HELD:
+        return None
+    try:
+        directory = make_directory()
+        found = os.statvfs(directory)
+        if found.f_bavail * found.f_frsize < view.nbytes + MIN_FREE:
+            return None
+        descriptor = os.open(directory, flag | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except (OSError, RingUnavailable):
+        return None
+    try:
+        if os.pwrite(descriptor, view, _HELD_BEGIN) < view.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return HeldFile(descriptor, _HELD_BEGIN, view.nbytes)
+
+
+base.hold = hold
 
 
 def _map(held: Held) -> bool:
@@ -268,7 +338,7 @@ def read(path: Path) -> tuple[Note, memoryview] | None:
             note = _decode(encoded)
         except (msgspec.DecodeError, msgspec.ValidationError):
             return None
-        file.seek(_begin(size))
+        file.seek(note.begin or _begin(size))
         data = file.read(note.size)
         file.seek(0)
         again = file.read(_HEAD)  # it may have been released, and used again, while it was read

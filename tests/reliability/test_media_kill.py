@@ -1,5 +1,6 @@
 """Media and SIGKILL: once log() returned, every file comes back bit for bit: read as the death left it, and after recovery."""
 
+import json
 import os
 import signal
 import subprocess
@@ -42,6 +43,7 @@ def media(n: int) -> dict[str, Any]:
     return {
         f"n{n % 3}": n,
         f"large{n % 3}": milepost.Image(picture(n), caption=f"call {n}"),
+        f"huge{n % 3}": milepost.Image(np.full((600, 650, 3), n % 250 + 2, np.uint8)),
         f"tiny{n % 3}": milepost.Image(picture(n)[:3, :3]),
         f"list{n % 3}": [milepost.Image(picture(n)[:9]), milepost.Image(picture(n)[:8])],
         f"table{n % 3}": milepost.Table(columns=["n", "picture"], data=[[n, milepost.Image(picture(n)[:7])]]),
@@ -58,10 +60,12 @@ def contents(run: Any) -> dict[int, tuple[str, ...]]:
             n, large, tiny = row["n" + part], row["large" + part], row["tiny" + part]
             assert (large.to_numpy() == picture(n)).all()
             assert large["caption"] == f"call {n}"
+            assert (row["huge" + part].to_numpy() == n % 250 + 2).all()
             assert (tiny.to_numpy() == picture(n)[:3, :3]).all()
             assert [array.shape[0] for array in row["list" + part].to_numpy()] == [9, 8]
             table = row["table" + part]
-            assert table.load()["data"][0][0] == n
+            with table.open() as file:
+                assert json.load(file)["data"][0][0] == n
             found[n] = (large["sha256"], tiny["sha256"], table["sha256"], *row["list" + part]["filenames"])
     return found
 

@@ -15,6 +15,7 @@ from milepost.exporters.memory import MemoryExporter
 from milepost.media.base import FileMedia, Payload
 from milepost.sdk.encoding.stash import files
 from tests.media.logged import logged, logged_row
+from tests.sdk.encoding import encoders
 
 RNG = np.random.default_rng(5)
 PICTURE = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -27,7 +28,7 @@ class Custom(FileMedia):
     type_name = "custom-file"
 
     def __init__(self, data: bytes, encoder: str) -> None:
-        self._keep(Payload(data, "custom", "bin", f"tests.sdk.encoding.encoders:{encoder}"), {})
+        self._keep(Payload(data, "custom", "bin", f"{encoders.__name__}:{encoder}"), {})
 
 
 def pictures(count: int) -> list[Any]:
@@ -286,3 +287,33 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_encoder() -> None:
         run.log({"im": milepost.Image(PICTURE)})
     assert signal.getsignal(signal.SIGINT) is before
     assert sys.exc_info() == (None, None, None)
+
+
+def test_large_pictures_are_copied_once_and_belong_to_each_run_that_logs_them() -> None:
+    large = RNG.integers(0, 256, (700, 800, 3), dtype=np.uint8)
+    kept = large.copy()
+    image = milepost.Image(large)
+    large[:] = 0
+    before = {path.name for path in Path(os.environ.get("MILEPOST_SHM", "/dev/shm")).glob("milepost-*/*.stash")}
+
+    for _ in range(2):
+        with milepost.init(project="p", exporters=["file"], settings={"capture": False}) as run:
+            run.log({"a": image, "again": image})
+            run.log({"b": image})
+        rows = list(milepost.Api().run(run.path).scan_history())
+        assert (rows[0]["a"].to_numpy() == kept).all()
+        assert rows[0]["a"]["path"] == rows[0]["again"]["path"] == rows[1]["b"]["path"]
+
+    after = {path.name for path in Path(os.environ.get("MILEPOST_SHM", "/dev/shm")).glob("milepost-*/*.stash")}
+    assert not [name for name in after - before if name.startswith(run.writer)]
+
+
+def test_a_large_picture_over_the_bound_waits_on_disk() -> None:
+    large = RNG.integers(0, 256, (700, 800, 3), dtype=np.uint8)
+    settings = {"capture": False, "media": {"encode_in": "thread", "max_waiting_bytes": 1}}
+
+    with milepost.init(project="p", exporters=["file"], settings=settings) as run:
+        run.log({"a": milepost.Image(large)})
+
+    (row,) = milepost.Api().run(run.path).scan_history()
+    assert (row["a"].to_numpy() == large).all()
