@@ -212,6 +212,11 @@ class Delivery:
             return 0.0
         return max((time.time_ns() - self._settled_unix_nano) / 1e9, 0.0)
 
+    @property
+    def next_try_s(self) -> float:
+        """Seconds until the batch that waits is tried again; 0.0 when it is being tried, or none waits."""
+        return max(self._not_before - time.monotonic(), 0.0) if self.waiting else 0.0
+
     def tell(self, event: Event) -> None:
         """Give the exporter an event that is not in the journal, when it takes any; if it does not, that is all."""
         if self.waiting or time.monotonic() < self._not_before:

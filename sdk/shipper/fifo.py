@@ -34,12 +34,13 @@ BUDGET_S: Final = 0.25
 IDLE_S: Final = 0.1
 LOOK_S: Final = 1.0
 """How often an idle fifo asks whether its writer lives."""
-SETTLED_S: Final = 0.5
+FAILED_S: Final = 60.0
+"""Pause after what is no matter of the network."""
 SELF_METRICS_S: Final = 30.0
 
 
 class Standing(msgspec.Struct, kw_only=True):
-    """How far one exporter is with one writer. settled: nothing that can be read is left."""
+    """How far one exporter is with one writer. settled: nothing that can be read is left. next_try_s: see `Delivery`."""
 
     exporter: str
     writer: str
@@ -47,6 +48,7 @@ class Standing(msgspec.Struct, kw_only=True):
     rows: int
     settled: bool
     error: str = ""
+    next_try_s: float = 0.0
 
 
 class Fifo:
@@ -73,6 +75,7 @@ class Fifo:
         self._writer: Path | None = None
         self._done: dict[str, Standing] = {}
         self._given: set[str] = set()
+        self._raised: set[str] = set()
         self._hurried = False
         self._told_at = 0.0
         self.moved_at = time.monotonic()
@@ -139,6 +142,7 @@ class Fifo:
                 rows=cursor.rows,
                 settled=not delivery.pending(),
                 error=cursor.last_error or ("it is left alone" if delivery.disabled else ""),
+                next_try_s=0.0 if self._hurried else delivery.next_try_s,
             )
         found = unknown(self.name, writer)
         if at is not None and writer in waiting:
@@ -155,10 +159,8 @@ class Fifo:
                 continue
             try:
                 over = self._serve(writer)
-            except Exception:
-                logger.exception(
-                    "milepost: delivering %s to %s failed; its rows stay in the journal", writer, self.name
-                )
+            except Exception as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
+                self._failed(writer, error)
                 over = False
             with self._lock:
                 self._writer = None
@@ -167,6 +169,17 @@ class Fifo:
                     self._writers.appendleft(writer)
             if not over:
                 self._stop.wait(LOOK_S)
+
+    def _failed(self, writer_dir: Path, error: Exception) -> None:
+        """Something that nobody foresaw: said once, with where it was raised, and tried again after a while."""
+        if repr(error) not in self._raised:
+            self._raised.add(repr(error))
+            logger.error("milepost: delivering %s to %s failed", writer_dir, self.name, exc_info=error)
+        self._say(
+            f"delivering to {self.name} failed: {type(error).__name__}: {error}; its rows stay in the journal",
+            writer_dir,
+        )
+        self._stop.wait(FAILED_S)
 
     def _serve(self, writer_dir: Path) -> bool:
         """Deliver a writer's rows until it is dead and nothing is left; False when that has to be tried again."""
@@ -177,7 +190,7 @@ class Fifo:
                 route = next(each for each in routes_of(self._base, self._component) if each.name == self.name)
             except Error as error:
                 self._say(f"exporter {self.name} cannot be made: {error}", writer_dir)
-                self._stop.wait(60.0)
+                self._stop.wait(FAILED_S)
                 return False
             delivery = Delivery(route, run_info(WriterReader(writer_dir, _run_of(writer_dir))), writer_dir)
             delivery.store_s = 0.0
@@ -208,8 +221,8 @@ class Fifo:
                 looked_at = now
                 dead = over(writer_dir)  # asked before the last read: what it said before its death is then read
             if self._hurried:
-                self._hurried = False
                 delivery.hurry()
+                self._hurried = False
             before = delivery.cursor.rows
             worked = delivery.step(BATCH_BYTES, BUDGET_S)
             if delivery.cursor.rows != before:
@@ -219,7 +232,7 @@ class Fifo:
             if worked:
                 continue
             if delivery.disabled:
-                self._stop.wait(60.0)
+                self._stop.wait(FAILED_S)
                 return False
             if dead and not delivery.waiting:
                 return True

@@ -98,6 +98,7 @@ class Shipper:
                     each.look()
                 except Exception:
                     logger.exception("milepost: looking after %s failed; it is tried again", each.run_dir)
+            _turn_log(self._place.log)
             with self._lock:
                 connected = {program.run_dir for program in self._programs}
                 over = [
@@ -240,7 +241,7 @@ class Shipper:
             logger.exception("milepost: looking for older runs in %s failed", self._runs_dir)
 
     def _finish(self, run_dir: str, writer: str, seq: int, timeout_s: float) -> dict[str, Any]:
-        """Wait until the writer's rows up to number `seq` are delivered, or the time is over."""
+        """Wait until the writer's rows up to number `seq` are delivered, or nothing can be expected within the time."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
             served = self._served.get(run_dir)
@@ -251,8 +252,9 @@ class Shipper:
             found = {each.exporter: each for each in served.standing(writer)}
             standing = [found.get(name) or unknown(name, writer) for name in served.routes]
             left = [each for each in standing if not (each.settled or each.seq >= seq)]
-            if not left or time.monotonic() >= deadline:
-                break
+            left_s = deadline - time.monotonic()
+            if not left or left_s <= 0 or all(each.next_try_s > left_s for each in left):
+                break  # all is there; or the time is over; or it is, before anything is tried again
             time.sleep(min(FINISH_POLL_S, max(deadline - time.monotonic(), 0.0)))
         routes = [
             {"name": each.exporter, "rows": each.rows, "settled": each not in left, "error": each.error}
@@ -291,17 +293,22 @@ def main(runs_dir: Path) -> int:
             if time.monotonic() >= deadline or _somebody_listens(place):
                 return 0
             time.sleep(0.05)
-    with contextlib.suppress(OSError):
-        if place.log.stat().st_size > MAX_LOG_BYTES:
-            os.replace(place.log, place.log.with_suffix(".log.1"))
-            log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            os.close(log)
+    _turn_log(place.log)
     listener = listen(place.socket)
     logger.info("milepost: the shipper of %s begins, process %d", runs_dir, os.getpid())
     Shipper(runs_dir, place).run(listener)
     return 0
+
+
+def _turn_log(path: Path) -> None:
+    """Begin the log anew when it has become long; the old one is kept beside it."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > MAX_LOG_BYTES:
+            os.replace(path, path.with_suffix(".log.1"))
+            log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
 
 
 def _somebody_listens(place: Meeting) -> bool:

@@ -447,3 +447,17 @@ def test_another_user_is_recognised(tmp_path: Path) -> None:
             os.kill(child, 9)
             os.waitpid(child, 0)
             path.unlink()
+
+
+def test_finish_does_not_wait_for_what_cannot_happen_in_its_time(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as server:
+        server.behave("429:300")
+        run = start_run(server)
+        run.log({"n": 0})
+        wait_for(lambda: server.requests != [], "the first try")
+        began = time.monotonic()
+        run.finish(timeout=100)
+
+        assert time.monotonic() - began < 60
+        assert "1 row of" in caplog.text
+        assert "HTTP 429" in caplog.text
