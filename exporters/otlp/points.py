@@ -354,10 +354,16 @@ class Selection:
     def _affordable(self, series: Series, value: Mapping[str, Any]) -> bool:
         """Whether the buckets of a histogram may become series: each bound is one in Prometheus, and bins that follow the
         data have new bounds in every row. They may take half of max_series."""
-        bounds = (series.name, hash(tuple(value.get("bins") or ())))
+        bins = value.get("bins")
+        try:
+            bounds = (series.name, hash(tuple(bins))) if isinstance(bins, list) else None
+        except TypeError:  # lists in it
+            bounds = None
+        if bounds is None or not isinstance(bins, list):
+            return False  # no histogram, whatever it calls itself
         if bounds in self._bounds:
             return True
-        size = len(value.get("bins") or ()) + 2
+        size = len(bins) + 2
         if self._buckets + size > self._max_series // 2:
             self.left_out += 1
             if not self._full_of_buckets:

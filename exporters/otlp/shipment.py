@@ -100,7 +100,13 @@ class Shipment:
         while self._waiting:
             load, request = self._waiting[0]
             if request is None:
-                request = self._encode(load)
+                try:
+                    request = self._encode(load)
+                except Exception as error:  # noqa: BLE001 - one row that nobody foresaw must not hold up the others
+                    if not self._split():
+                        self._waiting.popleft()
+                        self._refuse(load, "cannot be encoded", f"{type(error).__name__}: {error}")
+                    continue
                 if isinstance(request, bytes) and len(request) > self._limit and self._split():
                     continue
                 self._waiting[0] = (load, request)

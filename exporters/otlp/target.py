@@ -231,7 +231,11 @@ def _grpc(endpoint: str, insecure: bool) -> tuple[str, bool, str]:
     host = rest.split("/", 1)[0].rpartition("@")[2]
     if scheme.lower() not in ("http", "https") or not host:
         return endpoint, False, f"it is no address for gRPC; write endpoint: {_example(endpoint, 4317)}"
-    if urllib.parse.urlsplit(f"//{host}").port is None:
+    try:
+        port = urllib.parse.urlsplit(f"//{host}").port
+    except ValueError as error:
+        return endpoint, False, f"it is no address for gRPC ({error}); write endpoint: http://localhost:4317"
+    if port is None:
         host = f"{host}:{443 if scheme.lower() == 'https' else 80}"
     return host, scheme.lower() == "https", ""
 

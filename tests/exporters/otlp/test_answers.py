@@ -410,6 +410,26 @@ def test_an_exporter_that_starts_again_knows_what_is_hidden(tmp_path: Path) -> N
     assert "secret" not in {name for name, _ in points_of(backend.taken)}
 
 
+@pytest.mark.parametrize("signal", ["metrics", "logs"])
+def test_what_only_calls_itself_a_histogram_holds_nothing_up(signal: str, tmp_path: Path) -> None:
+    forms: list[Any] = [
+        {"values": "x", "bins": [[1.0], 2.0]},
+        {"values": [1.5], "bins": [0.0, 1.0]},
+        {"values": [1], "bins": 7},
+        {"values": [1, 2], "bins": [0.0, 2.0, 1.0]},
+        {"values": [], "bins": []},
+        {"values": [-1], "bins": [0.0, 1.0]},
+        {},
+    ]
+    rows = [
+        make_event(values={"h": {"_type": "histogram", **form}, "loss": 1.0}, seq=seq) for seq, form in enumerate(forms)
+    ]
+    with http_backend() as backend:
+        assert export(started(tmp_path, signal, backend.address), rows) == ExportResult.SUCCESS
+
+    assert backend.taken
+
+
 def test_bins_that_change_with_every_row_do_not_fill_prometheus(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -220,6 +220,12 @@ def test_an_endpoint_that_is_none(endpoint: str, tmp_path: Path) -> None:
     assert "write endpoint: http://" in said
 
 
+def test_a_grpc_address_with_a_port_that_is_none(tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint="http://localhost:four", protocol="grpc")
+
+    assert said.startswith("retry: endpoint http://localhost:four: it is no address for gRPC")
+
+
 def test_a_run_with_a_wrong_endpoint_goes_on_and_says_it_once_a_signal(caplog: pytest.LogCaptureFixture) -> None:
     settings = {
         "exporters": [{"otlp": {"endpoint": "localhost:4318"}}],
