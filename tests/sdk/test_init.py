@@ -290,7 +290,7 @@ print("numpy" in sys.modules)
 """
     with milepost.init(project="tests", dir=tmp_path / "one", exporters=[], settings={"capture": False}) as run:
         run.log({"image": milepost.Image(np.zeros((64, 64, 3), np.uint8))})
-        command = [sys.executable, "-c", script, tmp_path / "two"]
+        command = [sys.executable, "-c", script, str(tmp_path / "two")]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
 
     assert done.stdout == "False\n"
