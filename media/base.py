@@ -46,8 +46,7 @@ class HeldFile:
         self.linked = False
         HeldFile.total += nbytes
 
-    def read(self) -> bytes:
-        """The bytes."""
+    def __bytes__(self) -> bytes:
         pieces: list[bytes] = []
         at = 0
         while at < self.nbytes and (piece := os.pread(self.descriptor, self.nbytes - at, self.begin + at)):

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.media.base import HeldFile, Payload
+from milepost.media.base import Payload
 from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
@@ -156,7 +156,7 @@ class MediaQueue:
 
     def _keep(self, note: Note, payload: Payload) -> _Waiting:
         if note.size <= SMALL:
-            data = payload.data.read() if isinstance(payload.data, HeldFile) else bytes(payload.data)
+            data = bytes(payload.data)
             self._in_call("media.payload", {"number": note.number, "note": msgspec.to_builtins(note), "data": data})
             return _Waiting(note, None, data)
         return _Waiting(note, self._stash.put(note, payload.data, self._writer.directory), None)

@@ -118,7 +118,7 @@ class Stash:
                 held = self._named(note, data) if self._use_memory and not data.linked else None
             if held is not None:
                 return held
-            data = data.read()
+            data = bytes(data)
         view = memoryview(data)
         view = view if view.format == "B" and view.ndim == 1 else view.cast("B")
         with self._lock:
