@@ -66,7 +66,9 @@ def test_every_panel_of_the_dashboard_finds_data_of_a_run(folder: Path, tmp_path
 
 
 def test_the_demo_shows_the_curve_and_the_rows(repository: Path) -> None:
-    assert not missing()
+    if (text := missing()).startswith("rotel"):
+        pytest.skip(text)
+    assert not text
     script = [sys.executable, str(repository / "scripts" / "demo_otlp.py"), "--epochs", "2"]
 
     outcome = subprocess.run(script, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
