@@ -24,6 +24,8 @@ from milepost.sdk.processor import check_exporter_processors
 NETWORK_EXPORTERS: Final = frozenset(("otlp", "prometheus_remote_write", "opentelemetry", "server"))
 """The built-in ones, known by name: importing them costs the program memory that belongs in the shipper."""
 
+_WITH_VARIABLES: Final = frozenset(("otlp", "server"))
+"""The built-in ones that read variables."""
 _SPLIT: Final = frozenset(("otlp", "opentelemetry"))
 """The built-in ones of several signals."""
 
@@ -58,8 +60,8 @@ def completed(component: Component, environ: Mapping[str, str] = os.environ) -> 
 
     So the run stores what was in force, and the shipper, which has another environment, makes the same exporter.
     """
-    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name != "otlp"):
-        return component  # of the built-in ones, only otlp reads variables
+    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name not in _WITH_VARIABLES):
+        return component
     fill = getattr(resolve("exporter", component.name), "with_environment", None)
     return component if fill is None else msgspec.structs.replace(component, options=fill(component.options, environ))
 

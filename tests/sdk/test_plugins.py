@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from milepost.sdk import plugins
+from milepost.sdk import plugins, routing
 from milepost.sdk.configuration.declarations import EXPORTERS, PROCESSORS
 from milepost.sdk.configuration.option import fields
 from milepost.sdk.errors import ConfigurationError, UsageError
@@ -180,3 +180,13 @@ def test_a_plain_function_serves_as_an_exporter(install: Install) -> None:
         kind="exporter",
     )
     assert plugins.build("exporter", "quiet") is print
+
+
+@pytest.mark.parametrize("name", plugins.BUILT_IN_EXPORTERS)
+def test_routing_knows_by_name_what_a_built_in_exporter_is(name: str) -> None:
+    """So that a program which names it need not import it."""
+    factory = plugins.resolve("exporter", name)
+
+    assert hasattr(factory, "with_environment") == (name in routing._WITH_VARIABLES)
+    assert hasattr(factory, "parts") == (name in routing._SPLIT)
+    assert bool(getattr(factory, "network", False)) == (name in routing.NETWORK_EXPORTERS)
