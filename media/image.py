@@ -162,7 +162,8 @@ def encode(data: memoryview, options: dict[str, Any], target: BinaryIO) -> None:
 def save(image: "PIL.Image.Image", format: str, target: BinaryIO) -> None:
     """Write a PIL image. format: of the file, as an extension.
 
-    Level 1 of PNG's compression takes a fifth of the time of level 6, and a tenth more space (photographs of 256 x 256).
+    Level 1 of PNG's compression takes half the time of level 6 for photographs of 256 x 256 (5 ms), which are then 5 % larger;
+    for smoother pictures a fifth.
     """
     if format == "png":
         image.save(target, "PNG", compress_level=1)
