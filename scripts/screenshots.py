@@ -84,7 +84,7 @@ def _pictures(page: Page, url: str) -> list[tuple[str, bytes]]:
 
 def _save(path: Path, picture: bytes) -> None:
     image = PIL.Image.open(io.BytesIO(picture)).convert("RGB")
-    image.quantize(COLOURS, method=PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE).save(
+    image.quantize(COLOURS, method=PIL.Image.Quantize.MAXCOVERAGE, kmeans=4, dither=PIL.Image.Dither.NONE).save(
         path, optimize=True
     )
     print(f"wrote {path.relative_to(REPOSITORY)}: {path.stat().st_size / 1000:.0f} kB")

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
 
@@ -66,6 +67,7 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(("baseline", "mixup")):
         log_gallery(directory, name, number)
     log_harm(directory)
+    log_real(directory)
     return directory
 
 
@@ -106,6 +108,21 @@ def log_harm(directory: Path) -> None:
     )
     for step in range(5):
         milepost.log({f"train/{PAYLOAD}": step, "text": PAYLOAD})
+    milepost.finish()
+
+
+def log_real(directory: Path) -> None:
+    """Media through log(), encoded and stored by the SDK."""
+    milepost.init(project="real", dir=str(directory), name="real", settings={"capture": False})
+    shades = np.add.outer(np.linspace(0, 1, 24), np.linspace(0, 1, 40)) / 2
+    table = milepost.Table(
+        columns=["word", "picture"], data=[["a", milepost.Image(shades)], ["b", milepost.Image(1 - shades)]]
+    )
+    picture = milepost.Image(shades, caption="shades")
+    several = [milepost.Image(shades), milepost.Image(1 - shades)]
+    milepost.log(
+        {"picture": picture, "several": several, "table": table, "report": milepost.Html("<p id=a>read me</p>")}
+    )
     milepost.finish()
 
 

@@ -50,6 +50,19 @@ def test_pictures_are_really_loaded_and_sharp_when_small(tab: Tab) -> None:
     assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
 
 
+def test_media_that_log_stored_are_shown(tab: Tab) -> None:
+    page = tab.open("/p/real")
+    for key, pictures in {"picture": 1, "several": 2, "table": 2}.items():
+        panel(page, key)
+        expect(page.locator(f"figure.panel[aria-label='{key}'] img")).to_have_count(pictures)
+    panel(page, "report")
+    expect(page.frame_locator("iframe").locator("#a")).to_have_text("read me")
+
+    page.wait_for_function(
+        "[...document.querySelectorAll('figure.panel img')].every(image => image.naturalWidth === 40)"
+    )
+
+
 def test_one_slider_moves_all_media(tab: Tab) -> None:
     page = tab.open("/p/gallery?k=val")
     slider = page.get_by_label("Step of val/digits")
