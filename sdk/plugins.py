@@ -9,9 +9,10 @@ The name in the config file is the entry point's name, and the options under it 
 Modules are imported when their name is chosen, so an exporter that nobody uses costs nothing.
 """
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from milepost.sdk.errors import ConfigurationError, Error
@@ -100,8 +101,24 @@ def build(kind: Kind, name: str, options: Mapping[str, Any] | None = None, where
     Raises ConfigurationError when the name cannot be resolved, an option is unknown or missing, or the factory refuses
     the values; errors of milepost that the factory raises itself pass unchanged.
     """
-    try:
+    with _said_of(where):
         return _build(kind, name, dict(options or {}))
+
+
+def check(kind: Kind, name: str, options: Mapping[str, Any] | None = None, where: str = "") -> None:
+    """Hold options against the factory's signature without calling it: for what is made in another process.
+
+    Raises ConfigurationError as `build` does.
+    """
+    with _said_of(where):
+        _check_options(kind, name, resolve(kind, name), dict(options or {}))
+
+
+@contextlib.contextmanager
+def _said_of(where: str) -> Iterator[None]:
+    """Errors begin with the place in the config file."""
+    try:
+        yield
     except ConfigurationError as error:
         if not where:
             raise

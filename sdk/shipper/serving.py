@@ -24,7 +24,7 @@ from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.recovery import recover
-from milepost.sdk.routing import parts_of
+from milepost.sdk.routing import parts_of, routes_of
 from milepost.sdk.shipper.fifo import Fifo, Standing, card, over
 from milepost.sdk.shipper.plan import Plan, Shipped
 from milepost.sdk.shipper.release import NOTE
@@ -65,6 +65,7 @@ class Served:
     def _expand(self) -> None:
         for each in self.plan.exporters:
             try:
+                routes_of(each.name, each.component())  # once, to see whether they can be made
                 for name, part in parts_of(each.name, each.component()).items():
                     self._routes[name] = (each, part)
             except Error as error:

@@ -88,6 +88,15 @@ class SelfTelling(HttpLines):
     self_metrics = True
 
 
+class Picky(HttpLines):
+    """Looks at its options when it is made, as it should."""
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith("http"):
+            raise ValueError("url must begin with http:// or https://")
+        super().__init__(url)
+
+
 class Parted(HttpLines):
     """The same with two signals."""
 
@@ -103,6 +112,7 @@ def installed(directory: Path) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: milepost-double\nVersion: 1.0\n")
     points = [f"{name} = milepost_double:HttpLines" for name in NAMES] + [
         "parted = milepost_double:Parted",
+        "picky = milepost_double:Picky",
         "self_telling = milepost_double:SelfTelling",
     ]
     (info / "entry_points.txt").write_text("\n".join(["[milepost_exporter]", *points, ""]))

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import milepost
+from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.shipper.meeting import connect, is_mine, listen, meetings
 from milepost.sdk.syncing import sync
 from tests.reliability.double import HttpLines
@@ -461,3 +462,22 @@ def test_finish_does_not_wait_for_what_cannot_happen_in_its_time(site: Site, cap
         assert time.monotonic() - began < 60
         assert "1 row of" in caplog.text
         assert "HTTP 429" in caplog.text
+
+
+def test_a_wrong_option_of_a_network_exporter_is_an_error_of_init(site: Site) -> None:
+    with pytest.raises(ConfigurationError, match="adress"):
+        milepost.init(project="p", dir="runs", exporters=[{"http_lines": {"adress": "x"}}], settings=QUIET)
+
+
+def test_an_exporter_that_cannot_be_made_is_told_at_once_and_not_waited_for(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = milepost.init(project="p", dir="runs", exporters=["file", {"picky": {"url": "nowhere"}}], settings=QUIET)
+    run.log({"n": 0})
+    wait_for(lambda: "cannot be made" in caplog.text, "the warning")
+    began = time.monotonic()
+    run.finish(timeout=100)
+
+    assert time.monotonic() - began < 60
+    assert "url must begin with http" in caplog.text
+    assert "1 row of" in caplog.text
