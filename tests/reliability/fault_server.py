@@ -71,6 +71,7 @@ class FaultServer:
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._closed = False
+        self._answering: set[socket.socket] = set()
         self.requests: list[Request] = []
         self.accepted: list[Item] = []
         self.refused = 0
@@ -85,12 +86,14 @@ class FaultServer:
     def behave(self, behaviour: str) -> None:
         """Behave so from now on, also on connections that are open."""
         with self._lock:
-            self._behaviour = behaviour
+            before, self._behaviour = self._behaviour, behaviour
         if behaviour == "refuse":
             self._stop_listening()
         elif self._listener is None:
             self._listen()
-        if behaviour != "hang":  # whoever hangs is let go: the other side sees a closed connection
+        if (
+            behaviour == "refuse" or before == "hang"
+        ):  # whoever hangs is let go: the other side sees a closed connection
             self._drop_connections()
 
     def script(self, *steps: tuple[float, str]) -> threading.Thread:
@@ -143,11 +146,15 @@ class FaultServer:
             listener.close()
 
     def _drop_connections(self) -> None:
+        """End what is open, after the answers that are under way: what was acknowledged is heard, or the count would lie."""
         with self._lock:
             opened = list(self._open)
         for connection in opened:
+            deadline = time.monotonic() + 5.0
+            while connection in self._answering and time.monotonic() < deadline:
+                time.sleep(0.001)
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_WR if self.tls is None else socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -201,18 +208,29 @@ class FaultServer:
             if not piece:
                 return False
             body += piece
+        if behaviour == "refuse":  # it came on a connection that was still open
+            return False
         if behaviour == "hang":
             with self._lock:
                 self.requests.append(Request(time.monotonic(), behaviour, path, headers))
             connection.recv(1)  # until it is dropped, or the other side gives up
             return False
+        self._answering.add(connection)
+        try:
+            self._answer_one(connection, behaviour, path, headers, body)
+        finally:
+            self._answering.discard(connection)
+        return True
+
+    def _answer_one(
+        self, connection: socket.socket, behaviour: str, path: str, headers: dict[str, str], body: bytes
+    ) -> None:
         status, content, reply, more = self._decide(behaviour, path, headers, body)
         extra = "".join(f"{name}: {value}\r\n" for name, value in more.items())
         connection.sendall(
             f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\nContent-Length: {len(reply)}\r\n{extra}\r\n".encode()
             + reply
         )
-        return True
 
     def _decide(
         self, behaviour: str, path: str, headers: dict[str, str], body: bytes
