@@ -33,6 +33,8 @@ _SHORT: Final = 11
 """Values of a row whose array needs a one-byte msgpack header (15 less the four numbers of the head)."""
 _INT_SIZES: Final = ((2**7, 1), (2**8, 2), (2**16, 3), (2**32, 5), (2**64, 9))
 """msgpack: whole numbers below a limit, and the bytes they take."""
+_CLOCK: Final = 1 + 9
+"""Bytes of an array's header and of a time in nanoseconds."""
 _UNCHECKED: Final = frozenset((float, bool, type(None)))
 _EASY: Final = SCALARS | {dict, list}
 _MAX_DICTS: Final = 1_000_000
@@ -172,16 +174,24 @@ class Fast:
     def measure(self, now: int) -> None:
         """Find `head` and how long it is. On the fast path no row takes less than 100 ns."""
         seq = self.seq
-        found = [
-            next(known for known in _INT_SIZES if number < known[0])
-            for number in (seq, seq + self.shift, (now - self.began) // 1000)
-        ]
-        self.head = 1 + 9 + sum(size for _, size in found) + self.plan.wide
+        found = _sizes(seq, seq + self.shift, (now - self.began) // 1000)
+        self.head = _CLOCK + sum(size for _, size in found) + self.plan.wide
         self.length = self.head + 9 * len(self.plan.keys)
         self.size = HEADER_SIZE + self.length
         self.pack = packers[self.length]
         rows_left = min(found[0][0] - seq, found[1][0] - seq - self.shift)
         self.limit = min(self.began + found[2][0] * 1000, now + rows_left * 100)
+
+
+def all_floats(plan: Plan, row: list[Any], payload: bytes) -> bool:
+    """Whether the values of a wide row are floats, as its plan has it; read off the payload, see `Recorder.log`."""
+    head = _CLOCK + sum(size for _, size in _sizes(row[0], row[3], row[2])) + plan.wide
+    return payload[head::9] == plan.markers
+
+
+def _sizes(*numbers: int) -> list[tuple[int, int]]:
+    """Of each whole number the limit up to which others take as many bytes, and how many."""
+    return [next(known for known in _INT_SIZES if number < known[0]) for number in numbers]
 
 
 class _Packers(dict[int, Callable[..., None]]):

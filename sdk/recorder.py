@@ -19,13 +19,14 @@ from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_PACKED, ROW_START, Fast, Gather, Plan, packers
+from milepost.sdk.fastpath import MAX_PACKED, ROW_START, Fast, Gather, Plan, all_floats, packers
 from milepost.sdk.frame import HEADER_SIZE, ROW, SLICE, checksum, encode_payload, frame
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.plans import Plans
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
+from milepost.sdk.shape import MAX_COMPILED
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
@@ -166,17 +167,21 @@ class Recorder:
         now = monotonic_ns()
         seq = fast.seq
         clock, runtime = self._writer.clock_offset + now, (now - fast.began) // 1000
-        found: Plan | None = plan
-        row: list[Any] | None = None
-        while (
-            found is not None and (row := found.checked(data.values(), seq, clock, runtime, seq + fast.shift)) is None
-        ):
+        found = plan
+        # Of a wide row, to look at each value would take as long as all the rest.
+        wide = len(plan.keys) > MAX_COMPILED and plan.markers
+        build = plan.build if wide else plan.checked
+        row = build(data.values(), seq, clock, runtime, seq + fast.shift)
+        while row is None:
+            if found.next is None:
+                return False
             found = found.next
-        if found is None or row is None:
-            return False
+            row = found.checked(data.values(), seq, clock, runtime, seq + fast.shift)
         try:
             payload = encode_payload(row)
         except (TypeError, ValueError, OverflowError):
+            return False
+        if wide and not all_floats(plan, row, payload):
             return False
         size = len(payload)
         block = fast.block
