@@ -104,6 +104,14 @@ def _join_or_resume(record: RunRecord, found: Found, chosen: Settings, rank: Ran
         w.rank is not None and w.rank != rank.rank for w in reader.members if not w.parent
     )
     if others or same_job or late:
+        if rank.rank is None and others:
+            logger.warning(
+                "milepost: run %s is running already, with %d %s: this process joins it as one more, whose rows are read with "
+                'writer="all". For a run of its own, give it another id, or none',
+                record.id,
+                len(others),
+                "writer" if len(others) == 1 else "writers",
+            )
         if rank.rank is None:
             record.primary = False
         return

@@ -423,3 +423,25 @@ def test_the_run_of_a_process_is_found_by_its_pid_in_the_start_event() -> None:
         run.run.finish()
 
         assert run.memory.of_kind("run.start")[0].values["pid"] == os.getpid()
+
+
+def test_a_second_process_with_the_same_id_says_that_it_joins(caplog: pytest.LogCaptureFixture) -> None:
+    script = (
+        "import milepost, sys\n"
+        "run = milepost.init(project='tests', id='same', exporters=[])\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "up\n"
+        with recorded(id="same"):
+            pass
+        other.communicate("")
+
+    said = [record.getMessage() for record in caplog.records if "is running already" in record.getMessage()]
+    assert len(said) == 1
+    assert "run same is running already, with 1 writer" in said[0]
+    assert "another id" in said[0]
