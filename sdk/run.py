@@ -313,6 +313,8 @@ class Run(Identity):
         with self._lock:
             if self._finished:
                 return
+            if self._forked_from is None:
+                self._config.store_changes()
             if self._forked_from is not None:
                 self._finished = True  # a child that never logged has nothing to close
                 return

@@ -2,10 +2,12 @@
 
 Values become plain Python (tuples -> lists, numpy -> numbers); a value that was set changes only with
 `update(..., allow_val_change=True)`; what cannot be stored raises and leaves the config as it was. An object of a class that
-has no form here (a device, a dtype) is told as text, as in wandb: `config=vars(args)` often holds one.
+has no form here (a device, a dtype) is told as text, as in wandb: `config=vars(args)` often holds one. Nested dicts and lists
+are plain ones; what is changed inside of them is stored with the next change of the config, and when the run ends.
 """
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from pathlib import Path
@@ -18,6 +20,8 @@ from milepost.sdk.nesting import Unloggable, check_nesting
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.text import shown, type_name
 from milepost.sdk.values import leaf
+
+logger = logging.getLogger("milepost")
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _MAX_DEPTH: Final = 20
@@ -35,6 +39,7 @@ class RunConfig:
     ) -> None:
         object.__setattr__(self, "_values", clean(values or {}))
         object.__setattr__(self, "_changed", changed)
+        object.__setattr__(self, "_stored", _copy(self._values))
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -106,9 +111,30 @@ class RunConfig:
                     f"config {key!r} is {shown(self._values[key])} already and cannot become {shown(value)}; "
                     f"use config.update({{{key!r}: ...}}, allow_val_change=True)"
                 )
+        self.store_changes()
         if self._changed is not None and new:
             self._changed(new)
         self._values.update(new)
+        self._stored.update(_copy(new))
+
+    def store_changes(self) -> None:
+        """Store what was changed inside of values, as by `config["model"]["layers"] = 4`, which nothing tells."""
+        if self._changed is None:
+            return
+        for key, value in list(self._values.items()):
+            if not isinstance(value, dict | list):
+                continue
+            try:
+                new = clean({key: value})
+            except DataError as error:
+                logger.warning(
+                    "milepost: config %r was changed to what cannot be stored; it is as before: %s", key, error
+                )
+                self._values[key] = _copy(self._stored[key])
+                continue
+            if not _same(new[key], self._stored[key]):
+                self._changed(new)
+                self._stored[key] = new[key]
 
 
 def mapping(values: Any) -> Mapping[str, Any]:

@@ -248,3 +248,18 @@ def test_keys_with_milepost_s_own_names_are_ordinary_here() -> None:
     with recorded(config={"_step": 1, "_runtime": 2, "keys": 3}) as run:
         assert run.run.config.as_dict() == {"_step": 1, "_runtime": 2, "keys": 3}
         assert run.run.config["keys"] == 3
+
+
+def test_what_is_changed_inside_of_a_value_is_stored(caplog: pytest.LogCaptureFixture) -> None:
+    with recorded(config={"n": {"a": 1}, "list": [1], "bad": {}}) as recording:
+        run = recording.run
+        run.config["n"]["a"] = 5
+        run.config.other = 1  # with the next change
+        run.flush()
+        assert milepost.Api().run(run.path).config["n"] == {"a": 5}
+        run.config["list"].append(2)
+        run.config["bad"]["it"] = run.config["bad"]
+        run.finish()  # and at the end
+
+    assert milepost.Api().run(run.path).config == {"n": {"a": 5}, "list": [1, 2], "bad": {}, "other": 1}
+    assert [record for record in caplog.records if "'bad' was changed to what cannot be stored" in record.getMessage()]
