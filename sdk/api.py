@@ -1,6 +1,6 @@
 """Api: the runs of a directory, read back while they are written, after a kill, and from a read-only medium.
 
-    api = milepost.Api()                       # ./milepost-runs, or MILEPOST_DIR
+    api = milepost.Api()                       # where this process logs, or ./milepost-runs
     for run in api.runs("digits"):             # newest first
         print(run.id, run.state, run.summary.get("accuracy"))
     table = api.run("digits/4f2a9c1b").history(keys=["train.loss"])
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from milepost.sdk.credentials import stored_key
+from milepost.sdk.current import current
 from milepost.sdk.errors import Error, RunNotFoundError
 from milepost.sdk.reading.result import History, HistoryScan, QueryError
 from milepost.sdk.reading.run import Run
@@ -54,7 +55,8 @@ class Runs(Sequence[Run]):
 class Api:
     """The runs below a runs directory, or of a milepost server.
 
-    source:  the directory, or the address of a milepost server; None for MILEPOST_DIR, else ./milepost-runs.
+    source:  the directory, or the address of a milepost server; None for the directory of the run that this
+             process began last, else MILEPOST_DIR, else ./milepost-runs.
     api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY, else what `milepost login` keeps.
     Raises `RunNotFoundError` when the directory is not there.
     """
@@ -62,7 +64,7 @@ class Api:
     def __init__(self, source: str | os.PathLike[str] | None = None, api_key: str | None = None) -> None:
         self._server: Server | None = None
         if source is None:
-            source = os.environ.get("MILEPOST_DIR") or _DEFAULT_DIR
+            source = _default_dir()
         if isinstance(source, str) and "://" in source:
             from milepost.sdk.reading import remote
 
@@ -152,6 +154,12 @@ class Api:
 
     def __str__(self) -> str:
         return str(self.dir) if self._server is None else self._server.url
+
+
+def _default_dir() -> str | Path:
+    named = os.environ.get("MILEPOST_DIR") or _DEFAULT_DIR
+    own = current.runs_dir
+    return own if own is not None and own != Path(named).expanduser().absolute() and own.is_dir() else named
 
 
 def run_dirs(directory: Path) -> Iterator[Path]:

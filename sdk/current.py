@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Any
 from milepost.sdk.errors import Error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from milepost.sdk.disabled import DisabledRun
     from milepost.sdk.run import Run
 
 
 class Current:
-    """Holds the active run of this process; None when there is none."""
+    """Holds the active run of this process, None when there is none; and the runs directory of the last one that began."""
 
     run: "Run | DisabledRun | None" = None
+    runs_dir: "Path | None" = None
 
 
 current = Current()

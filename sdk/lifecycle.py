@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -49,6 +50,7 @@ def began(run: AnyRun) -> None:
     current.run = run
     if isinstance(run, Run):
         _state.runs.append(run)
+        current.runs_dir = Path(run.dir).absolute().parents[1]
         _install_hooks()
 
 

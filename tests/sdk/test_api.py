@@ -418,3 +418,13 @@ def test_a_run_is_asked_for_by_text(path: Any) -> None:
         api = milepost.Api()
         with pytest.raises(milepost.RunNotFoundError, match=r'takes "project/run_id"'):
             api.run(path)
+
+
+def test_without_an_argument_it_reads_where_this_process_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with recorded(dir=tmp_path / "elsewhere") as recording:
+        recording.log({"x": 1})
+        recording.run.flush()
+        assert len(list(milepost.Api().run(recording.run.path).scan_history())) == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MILEPOST_DIR", str(tmp_path / "other"))
+    assert milepost.Api().dir == tmp_path / "elsewhere"
