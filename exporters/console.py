@@ -1,5 +1,8 @@
 """console: quiet while the run goes on, one readable page when it ends; every N-th row on request.
 
+The page is for a terminal or a notebook. Where standard output goes elsewhere, to a file or another program, one line on
+standard error says how the run ended and what shows the rest, so that a loop of runs does not fill a log.
+
 Only the primary writer prints, so the ranks of a job do not talk at once. Nothing is printed when MILEPOST_SILENT or
 WANDB_SILENT is true, and a stream that is closed or gone is no error.
 """
@@ -11,7 +14,7 @@ from itertools import groupby
 from typing import Any, Final, TextIO
 
 from milepost.exporters.console_rows import Format, formatter
-from milepost.exporters.console_summary import Ending, page
+from milepost.exporters.console_summary import Ending, line, page
 from milepost.exporters.series import Series
 from milepost.sdk.batch import Rows, parts
 from milepost.sdk.errors import ConfigurationError
@@ -29,7 +32,7 @@ class ConsoleExporter:
     every:  print each N-th row, from the first on; None prints no rows.
     format: of these rows: "table" (columns that fit the terminal), "plain" (step 12  loss 0.1) or "json" (an object each).
             With "json" the page goes to sys.stderr.
-    stream: where to print; by default sys.stdout as it is at that moment.
+    stream: where to print, the page too; by default sys.stdout as it is at that moment.
     """
 
     name = "console"
@@ -96,7 +99,8 @@ class ConsoleExporter:
     def _print_page(self, event: Event) -> None:
         if self._run is None:
             return
-        values, screen = event.values, self._screen_for_people()
+        values = event.values
+        screen, whole = self._screen_for_people()
         ending = Ending(
             run=self._run,
             state=str(values.get("state", "finished")),
@@ -107,14 +111,19 @@ class ConsoleExporter:
             series=self._series,
             accounting=values.get("accounting") or {},
         )
-        self._show(screen, page(ending, screen))
+        self._show(screen, page(ending, screen) if whole else line(ending, screen))
 
     def _screen(self) -> Screen:
         return Screen(self._stream or sys.stdout)
 
-    def _screen_for_people(self) -> Screen:
-        """Where the page goes: never between JSON lines, which a program reads."""
-        return Screen(sys.stderr) if self._format == "json" else self._screen()
+    def _screen_for_people(self) -> tuple[Screen, bool]:
+        """Where the page goes, and whether there is somebody to look at all of it. Never between JSON lines, for programs."""
+        if self._format != "json":
+            screen = self._screen()
+            if self._stream is not None or screen.is_terminal or "ipykernel" in sys.modules:
+                return screen, True
+        screen = Screen(sys.stderr)
+        return screen, screen.is_terminal and self._format == "json"
 
     def _show(self, screen: Screen, text: str) -> None:
         if not screen.show(text):

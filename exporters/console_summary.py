@@ -1,4 +1,6 @@
-"""The page a console exporter prints when a run ends: what came of it, the course of its metrics, and where to look."""
+"""What a console exporter prints when a run ends: a page, or one line where nobody looks at a page.
+
+The page tells what came of it, the course of its metrics, and where to look."""
 
 import math
 import os
@@ -51,6 +53,28 @@ def page(ending: Ending, screen: Screen) -> str:
     blocks = [_head(ending, screen), _metrics(ending, screen), _places(ending, screen)]
     text = "\n\n".join("\n".join(f"  {line}".rstrip() for line in block) for block in blocks if block)
     return f"\n{text}\n\n"
+
+
+def line(ending: Ending, screen: Screen) -> str:
+    """One line instead of the page: how it ended, and what shows the rest."""
+    run = ending.run
+    exit_code = f" with exit code {ending.exit_code}" if ending.exit_code else ""
+    rows = "1 row" if ending.rows == 1 else f"{ending.rows:,} rows"
+    undelivered = "".join(f"; {text}" for text in _undelivered(ending.accounting))
+    text = (
+        f"milepost: run {run.name} ({run.project}/{run.id}) {ending.state}{exit_code} after {duration(ending.runtime_s)}, "
+        f"{rows}{undelivered}; look: {_look(run)}"
+    )
+    return printable(text if screen.unicode else text.encode("ascii", "replace").decode()) + "\n"
+
+
+def _look(run: RunInfo) -> str:
+    """The command that shows the run."""
+    runs_dir = run.dir.parent.parent
+    command = ["milepost", "show", f"{run.project}/{run.id}"]
+    if runs_dir != Path.cwd() / "milepost-runs":
+        command += ["--dir", near(runs_dir)]
+    return shlex.join(command)
 
 
 def _head(ending: Ending, screen: Screen) -> list[str]:
@@ -162,13 +186,9 @@ def _ends(series: Series) -> tuple[str, str]:
 
 def _places(ending: Ending, screen: Screen) -> list[str]:
     run = ending.run
-    runs_dir = run.dir.parent.parent
-    command = ["milepost", "show", f"{run.project}/{run.id}"]
-    if runs_dir != Path.cwd() / "milepost-runs":
-        command += ["--dir", near(runs_dir)]
     return [
         f"{screen.paint('files', 'dim')}  {printable(near(run.dir))}",
-        f"{screen.paint('look', 'dim')}   {printable(shlex.join(command))}",
+        f"{screen.paint('look', 'dim')}   {printable(_look(run))}",
         *(
             screen.paint(line, "warn")
             for text in _undelivered(ending.accounting)

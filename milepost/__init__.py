@@ -145,25 +145,28 @@ def init(
     """
     from milepost.sdk import migration, starting
 
-    keywords = migration.Keywords(wandb_keywords)
-    arguments = {
-        "project": project,
-        "name": name,
-        "id": id,
-        "dir": dir,
-        "group": group,
-        "job_type": job_type,
-        "tags": tags,
-        "notes": notes,
-        "mode": mode,
-        "resume": resume,
-        "exporters": exporters,
-        "processors": processors,
-    }
-    arguments, said = keywords.completed(arguments, settings)
-    started: Any = starting.start(
-        arguments, config=keywords.config(config), config_file=config_file, settings=said, reinit=keywords.reinit
-    )
+    try:
+        keywords = migration.Keywords(wandb_keywords)
+        arguments = {
+            "project": project,
+            "name": name,
+            "id": id,
+            "dir": dir,
+            "group": group,
+            "job_type": job_type,
+            "tags": tags,
+            "notes": notes,
+            "mode": mode,
+            "resume": resume,
+            "exporters": exporters,
+            "processors": processors,
+        }
+        arguments, said = keywords.completed(arguments, settings)
+        started: Any = starting.start(
+            arguments, config=keywords.config(config), config_file=config_file, settings=said, reinit=keywords.reinit
+        )
+    except Error as error:  # the traceback shows the caller's line, not what milepost went through to find the mistake
+        raise error.with_traceback(None) from error.__cause__
     return started  # type: ignore[no-any-return]  # a disabled run answers to the same calls
 
 

@@ -504,6 +504,8 @@ class Delivery:
                 raise  # the user's own, in `milepost sync`
             self._raised += 1
             return ExportResult.retry(f"{type(error).__name__}: {error}"[:300])
+        if result is None:  # as of a function: whoever raises nothing and says nothing took it
+            return ExportResult.SUCCESS
         if isinstance(result, ExportResult):
             return result
         self._raised += 1

@@ -112,7 +112,7 @@ class Exporter(Protocol):
     """
 
     def export(self, batch: Sequence[Event]) -> ExportResult:
-        """Deliver the events, in order. Never called concurrently with itself."""
+        """Deliver the events, in order. Never called concurrently with itself. None counts as SUCCESS, an exception as retry."""
         ...
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

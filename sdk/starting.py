@@ -32,6 +32,9 @@ from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
 
+_promised: set[str] = set()
+"""The promises that were printed."""
+
 
 def start(
     arguments: Mapping[str, Any],
@@ -181,7 +184,7 @@ def _divide(chosen: Settings, stored: Mapping[str, Any]) -> tuple[dict[str, Comp
 
 
 def _announce(run: Run, chosen: Settings) -> None:
-    """Two lines on standard error: which run this is, where it is, what is in force."""
+    """Two lines on standard error: which run this is, where it is, what is in force. A promise is said once a process."""
     if os.environ.get("MILEPOST_SILENT", "").lower() in ("1", "true") or os.environ.get("WANDB_SILENT", "").lower() in (
         "1",
         "true",
@@ -191,7 +194,9 @@ def _announce(run: Run, chosen: Settings) -> None:
     lines = [f"milepost: {verb} run {run.name} ({run.path}) in {_short(run.dir)}"]
     if chosen.file is not None:
         lines.append(f"milepost: settings from {_short(str(chosen.file))}")
-    lines.append(f"milepost: {run.promise}")
+    if run.promise not in _promised:
+        _promised.add(run.promise)
+        lines.append(f"milepost: {run.promise}")
     if not "".join(lines).isprintable():  # a name may hold what the terminal would obey
         from milepost.sdk.terminal import printable
 

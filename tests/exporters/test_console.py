@@ -281,3 +281,20 @@ def test_a_wrong_every_is_named_with_its_rule(every: Any) -> None:
 def test_a_wrong_format_is_named_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="format is 'xml'; it can be"):
         ConsoleExporter(format="xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_where_nobody_looks_one_line_on_standard_error_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], format: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exporter = ConsoleExporter(format=format)
+    exporter.start(make_run(tmp_path), None)
+    exporter.export([*rows(3), ended(state="failed", exit_code=2)])
+    said = capsys.readouterr()
+
+    assert said.out == ""
+    assert said.err == (
+        "milepost: run calm-heron (demo/run1) failed with exit code 2 after 12.3 s, 3 rows; "
+        "look: milepost show demo/run1 --dir runs\n"
+    )

@@ -125,7 +125,7 @@ class Program:
         return self.log_path.read_text(errors="replace")
 
     def warnings(self) -> list[str]:
-        """The lines of its log in which milepost warned, without the two that greet."""
+        """The lines of its log in which milepost warned, without the two that greet and the one at the end."""
         greetings = (
             "milepost: logging run",
             "milepost: settings from",
@@ -133,7 +133,9 @@ class Program:
             "milepost: SIGKILL loses nothing",
         )
         return [
-            line for line in self.log.splitlines() if line.startswith("milepost: ") and not line.startswith(greetings)
+            line
+            for line in self.log.splitlines()
+            if line.startswith("milepost: ") and not line.startswith(greetings) and "; look: milepost show" not in line
         ]
 
 

@@ -39,7 +39,7 @@ def test_the_end_does_not_wait_for_what_waiting_cannot_change(
 
     assert time.monotonic() - began < 300  # of the 600 that were allowed: on a busy machine, too
     monkeypatch.undo()
-    assert "finished after" in capsys.readouterr().out
+    assert "finished after" in capsys.readouterr().err
     said = [record.getMessage() for record in caplog.records if "not delivered to file" in record.getMessage()]
     assert len(said) == 1
     assert "in shared memory until this machine restarts" in said[0]

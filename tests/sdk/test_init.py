@@ -6,8 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -425,6 +426,34 @@ def test_the_run_of_a_process_is_found_by_its_pid_in_the_start_event() -> None:
         assert run.memory.of_kind("run.start")[0].values["pid"] == os.getpid()
 
 
+def test_a_loop_of_runs_says_its_promise_once_and_one_line_a_run_into_a_log() -> None:
+    script = (
+        "import milepost\nfor n in range(3):\n    with milepost.init(project='p') as run:\n        run.log({'n': n})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == ""
+    assert done.stderr.count("SIGKILL loses nothing") == 1
+    assert len(done.stderr.splitlines()) == 1 + 2 * 3
+    assert done.stderr.count("finished after") == 3
+
+
+def test_a_mistake_in_init_ends_in_a_short_traceback_whose_last_line_stands_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import milepost\nmilepost.init(project='a/b')"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.count("  File ") == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "milepost.sdk.errors.ConfigurationError: init(): project: must not hold"
+    )
+
+
 def test_a_second_process_with_the_same_id_says_that_it_joins(caplog: pytest.LogCaptureFixture) -> None:
     script = (
         "import milepost, sys\n"
@@ -445,3 +474,21 @@ def test_a_second_process_with_the_same_id_says_that_it_joins(caplog: pytest.Log
     assert len(said) == 1
     assert "run same is running already, with 1 writer" in said[0]
     assert "another id" in said[0]
+
+
+def test_an_exporter_object_that_returns_nothing_has_taken_the_batch(caplog: pytest.LogCaptureFixture) -> None:
+    class Listing:
+        seen: ClassVar[list[int]] = []
+
+        def export(self, batch: Sequence[milepost.Event]) -> None:
+            self.seen.extend(event.values["n"] for event in batch if event.kind == "row")
+
+    with recorded(exporters=[Listing()]) as recording:
+        for n in range(3):
+            recording.log({"n": n})
+        recording.run.finish()
+        (told,) = milepost.Api().run(recording.run.path).accounting()["exporters"].values()
+
+    assert Listing.seen == [0, 1, 2]
+    assert (told["delivered"], told["pending"]) == (3, 0)
+    assert "deliver" not in caplog.text
