@@ -4,6 +4,7 @@ A batch names the interval of numbers it covers, so that sending it again, or cu
 Files of media go first, by the hash of their content, and only what the server does not have.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from milepost.sdk import wire
 from milepost.sdk.batch import Batch, Rows, parts
 from milepost.sdk.credentials import stored_key
-from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
 from milepost.sdk.reading.files import Unreadable, read_json
@@ -149,14 +150,14 @@ class ServerExporter:
 
     def _send_files(self, client: "httpx.Client", run: RunInfo, batch: Batch) -> ExportResult | None:
         """Send what the rows refer to and the server lacks; None when all is there."""
-        for value in _files(batch):
+        for value in _files(batch, run.dir):
             path, sha256 = value["path"], value["sha256"]
             if path in self._sent:
                 continue
             try:
                 file = inside(run.dir, path)
                 size = file.stat().st_size
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, Error) as error:
                 self._say(f"the file {path} cannot be sent, its row is: {error}")
                 continue
             answer = self._send_file(client, run, file, size, sha256)
@@ -222,18 +223,40 @@ class ServerExporter:
         self._close()
 
 
-def _files(batch: Batch) -> Iterator[dict[str, Any]]:
-    """The media values in the rows that have a file."""
+def _files(batch: Batch, run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The media values in the rows that have a file, at any depth: in lists, masks of pictures, cells of tables."""
     for part in parts(batch):
         if isinstance(part, Rows):
             columns = part.columns[4:]
             values = (value for column in columns if not {dict, list}.isdisjoint(map(type, column)) for value in column)
         else:
-            values = (value for event in part if event.kind == "row" for value in event.values.values())
+            values = (value for event in part if event.kind in ("row", "summary") for value in event.values.values())
         for value in values:
-            for each in value if isinstance(value, list) else (value,):
-                if isinstance(each, dict) and isinstance(each.get("path"), str) and isinstance(each.get("sha256"), str):
+            if isinstance(value, dict | list):
+                for each in _within(value):
+                    if each.get("nmedia"):
+                        yield from _in_cells(run_dir, each["path"])
                     yield each
+
+
+def _within(value: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping with a file in a value."""
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str) and isinstance(value.get("sha256"), str):
+            yield value
+        for item in value.values():
+            yield from _within(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _within(item)
+
+
+def _in_cells(run_dir: Path, path: str) -> Iterator[dict[str, Any]]:
+    """The media in the cells of a table's file, which its row only counts."""
+    try:
+        yield from _within(json.loads(inside(run_dir, path).read_bytes()))
+    except (OSError, ValueError, Error):
+        return  # the file itself is what cannot be sent, and that is said
 
 
 def _begun(batch: Batch) -> int:

@@ -46,8 +46,11 @@ def encode(columns: Sequence[str | int], rows: Sequence[Sequence[Any]]) -> tuple
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), children, places
 
 
-def with_media(data: memoryview, options: Mapping[str, Any], target: BinaryIO) -> None:
-    """Write a table's file with its media in their places: what `encode` left out, in the form in which they are read back."""
+def with_media(data: memoryview, options: Mapping[str, Any], target: BinaryIO) -> dict[str, int]:
+    """Write a table's file with its media in their places: what `encode` left out, in the form in which they are read back.
+
+    How many there are joins the fields of the row: whoever copies the table's file sees that it names others.
+    """
     content = json.loads(bytes(data))
     for place, child in zip(options["places"], options["children"], strict=True):
         holder: Any = content["data"]
@@ -55,6 +58,7 @@ def with_media(data: memoryview, options: Mapping[str, Any], target: BinaryIO) -
             holder = holder[part]
         holder[place[-1]] = child
     target.write(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
+    return {"nmedia": len(options["places"])}
 
 
 def decode(sources: Sequence[bytes], types: Mapping[str, str]) -> tuple[list[str | int], list[list[Any]]]:

@@ -139,6 +139,39 @@ def test_media_arrive_with_their_rows(data_server: Begin) -> None:
     assert [item["caption"] for item in page["items"]] == ["c0", "c1", "c2"]
 
 
+INNER = """
+import numpy, milepost
+def picture(n):
+    return milepost.Image(numpy.full((4, 4, 3), 10 + n, numpy.uint8))
+run = milepost.init(project="p", dir="runs", id="r1")
+box = {"position": {"minX": 0, "maxX": 1, "minY": 0, "maxY": 1}, "class_id": 1}
+marked = milepost.Image(numpy.zeros((4, 4, 3), numpy.uint8), boxes={"b": {"box_data": [box]}},
+                        masks={"m": {"mask_data": numpy.eye(4, dtype=int)}})
+table = milepost.Table(columns=["one", "several"], data=[[picture(3), [picture(4), picture(5)]]])
+growing = milepost.Table(columns=["n"], log_mode="INCREMENTAL")
+for n in range(2):
+    growing.add_data(n)
+    milepost.log({"list": [picture(1), picture(2)], "marked": marked, "table": table, "growing": growing})
+run.summary["best"] = picture(6)
+milepost.finish()
+"""
+
+
+def test_files_inside_lists_masks_and_tables_arrive_too(data_server: Begin) -> None:
+    server = data_server()
+    subprocess.run([sys.executable, "-c", INNER], env=environment(server), check=True)
+    folder = Path("runs/p/r1")
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("media/**/*.*")}
+
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").status_code == 200)
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json()["state"] == "finished")
+        found = {path: client.get(f"/api/v1/runs/p/r1/files/{path}") for path in files}
+
+    assert len(files) == 12
+    assert {path: answer.content for path, answer in found.items() if answer.status_code == 200} == files
+
+
 @pytest.mark.parametrize("url", [None, "", "milepost.example.org", "ftp://x", "http://user:pw@x", "http://x?y=1"])
 def test_an_address_that_is_none_is_refused_with_what_it_should_be(url: str | None) -> None:
     from milepost.exporters.server import ServerExporter
