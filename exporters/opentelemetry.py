@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from milepost.exporters.otlp.metrics import INT_MAX, INT_MIN, as_double, explicit_buckets
-from milepost.exporters.otlp.points import KINDS, Points, Selection, Series, figures
+from milepost.exporters.otlp.points import KINDS, Points, Series, figures
 from milepost.exporters.otlp.records import WANTS, Records, described
 from milepost.exporters.otlp.resource import attributes, version
+from milepost.exporters.otlp.selection import Selection
 from milepost.exporters.otlp.sender import TAKEN, Answer, short
 from milepost.exporters.otlp.shipment import Shipment
 from milepost.exporters.otlp.signal_exporter import SignalExporter

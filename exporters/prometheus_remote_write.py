@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 from milepost.exporters.otlp import wire
 from milepost.exporters.otlp.metrics import as_double, explicit_buckets
 from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
-from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, STEP, Points, Selection, Series, figures
+from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, STEP, Points, Series, figures
 from milepost.exporters.otlp.resource import attributes
+from milepost.exporters.otlp.selection import Selection
 from milepost.exporters.otlp.sender import Answer
 from milepost.exporters.otlp.shipment import Shipment
 from milepost.exporters.otlp.signal_exporter import SignalExporter

@@ -55,7 +55,7 @@ def _rows(turn: int) -> Any:
 def _milepost() -> Callable[[Any], object]:
     from milepost.exporters.otlp import resource
     from milepost.exporters.otlp.metrics import MetricsEncoder
-    from milepost.exporters.otlp.points import Selection
+    from milepost.exporters.otlp.selection import Selection
 
     selection = Selection()
     encoder = MetricsEncoder(resource.encoded({"service.name": "bench"}), resource.scope())

@@ -68,7 +68,7 @@ class OtlpExporter(Splitting):
             os.environ,
         )
         # Here and not above: a program that names this exporter only completes its options, and the shipper makes it.
-        from milepost.exporters.otlp.points import Selection
+        from milepost.exporters.otlp.selection import Selection
         from milepost.exporters.otlp.signals import LogsExporter, MetricsExporter
 
         found: dict[str, SignalExporter] = {}

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import KINDS, Selection, figures
+from milepost.exporters.otlp.points import KINDS, figures
 from milepost.exporters.otlp.records import WANTS, RecordsEncoder
 from milepost.exporters.otlp.resource import attributes, encoded, scope
+from milepost.exporters.otlp.selection import Selection
 from milepost.exporters.otlp.sender import Sender
 from milepost.exporters.otlp.shipment import Shipment
 from milepost.exporters.otlp.signal_exporter import GRPC_LIMIT, HTTP_LIMIT, SignalExporter

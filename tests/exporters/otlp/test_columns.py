@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import Selection
 from milepost.exporters.otlp.records import RecordsEncoder
+from milepost.exporters.otlp.selection import Selection
 from milepost.sdk.batch import Batch, Rows
 
 KEYS = ("loss", "n", "done", "mixed", "text", 'a "quoted" name', "milepost.step")

@@ -27,8 +27,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from milepost.exporters.otlp import resource
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import Selection
 from milepost.exporters.otlp.records import RecordsEncoder
+from milepost.exporters.otlp.selection import Selection
 from milepost.sdk.event import Event
 from milepost.sdk.testing import make_event, make_run
 

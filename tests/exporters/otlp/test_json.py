@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from milepost.exporters.otlp import resource
 from milepost.exporters.otlp.as_json import translated
 from milepost.exporters.otlp.metrics import MetricsEncoder
-from milepost.exporters.otlp.points import Selection
 from milepost.exporters.otlp.records import RecordsEncoder
+from milepost.exporters.otlp.selection import Selection
 from milepost.sdk.testing import make_event
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
