@@ -47,6 +47,7 @@ export class ProjectState {
   private readonly given = new Map<string, number>();
   private generation = 0;
   private asked = 0;
+  private flushed = 0;
   private pages = new Set<number>();
   private listeners = new Set<(runs: ReadonlySet<string>) => void>();
   private readonly changed = new Set<string>();
@@ -352,11 +353,13 @@ export class ProjectState {
       else if (this.tableColumns.some((name) => name.startsWith("summary.")) || this.sort.includes("summary.")) this.tables.add(change.run);
       if (change.kind === "rows" || change.kind === "run") this.changed.add(this.path(change.run));
     }
-    this.timer ??= setTimeout(() => this.flush(), 500);
+    // Soon after a quiet second, else once a second: a burst of changes is one look.
+    this.timer ??= setTimeout(() => this.flush(), Math.max(100, 1000 - (performance.now() - this.flushed)));
   }
 
   private flush(): void {
     this.timer = undefined;
+    this.flushed = performance.now();
     if (document.hidden) {
       // Nobody looks: once, when somebody does.
       document.addEventListener("visibilitychange", () => this.flush(), { once: true });
