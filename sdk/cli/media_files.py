@@ -1,6 +1,7 @@
 """The media files of exported rows, copied into a folder of the user's, under the paths that the rows have."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,22 @@ class Files:
                     self._done.add(path)
                 except (Error, OSError) as error:
                     out.note(f"{path} is left out: {error}")
+            if isinstance(value, MediaValue):
+                for part in _named_by(value):
+                    self._copy(part, folder)
             for item in value.values():
                 self._copy(item, folder)
         elif isinstance(value, list):
             for item in value:
                 self._copy(item, folder)
+
+
+def _named_by(value: MediaValue) -> Iterator[Any]:
+    """What a table's file needs beside it: the files of earlier rows, and the media in its cells."""
+    for path in value.get("previous_increments_paths", ()):
+        yield value.beside({"_type": "table-file", "path": path})
+    if value.get("nmedia"):
+        try:
+            yield from (list(row.values()) for row in value.to_dicts())
+        except (Error, OSError, ValueError) as error:
+            out.note(f"the media in {value.get('path')} are left out: {error}")

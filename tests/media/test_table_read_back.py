@@ -4,6 +4,7 @@ import datetime
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,18 @@ def test_after_a_kill_every_table_that_was_logged_is_there() -> None:
         assert (cells["picture"].to_numpy() == np.full((64, 64, 3), 50 + number)).all()
         assert [cell["n"] for cell in row["growing"].to_dicts()] == list(range(number + 1))
         assert row["roc_table"].to_dicts() == row["roc"].to_dicts()
+
+
+def test_an_export_has_the_media_in_cells_and_the_files_of_earlier_rows() -> None:
+    growing = milepost.Table(columns=["picture"], log_mode="INCREMENTAL")
+    with milepost.init(**OFFLINE) as run:
+        for number in range(2):
+            growing.add_data(milepost.Image(np.full((2, 2), 50 + number, dtype=np.uint8)))
+            run.log({"growing": growing})
+    command = [sys.executable, "-m", "milepost", "export", run.path, "-o", "rows.csv", "--media", "out"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    files = sorted(path.relative_to(run.dir).as_posix() for path in Path(run.dir).glob("media/**/*.*"))
+    assert len(files) == 4
+    assert sorted(path.relative_to("out").as_posix() for path in Path("out").glob("**/*.*")) == files
