@@ -1,5 +1,6 @@
 """The shipper as a process: when it begins and ends, what it inherits, what its death costs, whom it serves."""
 
+import contextlib
 import json
 import os
 import signal
@@ -58,13 +59,15 @@ def test_a_shipper_that_is_killed_again_and_again_loses_nothing(site: Site) -> N
         for rows in range(300, 3_000, 500):
             wait_for(lambda rows=rows: len(server.accepted) >= rows, f"{rows} rows")  # type: ignore[misc]
             for pid in shippers():
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
 
-        assert program.end(120.0) == 0, program.log
-        assert kills > 0
-        assert judged(server, program).good
-        assert doubled(server) <= 700 * kills  # at most the batch that was acknowledged and not written down yet
+        assert program.end(110.0) == 0, program.log
+        verdict = judged(server, program)
+        assert verdict.good, (verdict, kills, program.log)
+        # At most the batch that was acknowledged and not written down yet.
+        assert doubled(server) <= 700 * kills, (doubled(server), kills, program.log)
 
 
 def test_a_killed_program_is_delivered_to_the_last_row_by_its_shipper(site: Site) -> None:
