@@ -36,7 +36,7 @@ class Encoders:
     """
 
     def __init__(self, *, of_files: bool = False) -> None:
-        self._of_files = of_files
+        self.of_files = of_files
         self._known: dict[tuple[str, str, str], dict[str, str]] = {}
         """(run directory, folder, extension) -> hash -> path."""
 
@@ -48,7 +48,7 @@ class Encoders:
         root = _Root(run_dir, ("media", *_parts(note.folder)))
         try:
             with root.temporary() as (file, name):
-                more = produce(note, data, children, file, of_files=self._of_files)
+                more = produce(note, data, children, file, of_files=self.of_files)
                 size, digest = _measure(file)
                 short = digest[:20]
                 known = self._paths(root, note, run_dir)

@@ -53,7 +53,8 @@ class RunFacts:
 class Book:
     """What one writer's journal and stash say.
 
-    facts: number to what is known of its file. waiting: number to where its payload is: a stash file, or the event itself.
+    facts: number to what is known of its file; with "kept" its encoder was not at hand, and its bytes are still there.
+    waiting: number to where its payload is: a stash file, or the event itself.
     alive: whether the writer was there when its journal was read.
     """
 
@@ -74,8 +75,9 @@ class Book:
             else:
                 self.waiting[number] = event.values
         self.waiting.update(stashed)
-        for number in self.facts:
-            self.waiting.pop(number, None)
+        for number, facts in self.facts.items():
+            if not facts.get("kept"):
+                self.waiting.pop(number, None)
         self._tail: Tail | None = None
         self._looked_at = self.read_at
 

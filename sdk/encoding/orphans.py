@@ -80,8 +80,10 @@ def _finish_writer(run_dir: Path, directory: Path, encoders: Encoders) -> int:
         said = list(_encode_all(run_dir, directory.name, book, encoders))
         if said:
             _append(directory, said)
+        kept = [book.waiting.get(number) for number, facts in book.facts.items() if facts.get("kept")]
         for path in stash.files(directory.name, directory):
-            path.unlink(missing_ok=True)
+            if path not in kept:
+                path.unlink(missing_ok=True)
         return sum("error" not in facts for facts in said)
     finally:
         os.close(lock)
@@ -106,6 +108,9 @@ def _encode_all(run_dir: Path, writer: str, book: Book, encoders: Encoders) -> I
             facts = made(encoders, Job(note=note, path="", run_dir=str(run_dir), data=bytes(data), children=children))
         if facts.pop("again", False):
             raise OSError(facts["error"])  # the disk: everything is left for the next time
+        before = book.facts.get(number, {})
+        if facts.get("kept") and before.get("kept"):
+            continue  # said before, and its bytes stay for whoever has the encoder
         if "error" in facts:
             logger.warning("milepost: a media file of %s could not be made: %s", run_dir, facts["error"])
         book.facts[number] = facts

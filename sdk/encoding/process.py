@@ -18,6 +18,7 @@ import msgspec
 
 from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.encode import Encoders
+from milepost.sdk.encoding.trust import EncoderRefused
 from milepost.sdk.text import told
 
 MAX_SECONDS: Final = 600.0
@@ -43,7 +44,7 @@ class EncoderGone(Exception):
 
 
 def made(encoders: Encoders, job: Job) -> dict[str, Any]:
-    """Do a job: the facts of its file, or {"error": why there is none}."""
+    """Do a job: the facts of its file, or {"error": why there is none}, with "kept" where another Python may make it."""
     try:
         if job.data is not None:
             note, data = job.note, memoryview(job.data)
@@ -55,6 +56,8 @@ def made(encoders: Encoders, job: Job) -> dict[str, Any]:
         return encoders.encode(note, data, Path(job.run_dir), job.children)
     except OSError as error:
         return {"error": f"{error.strerror or error}", "again": True}
+    except (EncoderRefused, ModuleNotFoundError) as error:
+        return {"error": told(error), "kept": True} if encoders.of_files else {"error": told(error)}
     except (Exception, SystemExit) as error:  # noqa: BLE001 - encoders are foreign code, and the reason is kept in the row
         return {"error": told(error) if isinstance(error, Exception) else "the encoder called exit"}
 

@@ -28,13 +28,18 @@ import os
 if os.environ.get("READER"):
     open("touched", "w").close()
 def encode(data, options, target):
+    if os.environ.get("OWNER"):
+        target.write(data)
+        return
     import time
     time.sleep(5)
 """
 READER = """
 import milepost
 from milepost.sdk.encoding.orphans import finish_media
+from milepost.sdk.recovery import recover
 run = milepost.Api().run("odd/odd")
+recover(run.dir, settled_s=0)
 row = next(iter(run.scan_history()))
 print(row["odd"].get("error"))
 print(row["kept"].to_dicts())
@@ -53,6 +58,32 @@ def test_a_reader_imports_no_module_that_a_run_s_files_name() -> None:
     assert "'beside:encode' belongs to no installed media type" in outcome.stdout
     assert "[{'x': 1}]" in outcome.stdout
     assert not Path("touched").exists()
+
+
+OWNER = """
+import beside
+import milepost
+from milepost.sdk.encoding.orphans import finish_media
+run = milepost.Api().run("odd/odd")
+print(finish_media(run.dir), "file")
+print(next(iter(run.scan_history()))["odd"].open().read())
+"""
+
+
+def test_what_no_encoder_is_at_hand_for_waits_for_whoever_has_it() -> None:
+    Path("beside.py").write_text(BESIDE)
+    subprocess.run([sys.executable, "-c", LEFT_BEHIND], check=False, capture_output=True, timeout=60)
+    first, again = (
+        subprocess.run([sys.executable, "-c", READER], check=True, capture_output=True, text=True) for _ in range(2)
+    )
+    assert "'beside:encode' belongs to no installed media type" in first.stderr
+    assert again.stderr == ""
+
+    outcome = subprocess.run(
+        [sys.executable, "-c", OWNER], env=os.environ | {"OWNER": "1"}, check=True, capture_output=True, text=True
+    )
+
+    assert outcome.stdout.splitlines() == ["1 file", "b'bytes'"]
 
 
 @pytest.mark.parametrize(
