@@ -33,6 +33,8 @@ MAX_BACKOFF_S: Final = 20.0
 """So that, after an outage of any length, all is delivered within 30 s."""
 QUIET_S: Final = 60.0
 """How long a destination that fails again, after it had recovered, is not talked about."""
+BEAT_S: Final = 30.0
+"""How often an exporter that wants to know it hears that the program lives, while there is nothing to export."""
 SLICE_BYTES: Final = 16 * 1024
 DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
@@ -173,6 +175,7 @@ class Delivery:
         self._silent_until = 0.0
         self._told_when = False
         self._settled_unix_nano = 0
+        self._beat_at = time.monotonic()
         self._not_before = 0.0
         self._stored_at = time.monotonic()
         self._dirty = False
@@ -225,6 +228,18 @@ class Delivery:
         if result.outcome == "retry":
             self._failed(result)
 
+    def beat(self, *, alive: bool = True) -> None:
+        """Let an exporter that wants to know hear whether the program lives: seldom while it does, and once when it is dead."""
+        call = getattr(self.route.exporter, "beat", None)
+        now = time.monotonic()
+        if call is None or self.disabled or self.waiting or (alive and now - self._beat_at < BEAT_S):
+            return
+        self._beat_at = now
+        try:
+            call(alive)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
+            self._trouble(f"{self.route.name} raised {type(error).__name__} in beat(): {error}", about="beat")
+
     def hurry(self) -> None:
         """Somebody waits: the next try is now, unless the back end said when it may be."""
         if not self._told_when:
@@ -247,7 +262,10 @@ class Delivery:
             self.begin()
             return True
         if deadline is None and not self.disabled:
-            return self.step(SLICE_BYTES, 0.0)
+            worked = self.step(SLICE_BYTES, 0.0)
+            if not worked:
+                self.beat()
+            return worked
         deadline = time.monotonic() if deadline is None else deadline
         if not self.disabled and time.monotonic() < deadline:
             if self.step(DRAIN_BYTES, 0.0):
@@ -429,6 +447,7 @@ class Delivery:
         if batch.segment is not None and batch.offset is not None:
             self.cursor.segment, self.cursor.offset = batch.segment, batch.offset
         self.cursor.seq = batch.seq
+        self._beat_at = time.monotonic()
         if batch.events:
             self._settled_unix_nano = batch.events[-1].time_unix_nano
         self._dirty = True

@@ -97,6 +97,8 @@ class Exporter(Protocol):
     position() -> Mapping                           small JSON-able state stored durably with the cursor, so that after a
                                                     crash the exporter can cut back to it and nothing is written twice
     wants: frozenset[str]                           the kinds of events it is given; all of them without it
+    beat(alive: bool)                               called every half minute in which there was nothing to export, as long as
+                                                    the program lives, and with False once it is dead and all is delivered
     takes_rows: bool                                True when it can take rows by the column: its batches are then `Batch`es,
                                                     with rows of the same names as `Rows` (see batch.py), else lists of events
 

@@ -33,6 +33,7 @@ _KEY: Final = re.compile(r"mp_([a-z0-9]{4,32})_([A-Za-z0-9_-]{16,200})")
 _PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/login", "/api/v1/info"))
 _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
+    r"|POST /api/v1/runs/[^/]+/writers/[^/]+/heartbeat"
     r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs)"
 )
 _ADMIN: Final = re.compile(r"[A-Z]+ /api/v1/keys(/.*)?")

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from milepost.sdk.wire import WireBatch
 from milepost.server.auth import Principal
-from milepost.server.problems import Problem, bad_request
+from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace, Receipt
 from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
 from milepost.server.store.sqlite import SqliteStore
@@ -41,6 +41,7 @@ def routes() -> list[Route]:
     return [
         Route("/api/v1/runs/{run}/batches", batches, methods=["POST"]),
         Route("/api/v1/runs/{run}/writers/{writer}", writer_state, methods=["GET"]),
+        Route("/api/v1/runs/{run}/writers/{writer}/heartbeat", heartbeat, methods=["POST"]),
         Route("/api/v1/limits", limits, methods=["GET"]),
     ]
 
@@ -71,6 +72,28 @@ async def writer_state(request: Request) -> Response:
     check_project(project, principal)
     run, writer = request.path_params["run"], request.path_params["writer"]
     return _answer(await asyncio.to_thread(store_of_ingest(request).receipt, project, run, writer))
+
+
+class _Beat(msgspec.Struct):
+    """Whether a writer's program lives."""
+
+    project: str = ""
+    alive: bool = True
+
+
+async def heartbeat(request: Request) -> Response:
+    """Note that a writer's program lives, though it logs nothing; or that it is gone."""
+    store, principal = store_of_ingest(request), request.scope.get("principal")
+    try:
+        told = msgspec.json.decode(await read_body(request, 1 << 12) or b"{}", type=_Beat)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(422, "invalid heartbeat", str(error)) from None
+    project = told.project or (principal.project if principal else None) or ""
+    check_project(project, principal)
+    run, writer = request.path_params["run"], request.path_params["writer"]
+    if not await asyncio.to_thread(store.heard, project, run, writer, alive=told.alive):
+        raise not_found("writer", "send its rows first: POST /api/v1/runs/{run}/batches")
+    return Response(status_code=204)
 
 
 async def limits(_: Request) -> Response:

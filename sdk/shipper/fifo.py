@@ -214,12 +214,16 @@ class Fifo:
     def _pump(self, delivery: Delivery, writer_dir: Path) -> bool:
         """Feed the exporter; True when the writer is dead and nothing is left, False when this fifo is to end."""
         looked_at = 0.0
+        living = False
         while not self._stop.is_set():
             now = time.monotonic()
             dead = False
             if now - looked_at >= LOOK_S:
                 looked_at = now
-                dead = over(writer_dir)  # asked before the last read: what it said before its death is then read
+                living = alive(writer_dir.name, card(writer_dir), writer_dir)
+                dead = not living and over(
+                    writer_dir
+                )  # asked before the last read: what it said before its death is then read
             if self._hurried:
                 delivery.hurry()
                 self._hurried = False
@@ -235,7 +239,10 @@ class Fifo:
                 self._stop.wait(FAILED_S)
                 return False
             if dead and not delivery.waiting:
+                delivery.beat(alive=False)
                 return True
+            if living:
+                delivery.beat()
             self._wake.wait(IDLE_S)
             self._wake.clear()
         return False

@@ -22,10 +22,12 @@ from milepost.server.store.run_columns import kind_of
 
 SILENT_S = 300.0
 """A run that has not ended and was not heard of for so long counts as crashed, until it is heard of again."""
+STORE_HEARD_S = SILENT_S / 3
+"""How old the stored time at which a run was heard of may become while it is only heard of."""
 
 
 class WriterState(msgspec.Struct, kw_only=True):
-    """One writer. id: in the database. state: what its run.finish said; "" before."""
+    """One writer. id: in the database. state: what its run.finish said; "" before. gone: its program is dead."""
 
     id: int
     name: str
@@ -37,6 +39,7 @@ class WriterState(msgspec.Struct, kw_only=True):
     rows: int = 0
     last_seq: int = -1
     state: str = ""
+    gone: bool = False
     rewinds: list[tuple[int, int]] = []
 
 
@@ -72,6 +75,7 @@ class LiveRun:
         """The number of the last batch that was taken in."""
         self.dirty = False
         self.version = 0
+        self._heard_stored = self.kept.heard
         self._metrics = Metrics()
         self._summary = Summary(self._metrics)
         for said in self.kept.metrics:
@@ -111,6 +115,7 @@ class LiveRun:
         """Take in what a batch of a writer brought, in order."""
         kept = self.kept
         kept.heard = max(kept.heard, now)
+        writer.gone = False
         self.dirty = True
         speaks = any(each is writer for each in self.speaking()) or not any(w.rows for w in self.speaking())
         rows = sum(map(len, parts))
@@ -132,6 +137,15 @@ class LiveRun:
         others = set(kept.counted) - {each.name for each in self.speaking()}
         if any(again) or others:  # a lower rank, or the parent, spoke for the first time: others' rows were counted
             self._anew()
+
+    def hear(self, writer: WriterState, now: float, *, alive: bool) -> None:
+        """A writer's program lives, though it logs nothing; or it is gone."""
+        kept = self.kept
+        if alive:
+            kept.heard = max(kept.heard, now)
+        changed = writer.gone is alive
+        writer.gone = not alive
+        self.dirty |= changed or kept.heard - self._heard_stored > STORE_HEARD_S
 
     def _rows(self, part: Part) -> None:
         if not len(part):
@@ -260,6 +274,7 @@ class LiveRun:
 
     def stored(self) -> bytes:
         """What is stored of it."""
+        self._heard_stored = self.kept.heard
         self.kept.summary = self._summary.state()
         return msgspec.msgpack.encode(self.kept)
 
@@ -268,6 +283,9 @@ class LiveRun:
         speaking = self.speaking()
         if speaking and all(writer.state for writer in speaking[-1:]):
             return speaking[-1].state
+        leading = self.leading()
+        if leading and leading[-1].gone:
+            return "crashed"
         return "running" if time.time() - self.kept.heard < SILENT_S else "crashed"
 
     def flat_summary(self) -> dict[str, Any]:

@@ -229,6 +229,19 @@ class SqliteStore:
             if (project, run) not in self._known:
                 self._add(number, project, run, created, None, {})
 
+    def heard(self, project: str, run: str, writer: str, *, alive: bool) -> bool:
+        """Note that a writer's program lives, or is gone; whether the writer is known."""
+        with self._lock:
+            known = self._known.get((project, run))
+            found = known.live.kept.writers.get(writer) if known is not None else None
+            if known is None or found is None:
+                return False
+            before = self._record(known)
+            known.live.hear(found, time.time(), alive=alive)
+            known.record = None
+            self._tell(known, before, told=False)
+            return True
+
     def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
         """Change name, notes, tags or archived of a run."""
         known = self._find(project, run)

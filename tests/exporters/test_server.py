@@ -112,6 +112,43 @@ def test_sync_sends_what_a_killed_program_left(data_server: Begin) -> None:
         assert [row["n"] for row in rows_of(client)] == list(range(300))
 
 
+IDLE = """
+import sys, milepost
+milepost.init(project="p", dir="runs", id="r1")
+milepost.log({"x": 1})
+print("logged", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_whose_program_was_killed_is_crashed_at_once(data_server: Begin) -> None:
+    server = data_server()
+    program = subprocess.Popen([sys.executable, "-c", IDLE], env=environment(server), stdin=subprocess.PIPE)
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows") == 1)
+        assert client.get("/api/v1/runs/p/r1").json()["state"] == "running"
+        program.kill()
+        program.communicate()
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json()["state"] == "crashed")
+
+
+def test_a_program_that_logs_nothing_is_heard_of(data_server: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = data_server()
+    monkeypatch.setattr("milepost.sdk.delivery.BEAT_S", 0.2)
+    exporters = [{"server": {"url": server.url, "api_key": ADMIN_KEY}}]
+    milepost.init(project="p", dir="runs", id="r1", settings={"exporters": exporters, "shipper": {"run_in": "thread"}})
+    milepost.log({"x": 1})
+    milepost.log({"x": 2})
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows"))
+        first = client.get("/api/v1/runs/p/r1").json()
+        until = first["heartbeat"] + 1
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json()["heartbeat"] > until)
+        told = client.get("/api/v1/runs/p/r1").json()
+        assert (told["state"], told["rows"]) == ("running", first["rows"])
+    milepost.finish()
+
+
 MEDIA = """
 import numpy, milepost
 milepost.init(project="p", dir="runs", id="r1")

@@ -101,6 +101,29 @@ def test_a_gap_is_accepted_reported_and_filled(client: httpx.Client) -> None:
     assert [r["a"] for r in rows_of(client, "gap")] == list(range(10))
 
 
+def test_a_heartbeat_says_whether_the_program_lives(client: httpx.Client) -> None:
+    def beat(run: str, body: Any) -> int:
+        return client.post(f"/api/v1/runs/{run}/writers/{WRITER}/heartbeat", json=body).status_code
+
+    def state() -> str:
+        return str(client.get("/api/v1/runs/p/beats").json()["state"])
+
+    assert beat("beats", {"project": "p"}) == 404
+    assert beat("beats", {"project": 1}) == 422
+    send(client, [event(0, "run.start", {}), row(1, {"x": 1})], run="beats")
+    before = client.get("/api/v1/runs/p/beats").json()["heartbeat"]
+    assert beat("beats", {"project": "p"}) == 204
+    assert client.get("/api/v1/runs/p/beats").json()["heartbeat"] > before
+    assert state() == "running"
+    assert beat("beats", {"project": "p", "alive": False}) == 204
+    assert state() == "crashed"
+    assert beat("beats", {"project": "p"}) == 204
+    assert state() == "running"
+    send(client, [event(2, "run.finish", {"state": "finished"})], run="beats")
+    assert beat("beats", {"project": "p", "alive": False}) == 204
+    assert state() == "finished"
+
+
 def test_numbers_that_were_filtered_are_accounted_for(client: httpx.Client) -> None:
     answer = send(client, [row(3, {"a": 1})], run="filtered", first=0, last=9)
 
