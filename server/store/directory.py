@@ -21,7 +21,7 @@ from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.run import ENDS, Run
 from milepost.sdk.reading.run_files import run_files
-from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.records import KeyRecord, RunRecord, is_aggregate
 from milepost.server.store import Change, Row, RowQuery
 from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 
@@ -322,7 +322,7 @@ def _read(directory: Path) -> tuple[RunRecord, dict[str, str]]:
     run = Run(directory)
     told = card(run)
     summary = {key: value for key, value in told.summary.items() if not key.startswith("_")}
-    kinds = {key: kind_of(value) for key, value in leaves(summary)}
+    kinds = {key: "scalar" if is_aggregate(value) else kind_of(value) for key, value in leaves(summary)}
     keys = {key: kinds.get(key, "scalar") for key in told.selection.keys()}  # noqa: SIM118 - a method of its own
     finished = told.ended_unix_nano
     record = RunRecord(

@@ -16,12 +16,14 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.reading.wish import Cut, Wish
@@ -31,6 +33,7 @@ from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
 from milepost.server.series import AXES, Points
 from milepost.server.store import Change, Row, RowQuery, chunks
+from milepost.server.store.by_step import by_step
 from milepost.server.store.chunk_series import ChunkSeries, ClockCache, GroupRows, points_of, points_of_part
 from milepost.server.store.ingest import Ingest, Receipt, Stored, receipt_of, run_of
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
@@ -510,10 +513,28 @@ class SqliteStore:
             children = query.writer is None and bool(writers) and all(writer.parent for writer in writers)
         connection = connect(self.database)
         connection.execute("PRAGMA query_only = ON")
+        numbers = [writer.id for writer in writers]
+        if any(_is_unordered(event.values) for event in self._events(connection, numbers, "run.start")):
+            connection.execute("BEGIN")
+
+            def within(low: int, high: int) -> Iterator[tuple[int, Row]]:
+                part = replace(asked, low=low, high=high)
+                return chain.from_iterable(self._rows_of(connection, w, cuts[w.name], part) for w in writers)
+
+            steps = np.concatenate([np.empty(0, np.int64), *self._steps(connection, numbers)])
+            steps = steps[(steps >= asked.low) & (steps < asked.high)]
+            return _pages(by_step(steps, within), asked, connection)
         streams = [self._rows_of(connection, writer, cuts[writer.name], asked) for writer in writers]
         if (query.writer == "all" or children) and len(streams) > 1:
             return _pages(heapq.merge(*streams, key=lambda each: each[0]), asked, connection)
         return _pages((row for stream in streams for row in stream), asked, connection)
+
+    def _steps(self, connection: sqlite3.Connection, writers: list[int]) -> Iterator[NDArray[np.int64]]:
+        """The steps of all rows of some writers."""
+        for writer in writers:
+            yield from (part.step for part in self._tail(connection, writer))
+            for group, _, rows in self._groups(connection, writer):
+                yield chunks.read_array(connection, group, chunks.STEP, 0, rows)
 
     def _chosen(self, live: LiveRun, writer: str | int | None) -> list[WriterState]:
         if writer is None:
@@ -542,14 +563,14 @@ class SqliteStore:
         for part in self._tail(connection, writer.id):
             tails.setdefault(part.keys, []).append(part)
         for group, keys, rows in self._groups(connection, writer.id):
-            streams.append(_in_order(connection, group, keys, rows, tails.pop(keys, [])))
-        streams += [_in_order(connection, 0, keys, 0, parts) for keys, parts in tails.items()]
+            streams.append(_in_order(connection, group, keys, rows, tails.pop(keys, []), asked))
+        streams += [_in_order(connection, 0, keys, 0, parts, asked) for keys, parts in tails.items()]
         marks: Row = {"_writer": writer.name, "_rank": writer.rank} if asked.marked else {}
         for seq, row in (
             heapq.merge(*streams, key=lambda each: each[0]) if len(streams) > 1 else streams[0] if streams else ()
         ):
             step: int = row["_step"]
-            if not asked.low <= step < asked.high or not asked.takes(row):
+            if not asked.takes(row):
                 continue
             hidden = any(step >= cut.step and seq < cut.before for cut in cuts)
             if hidden and not asked.superseded:
@@ -633,9 +654,9 @@ class _Told:
 
 
 def _in_order(
-    connection: sqlite3.Connection, group: int, keys: tuple[str, ...], rows: int, tail: list[Part]
+    connection: sqlite3.Connection, group: int, keys: tuple[str, ...], rows: int, tail: list[Part], asked: Wish
 ) -> Iterator[tuple[int, Row]]:
-    """Number and row of the rows of one set of keys, by number: chunk by chunk, unless they came out of order."""
+    """Number and row of the rows of one set of keys, of the steps asked for, by number: chunk by chunk unless mixed."""
     pieces = (
         chunks.read_rows(connection, group, keys, at, min(at + chunks.ROWS, rows)) for at in range(0, rows, chunks.ROWS)
     )
@@ -644,8 +665,22 @@ def _in_order(
     ).fetchall()
     bounds += [(int(part.seq[0]), int(part.seq[-1])) for part in tail if len(part)]
     rising = all(b[0] > a[1] for a, b in pairwise(bounds))
-    every = (row for several in (pieces, tail) for part in several for row in _sorted(part).rows())
+    every = (row for several in (pieces, tail) for part in several for row in _sorted(_inside(part, asked)).rows())
     return every if rising else iter(sorted(every, key=lambda each: each[0]))
+
+
+def _inside(part: Part, asked: Wish) -> Part:
+    """The rows of the steps that are asked for."""
+    if asked.every_step:
+        return part
+    there = (part.step >= asked.low) & (part.step < asked.high)
+    return part if there.all() else part.some(there)
+
+
+def _is_unordered(start: dict[str, Any]) -> bool:
+    """Whether a writer's run.start says that steps come in any order."""
+    settings = start.get("settings")
+    return isinstance(settings, dict) and settings.get("steps") == "unordered"
 
 
 def _sorted(part: Part) -> Part:

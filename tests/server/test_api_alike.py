@@ -39,10 +39,28 @@ for n in range(6, 9):
 milepost.finish()
 milepost.init(project="digits", dir="runs", id="empty")
 milepost.finish()
+milepost.init(project="more", dir="runs", id="mixed", settings={"steps": "unordered"})
+for n in range(500):
+    milepost.log({"x": n} if n % 3 else {"x": n, "y": -n}, step=n * 37 % 101)
+milepost.finish()
 milepost.init(project="other", dir="runs", id="failed", config={"odd": float("nan")})
 milepost.log({"y": 1})
 milepost.finish(exit_code=3)
 """
+RANK = """
+import os, milepost
+rank = int(os.environ["RANK"])
+milepost.init(project="more", dir="runs")
+for n in range(200):
+    milepost.log({"x": n, "rank": rank} if n % (rank + 2) else {"z": n}, step=n * (rank + 1))
+milepost.finish()
+"""
+TORCHRUN = {
+    "WORLD_SIZE": "3",
+    "LOCAL_WORLD_SIZE": "3",
+    "TORCHELASTIC_RUN_ID": "ranks",
+    "TORCHELASTIC_RESTART_COUNT": "0",
+}
 
 
 class Sources:
@@ -56,6 +74,9 @@ class Sources:
         program = [sys.executable, "-c", PROGRAM]
         done = subprocess.run(program, cwd=place, env=environment, check=False, capture_output=True, text=True)
         assert done.returncode in (0, 3), done.stderr
+        for rank in "012":
+            told = {**environment, **TORCHRUN, "RANK": rank, "LOCAL_RANK": rank, "MILEPOST_RUN_ID": "ranks"}
+            subprocess.run([sys.executable, "-c", RANK], cwd=place, env=told, check=True, capture_output=True)
         sync = [sys.executable, "-c", "from milepost.sdk.cli import main; main()", "sync", "runs"]
         subprocess.run(sync, cwd=place, env=environment, check=True, capture_output=True)
         self._servers.append(Server(["--runs", str(place / "runs")]))
@@ -97,9 +118,11 @@ def exactly(value: Any) -> Any:
 
 
 def test_projects_and_runs(api: milepost.Api) -> None:
-    assert api.projects() == ["digits", "other"]
+    assert api.projects() == ["digits", "more", "other"]
     assert [run.id for run in api.runs("digits")] == ["empty", "two", "one"]
-    assert [run.path for run in api.runs()] == ["other/failed", "digits/empty", "digits/two", "digits/one"]
+    assert [run.path for run in api.runs()] == [
+        "more/ranks", "other/failed", "more/mixed", "digits/empty", "digits/two", "digits/one"
+    ]  # fmt: skip
     assert api.run("digits/one").id == api.run("one").id == api.run("first").id == "one"
     with pytest.raises(milepost.Error, match=r"no run 'digits/noe'.*near it: digits/one"):
         api.run("digits/noe")
@@ -152,6 +175,24 @@ def test_scan_history_gives_every_row_exactly(api: milepost.Api, local: milepost
 )
 def test_scan_history_takes_the_same_arguments(api: milepost.Api, local: milepost.Api, asked: dict[str, Any]) -> None:
     assert exactly(list(api.run("one").scan_history(**asked))) == exactly(list(local.run("one").scan_history(**asked)))
+
+
+@pytest.mark.parametrize("run", ["more/mixed", "more/ranks"])
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"writer": "all"}, {"writer": "all", "keys": ["x"]}, {"writer": "all", "min_step": 50, "max_step": 97}],
+    ids=str,
+)
+def test_rows_that_were_logged_in_any_order_come_by_step(
+    api: milepost.Api, local: milepost.Api, run: str, asked: dict[str, Any]
+) -> None:
+    found = list(api.run(run).scan_history(**asked))
+
+    assert exactly(found) == exactly(list(local.run(run).scan_history(**asked)))
+    steps = [row["_step"] for row in found if "_step" in row]
+    assert steps == sorted(steps)
+    sample = {"samples": 40, "pandas": False, **({"keys": asked["keys"]} if "keys" in asked else {})}
+    assert exactly(api.run(run).history(**sample)) == exactly(local.run(run).history(**sample))
 
 
 def test_rows_that_were_taken_back_are_given_when_asked_for(api: milepost.Api, local: milepost.Api) -> None:
@@ -228,4 +269,4 @@ def test_a_server_asks_for_a_key(sources: Sources, monkeypatch: pytest.MonkeyPat
     with pytest.raises(milepost.Error, match="set MILEPOST_API_KEY"):
         milepost.Api(url).projects()
     monkeypatch.setenv("MILEPOST_API_KEY", ADMIN_KEY)
-    assert milepost.Api(url).projects() == ["digits", "other"]
+    assert milepost.Api(url).projects() == ["digits", "more", "other"]

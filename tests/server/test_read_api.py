@@ -284,3 +284,15 @@ def test_the_server_ends_at_sigterm_and_says_where_it_was(start: Start) -> None:
 
     assert server.stop() in (0, -15)
     assert server.said[0].startswith("milepost: serving ")
+
+
+def test_a_key_whose_summary_is_a_set_of_aggregates_is_a_scalar(start: Start) -> None:
+    milepost.init(project="p", dir="runs", id="r")
+    milepost.define_metric("acc", summary="best,last", goal="maximize")
+    for n in range(5):
+        milepost.log({"acc": n / 5, "text": "x"})
+    milepost.finish()
+    with start("--runs", "runs").client() as client:
+        for path in ("/api/v1/projects/p/keys", "/api/v1/runs/p/r/keys"):
+            found = {each["key"]: each["kind"] for each in client.get(path).json()["keys"]}
+            assert found == {"acc": "scalar", "text": "text"}
