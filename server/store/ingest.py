@@ -148,7 +148,7 @@ class Ingest:
             if ending or time.monotonic() - flushed >= FLUSH_S:
                 try:
                     self._flush(connection)
-                except sqlite3.Error:
+                except Exception:
                     _undo(connection)
                     logger.exception("milepost: what is known of runs cannot be stored; it is tried again")
                 flushed = time.monotonic()

@@ -4,6 +4,7 @@ Kept up to date by every batch, by the same `Summary` as in the program that log
 the number of the last batch that it holds. After a crash the batches behind that number are taken in again.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,13 +13,15 @@ import msgspec
 import numpy as np
 
 from milepost.sdk.event import Event
-from milepost.sdk.metrics import Metrics
+from milepost.sdk.metrics import Metric, Metrics
 from milepost.sdk.reading.replay import define
 from milepost.sdk.summary import Summary, nest
 from milepost.sdk.wire import WireEvent
 from milepost.server.records import KeyRecord, RunRecord
 from milepost.server.store.parts import Part
 from milepost.server.store.run_columns import kind_of
+
+logger = logging.getLogger("milepost.server")
 
 SILENT_S = 300.0
 """A run that has not ended and was not heard of for so long counts as crashed, until it is heard of again."""
@@ -79,7 +82,7 @@ class LiveRun:
         self._metrics = Metrics()
         self._summary = Summary(self._metrics)
         for said in self.kept.metrics:
-            define(self._metrics, _event("metric", said))
+            self._define(said)
         if kept is not None:
             self._summary.restore(kept.summary)
         self.rows_so_far: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
@@ -196,7 +199,22 @@ class LiveRun:
             record.max = high if record.max is None else max(record.max, high)
 
     def _event(self, writer: WriterState, event: WireEvent, speaks: bool) -> bool:
-        """Take in an event; whether the summary has to be made anew from all rows."""
+        """Take in an event; whether the summary has to be made anew from all rows. One that makes no sense changes nothing."""
+        try:
+            return self._take_event(writer, event, speaks)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            where = f"{self.project}/{self.name}"
+            logger.warning("milepost: event %d (%s) of %s makes no sense: %s", event.seq, event.kind, where, error)
+            return False
+
+    def _define(self, said: dict[str, Any]) -> Metric | None:
+        """Add a definition; None when it is of no use."""
+        try:
+            return define(self._metrics, _event("metric", said))
+        except (TypeError, ValueError, AttributeError):
+            return None
+
+    def _take_event(self, writer: WriterState, event: WireEvent, speaks: bool) -> bool:
         kept, values = self.kept, event.values
         if event.kind == "rewind" and isinstance(values.get("step"), int):
             writer.rewinds.append((event.seq, values["step"]))
@@ -206,17 +224,15 @@ class LiveRun:
             if speaks:
                 kept.finished = event.time / 1e9
                 final = values.get("summary")
-                kept.final = final if isinstance(final, dict) else None
+                kept.final = _named(final) if isinstance(final, dict) else None
                 kept.facts["duration"] = event.runtime / 1e6
             return False
         if not speaks:
             return False
         if event.kind == "run.start":
-            config = values.get("config")
-            kept.config.update(config if isinstance(config, dict) else {})
+            kept.config.update(_named(values.get("config")))
             kept.facts.update({k: v for k, v in values.items() if k not in ("config", "settings", "environment")})
-            environment = values.get("environment")
-            kept.metadata.update(environment if isinstance(environment, dict) else {})
+            kept.metadata.update(_named(values.get("environment")))
             kept.finished, kept.final = None, None
             if kept.rows:
                 self._summary.begin()
@@ -225,19 +241,17 @@ class LiveRun:
         elif event.kind == "environment":
             kept.metadata.update(values)
         elif event.kind == "config":
-            changed = values.get("set")
-            kept.config.update(changed if isinstance(changed, dict) else {})
+            kept.config.update(_named(values.get("set")))
             for name in values.get("deleted") or ():
                 kept.config.pop(name, None)
         elif event.kind == "summary":
-            changed = values.get("set")
-            for path, value in (changed if isinstance(changed, dict) else {}).items():
+            for path, value in _named(values.get("set")).items():
                 self._summary.set(path, value)
             for path in values.get("delete") or ():
                 self._summary.delete(path, event.seq)
         elif event.kind == "metric":
             kept.metrics.append(values)
-            metric = define(self._metrics, _event("metric", values))
+            metric = self._define(values)
             return bool(metric is not None and set(metric.summary) - {"none", "copy"} and kept.rows)
         return False
 
@@ -335,6 +349,11 @@ class LiveRun:
 def _text(facts: dict[str, Any], name: str) -> str | None:
     value = facts.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """What of a value has a name; nothing of what is no mapping."""
+    return {name: each for name, each in value.items() if isinstance(name, str)} if isinstance(value, dict) else {}
 
 
 def _event(kind: str, values: dict[str, Any]) -> Event:

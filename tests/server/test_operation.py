@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import milepost
 from milepost.sdk.credentials import credentials_file, stored_key
 from tests.server.conftest import ADMIN_KEY, Server, Start
-from tests.server.sending import row, rows_of, send
+from tests.server.sending import event, row, rows_of, send
 
 Begin = Callable[[], Server]
 
@@ -106,6 +107,27 @@ def test_a_full_disk_acknowledges_nothing_and_reading_goes_on(start: Start, tmp_
         server.kill()
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_events_that_make_no_sense_keep_no_server_from_starting_again(data_server: Begin) -> None:
+    odd: list[tuple[str, dict[Any, Any]]] = [
+        ("config", {"deleted": 5}),
+        ("config", {"set": {5: 1}}),
+        ("summary", {"delete": 7}),
+        ("metric", {"name": "a", "summary": [7]}),
+        ("run.finish", {"state": "finished", "summary": {5: 1}}),
+    ]
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        for n, (kind, values) in enumerate(odd):
+            assert send(client, [event(0, kind, values), row(1, {"a": n})], run=f"odd{n}").status_code == 200
+        before = [client.get(f"/api/v1/runs/p/odd{n}").json()["rows"] for n in range(len(odd))]
+    server.kill()
+
+    with data_server().client(ADMIN_KEY) as client:
+        after = [client.get(f"/api/v1/runs/p/odd{n}").json()["rows"] for n in range(len(odd))]
+
+    assert before == after == [1] * len(odd)
 
 
 def test_a_database_of_a_newer_milepost_is_refused_by_name(start: Start) -> None:
