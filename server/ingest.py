@@ -58,6 +58,8 @@ async def batches(request: Request) -> Response:
         receipt = await asyncio.wrap_future(store.ingest.submit(job))
     except Conflict as error:
         raise Problem(409, "conflict", str(error), seq=error.seq) from None
+    except InvalidBatch as error:
+        raise Problem(422, "invalid batch", str(error)) from None
     except Busy as error:
         raise Problem(429, "busy", str(error), headers={"Retry-After": "1"}) from None
     except NoSpace as error:
@@ -172,15 +174,15 @@ def _job(body: bytes, kind: str, encoding: str, run: str, principal: Principal |
         project = batch.project or (principal.project if principal else None) or ""
         _check(batch, run, project, principal)
         parts = parts_of(batch, from_json=as_json)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidBatch) as error:
+        as_it_came = not as_json and encoding == "zstd" and not batch.events
+        groups = [part.group() for part in parts]
+        kept = (
+            body
+            if as_it_came
+            else pressed(WireBatch(writer=batch.writer, first=batch.first, last=batch.last, groups=groups))
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, InvalidBatch) as error:
         raise Problem(422, "invalid batch", str(error)) from None
-    as_it_came = not as_json and encoding == "zstd" and not batch.events
-    groups = [part.group() for part in parts]
-    kept = (
-        body
-        if as_it_came
-        else pressed(WireBatch(writer=batch.writer, first=batch.first, last=batch.last, groups=groups))
-    )
     return Job(project, run, batch, parts, kept)
 
 

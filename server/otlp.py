@@ -39,7 +39,7 @@ from milepost.sdk.event import Event
 from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
 from milepost.server.problems import Problem
-from milepost.server.store.ingest import Busy, Job, NoSpace
+from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 from milepost.server.store.sqlite import SqliteStore
 
@@ -112,6 +112,8 @@ class Receiver:
         try:
             for each in found:
                 await self._store(store, each, signal)
+        except (Conflict, InvalidBatch) as error:
+            raise Problem(400, "invalid request", str(error)[:200]) from None
         except (Busy, NoSpace) as error:
             status = 429 if isinstance(error, Busy) else 503
             raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None

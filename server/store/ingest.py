@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from milepost.sdk.wire import WireBatch, WireEvent
-from milepost.server.store.parts import Part, pressed
+from milepost.server.store.parts import InvalidBatch, Part, pressed
 from milepost.server.store.schema import connect
 
 logger = logging.getLogger("milepost.server")
@@ -110,7 +110,7 @@ class Ingest:
         self._thread.join()
 
     def submit(self, job: Job) -> "Future[Receipt]":
-        """Store a batch. The future raises `Conflict` or `NoSpace`; this raises `Busy`."""
+        """Store a batch. The future raises `Conflict`, `InvalidBatch` or `NoSpace`; this raises `Busy`."""
         try:
             self._queue.put_nowait(job)
         except queue.Full:
@@ -174,7 +174,7 @@ class Ingest:
                 return jobs, [], False
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        """One transaction for all of them; one that conflicts leaves the others alone."""
+        """One transaction for all of them; one that conflicts, or cannot be stored, leaves the others alone."""
         stored: list[Stored] = []
         receipts: list[tuple[Job, Receipt]] = []
         try:
@@ -186,6 +186,9 @@ class Ingest:
                 except Conflict as error:
                     connection.execute("ROLLBACK TO job")
                     job.done.set_exception(error)
+                except (OverflowError, TypeError, ValueError) as error:  # a number that has no place, for instance
+                    connection.execute("ROLLBACK TO job")
+                    job.done.set_exception(InvalidBatch(str(error)))
                 else:
                     receipts.append((job, receipt))
                     stored += [added] if added is not None else []

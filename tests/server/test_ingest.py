@@ -238,6 +238,27 @@ def test_a_batch_that_is_none_is_refused_with_what_is_wrong(
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"started": 2**63},
+        {"attempt": 2**63},
+        {"groups": [], "events": [[0, 1, 2, None, "config", {"set": {"a": 2**70}}]]},
+    ],
+    ids=["started", "attempt", "event"],
+)
+def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
+    client: httpx.Client, changes: dict[str, Any]
+) -> None:
+    body = msgspec.json.encode(_batch(**changes))
+    answer = client.post(
+        "/api/v1/runs/large/batches", content=body, headers={"Content-Type": "application/vnd.milepost.v1+json"}
+    )
+
+    assert answer.status_code == 422, answer.text
+    assert client.get("/api/v1/runs/p/large").status_code == 404
+
+
+@pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
         (b"{", {}, 422),
