@@ -15,11 +15,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, Final
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from milepost.sdk.errors import UsageError
@@ -207,9 +207,9 @@ class Gate:
             return self.keys.check(key.strip()), False
         if given:
             return None, False
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE)  # http.cookies gives up at names of others
         try:
-            return (self.keys.of_session(morsel.value) if morsel else None), True
+            return (self.keys.of_session(session) if session else None), True
         except ValueError:
             return None, False
 

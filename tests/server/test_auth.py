@@ -133,6 +133,12 @@ def test_a_browser_trades_its_key_for_a_cookie_that_other_sites_cannot_use(keys:
         assert "httponly" in answer.headers["set-cookie"].lower()
         assert "samesite=lax" in answer.headers["set-cookie"].lower()
         assert browser.get("/api/v1/runs/mine/r1").status_code == 200
+        session = browser.cookies["milepost_session"]
+        for others in ("a/b=1", "caf\u00e9=1", "no pair", 'json={"a": 1}'):  # cookies of other programs on this machine
+            headers = {b"Cookie": f"{others}; milepost_session={session}".encode()}
+            assert (
+                httpx.get(f"{keys.server.url}/api/v1/runs/mine/r1", headers=headers, trust_env=False).status_code == 200
+            )
         edit = {"runs": ["mine/r1"], "add_tags": ["seen"]}
         assert browser.post("/api/v1/bulk", json=edit, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
         assert browser.post("/api/v1/bulk", json=edit, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
