@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from milepost.server.auth import Principal
 from milepost.server.inert import inert
-from milepost.server.ingest import MAX_NAME, check_project, read_body, store_of_ingest
+from milepost.server.ingest import MAX_NAME, check_project, is_name, read_body, store_of_ingest
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.store.sqlite import SqliteStore
 
@@ -187,8 +187,10 @@ async def name_file(request: Request) -> Response:
     parts = path.split("/")
     if not _PATH.fullmatch(path) or {"", ".", ".."} & set(parts) or not _HASH.fullmatch(named.sha256):
         raise Problem(422, "invalid file", f"a file has a relative path and a SHA-256, got {path[:80]!r}")
-    if len(run) > MAX_NAME:
-        raise Problem(422, "invalid file", "run: the name is too long")
+    for what, text in (("project", named.project), ("run", run)):
+        if not is_name(text):
+            rule = f"1 to {MAX_NAME} characters without / and control characters"
+            raise Problem(422, "invalid file", f"{what}: {rule}, got {text[:80]!r}")
 
     def add(connection: sqlite3.Connection) -> None:
         size: Any = connection.execute("SELECT size FROM blob WHERE sha256 = ?", (named.sha256,)).fetchone()

@@ -1,6 +1,7 @@
 """What is acknowledged is stored, once, and whatever comes again or cut in another way changes nothing."""
 
 import gzip
+import hashlib
 import json
 import math
 import os
@@ -235,6 +236,24 @@ def test_a_batch_that_is_none_is_refused_with_what_is_wrong(
         assert answer.status_code == 422, answer.text
         assert said in answer.json()["detail"]
     assert client.get("/api/v1/runs/p/wrong").status_code == 404
+
+
+def test_a_file_is_named_in_a_run_that_can_be_asked_for(client: httpx.Client) -> None:
+    content = b"what a run refers to"
+    sha256 = hashlib.sha256(content).hexdigest()
+    address = f"/api/v1/blobs/sha256/{sha256}"
+    size = {"Upload-Offset": "0", "Upload-Length": str(len(content))}
+    assert client.patch(address, params={"project": "files"}, content=content, headers=size).status_code == 200
+
+    def named(project: str, run: str) -> int:
+        told = {"project": project, "sha256": sha256, "size": len(content)}
+        return client.put(f"/api/v1/runs/{run}/files/notes.txt", json=told).status_code
+
+    assert [named(*wrong) for wrong in (("", "r"), ("..", "r"), ("a/b", "r"), ("files", "%0A"))] == [422] * 4
+    assert named("files", "r") == 200
+    assert client.get(address).content == content
+    projects = {each["name"] for each in client.get("/api/v1/projects").json()["projects"]}
+    assert projects.isdisjoint(("", "..", "a/b"))
 
 
 @pytest.mark.parametrize(
