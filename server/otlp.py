@@ -132,7 +132,7 @@ class Receiver:
         with self._lock:
             first = self._next.get(key)
             if first is None:
-                first = store.receipt(*key).stored_through + 1
+                first = store.next_number(*key)
             events = _events(found, first)
             if not events:
                 return

@@ -16,8 +16,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportR
 from opentelemetry.sdk.resources import Resource
 
 import milepost
+from milepost.server.otlp import Found, writer_of
 from tests.server.conftest import ADMIN_KEY, Server
-from tests.server.sending import rows_of
+from tests.server.sending import row as one_row
+from tests.server.sending import rows_of, send
 
 T0 = 1_790_000_000_000_000_000
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -76,6 +78,20 @@ def test_without_a_step_rows_are_counted(client: httpx.Client) -> None:
     client.post("/v1/metrics", content=body, headers=PROTOBUF)
 
     assert [row["x"] for row in rows_of(client, "b", "shop")] == [1.0, 2.0]
+
+
+def test_after_a_request_that_was_refused_and_a_restart_rows_get_numbers_behind_all_that_are_stored(
+    client: httpx.Client,
+) -> None:
+    writer = writer_of(Found({"service.name": "shop", "service.instance.id": "holes"}), "metrics")
+    stored = [one_row(n, {"loss": float(n)}) for n in (2, 3)]  # 0 and 1 were refused: the disk was full
+    assert send(client, stored, run="holes", project="shop", writer=writer).status_code == 200
+
+    body = gauges("holes", [{"loss": 0.5}] * 4, first=4).SerializeToString()
+    answer = client.post("/v1/metrics", content=body, headers=PROTOBUF)
+
+    assert answer.status_code == 200, answer.text
+    assert [r["loss"] for r in rows_of(client, "holes", "shop")] == [2.0, 3.0, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_json_and_other_attributes_and_histograms(client: httpx.Client) -> None:
