@@ -351,14 +351,16 @@ class Delivery:
             return False
         worked = False
         while self._batches or self._read(size):
-            if not self._export():
-                return False
-            worked = True
-            if time.monotonic() - started >= budget_s or self.disabled:
+            worked = self._export()
+            self._store_when_due()
+            if not worked or time.monotonic() - started >= budget_s or self.disabled:
                 break
+        self._store_when_due()
+        return worked
+
+    def _store_when_due(self) -> None:
         if self._dirty and time.monotonic() - self._stored_at >= self.store_s:
             self.store()
-        return worked
 
     def _read(self, size: int) -> bool:
         """Make the next batch from about `size` bytes of the journal; False when nothing is new."""

@@ -104,6 +104,25 @@ def test_an_outage_in_the_middle_of_a_split_neither_loses_nor_repeats_a_row(tmp_
     assert second.cursor.rows == 500
 
 
+def test_what_was_taken_is_stored_before_the_next_batch_is_tried(tmp_path: Path) -> None:
+    stored: list[int] = []
+
+    def answer(batch: Sequence[Event]) -> ExportResult:
+        text = next((tmp_path / "demo" / "run1").glob("journal/*/cursor-there.json"), None)
+        stored.append(json.loads(text.read_bytes())["delivered"] if text is not None else 0)
+        return ExportResult.SUCCESS if len(stored) < 4 else ExportResult.retry("busy", 30.0)
+
+    exporter = Destination(answer)
+    delivery = delivery_of(tmp_path, 3_000, exporter)
+    delivery.store_s = 0.0
+    delivery.begin()
+    delivery.step(4_096, 60.0)  # four batches in one turn
+
+    assert len(stored) == 4
+    assert 0 == stored[0] < stored[1] < stored[2] < stored[3] == len(exporter.taken)
+    delivery.end(time.monotonic())
+
+
 def test_a_partial_success_is_counted_shown_once_and_not_sent_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
