@@ -27,13 +27,17 @@ Item = dict[str, Any]
 
 @dataclass
 class Request:
-    """One request: when (time.monotonic), how it was answered, where it went and what it carried."""
+    """One request: when (time.monotonic), how it was answered, where it went and what it carried.
+
+    heard: another request followed on its connection, so that the answer arrived; the last one of a connection does not tell.
+    """
 
     at: float
     behaviour: str
     path: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     items: list[Item] = field(default_factory=list)
+    heard: bool = False
 
 
 def rows_of_the_double(path: str, headers: dict[str, str], body: bytes) -> list[Item]:
@@ -72,6 +76,9 @@ class FaultServer:
         self._open: set[socket.socket] = set()
         self._closed = False
         self._answering: set[socket.socket] = set()
+        self._dropped: set[socket.socket] = set()
+        self._last: dict[socket.socket, Request] = {}
+        """The request of each connection that was answered last."""
         self.requests: list[Request] = []
         self.accepted: list[Item] = []
         self.refused = 0
@@ -146,9 +153,13 @@ class FaultServer:
             listener.close()
 
     def _drop_connections(self) -> None:
-        """End what is open, after the answers that are under way: what was acknowledged is heard, or the count would lie."""
+        """End what is open, after the answers that are under way; nothing that comes later on it is taken.
+
+        What is acknowledged is heard to the end, or the count of what was sent twice would tell of the server.
+        """
         with self._lock:
             opened = list(self._open)
+            self._dropped.update(opened)
         for connection in opened:
             deadline = time.monotonic() + 5.0
             while connection in self._answering and time.monotonic() < deadline:
@@ -166,11 +177,12 @@ class FaultServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
-            self._open.add(connection)
             self.connections += 1
         try:
             if self.tls is not None:
                 connection = self.tls.wrap_socket(connection, server_side=True)
+            with self._lock:
+                self._open.add(connection)
             while self._one(connection):
                 pass
         except (OSError, ValueError, EOFError):
@@ -178,6 +190,8 @@ class FaultServer:
         finally:
             with self._lock:
                 self._open.discard(connection)
+                self._dropped.discard(connection)
+                self._last.pop(connection, None)
             connection.close()
 
     def _one(self, connection: socket.socket) -> bool:
@@ -191,6 +205,8 @@ class FaultServer:
             if head[:1] == b"\x16":  # TLS where plain text is spoken: answered as HTTP servers do
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return False
+        if connection in self._last:
+            self._last[connection].heard = True
         head, _, body = head.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         path = lines[0].split(" ")[1]
@@ -199,44 +215,49 @@ class FaultServer:
         with self._lock:
             behaviour = self._behaviour
         if behaviour == "reset":
-            with self._lock:
-                self.requests.append(Request(time.monotonic(), behaviour, path, headers))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            return False
+            return self._reset(connection, path, headers)
         while len(body) < length:
             piece = connection.recv(65536)
             if not piece:
                 return False
             body += piece
-        if behaviour == "refuse":  # it came on a connection that was still open
-            return False
+        with self._lock:  # from here on the answer is under way, or the connection is not to be answered any more
+            behaviour = self._behaviour
+            if behaviour == "refuse" or connection in self._dropped:
+                return False
+            if behaviour not in ("hang", "reset"):
+                self._answering.add(connection)
         if behaviour == "hang":
             with self._lock:
                 self.requests.append(Request(time.monotonic(), behaviour, path, headers))
             connection.recv(1)  # until it is dropped, or the other side gives up
             return False
-        self._answering.add(connection)
+        if behaviour == "reset":
+            return self._reset(connection, path, headers)
         try:
-            self._answer_one(connection, behaviour, path, headers, body)
+            self._answer_one(connection, Request(time.monotonic(), behaviour, path, headers), body)
         finally:
             self._answering.discard(connection)
         return True
 
-    def _answer_one(
-        self, connection: socket.socket, behaviour: str, path: str, headers: dict[str, str], body: bytes
-    ) -> None:
-        status, content, reply, more = self._decide(behaviour, path, headers, body)
+    def _reset(self, connection: socket.socket, path: str, headers: dict[str, str]) -> bool:
+        with self._lock:
+            self.requests.append(Request(time.monotonic(), "reset", path, headers))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+    def _answer_one(self, connection: socket.socket, request: Request, body: bytes) -> None:
+        self._last[connection] = request
+        status, content, reply, more = self._decide(request, body)
         extra = "".join(f"{name}: {value}\r\n" for name, value in more.items())
         connection.sendall(
             f"HTTP/1.1 {status} X\r\nContent-Type: {content}\r\nContent-Length: {len(reply)}\r\n{extra}\r\n".encode()
             + reply
         )
 
-    def _decide(
-        self, behaviour: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, str, bytes, dict[str, str]]:
-        request = Request(time.monotonic(), behaviour, path, headers)
-        name, _, argument = behaviour.partition(":")
+    def _decide(self, request: Request, body: bytes) -> tuple[int, str, bytes, dict[str, str]]:
+        path, headers = request.path, request.headers
+        name, _, argument = request.behaviour.partition(":")
         with self._lock:
             self.requests.append(request)
             if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":

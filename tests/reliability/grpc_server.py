@@ -118,12 +118,14 @@ class GrpcFaultServer:
     def _stop(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            server.stop(0).wait(10)
+            server.stop(5).wait(10)  # after the answers that are under way: what was taken is heard
 
     def _handler(self, logs: bool) -> Callable[[bytes, Any], bytes]:
         def export(body: bytes, context: Any) -> bytes:
             with self._lock:
                 behaviour, changed = self._behaviour, self._changed
+                if behaviour == "refuse":  # it came before the port was closed
+                    behaviour = "UNAVAILABLE"
                 request = Request(time.monotonic(), behaviour, LOGS if logs else METRICS)
                 self.requests.append(request)
             name, _, argument = behaviour.partition(":")

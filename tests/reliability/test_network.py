@@ -19,7 +19,17 @@ from tests.reliability.grpc_server import LOGS as GRPC_LOGS
 from tests.reliability.grpc_server import METRICS as GRPC_METRICS
 from tests.reliability.grpc_server import otlp_answer, rows_of_otlp, serving_grpc
 from tests.reliability.oracle import SEED
-from tests.reliability.shipping import LOGS, QUIET, Site, doubled, judged, lines, shippers, wait_for
+from tests.reliability.shipping import (
+    LOGS,
+    QUIET,
+    Site,
+    doubled,
+    doubled_although_heard,
+    judged,
+    lines,
+    shippers,
+    wait_for,
+)
 from tests.reliability.tcp_proxy import Cut, cutting
 
 RATE = 500
@@ -31,7 +41,12 @@ LONG_PATIENCE_S = 90.0
 HASTY_MS = 1_000
 PATIENT_MS = 20_000
 """How long a request may take. A receiver that answers late, on a busy machine, gets the batch again: it can tell, and does not
-count here. So only an exporter that must notice a hang is hasty."""
+count here, unless the answer arrived. So only an exporter that must notice a hang is hasty."""
+
+FINISH_S = 5.5
+"""How long finish(timeout=5) may take on a processor of its own; what it stood ready without one is measured, and added."""
+DISK_S = 1.0
+"""And so long it may wait for a disk that others use."""
 
 
 def accounts(program: Any) -> dict[str, Any]:
@@ -82,6 +97,7 @@ def test_an_outage_loses_and_doubles_nothing_and_holds_up_no_other_exporter(
 
         verdict = judged(server, program)
         assert verdict.good, verdict
+        assert doubled_although_heard(server) == 0
         assert doubled(server) == 0 or behaviour == "hang"
         assert during > 0
         assert judged(other, program).good
@@ -157,6 +173,7 @@ def test_a_connection_cut_at_any_byte_leaves_each_row_once(site: Site, figure: F
         verdict = judged(server, program)
         assert verdict.good, verdict
         assert proxy.cuts > 0
+        assert doubled_although_heard(server) == 0
         figure(
             "D6",
             f"{proxy.cuts} connections cut at a random byte: {rows} rows, 0 lost, each once by (writer, seq); "
@@ -278,11 +295,12 @@ def test_finish_returns_in_time_whatever_the_back_ends_do_and_says_what_is_unsen
         entries = [lines(server, f"lines_{n}") for n, server in enumerate(servers, 1)]
         program = site.program("finish", entries, count=500, timeout_s=5.0)
         assert program.end() == 0, program.log
-        took_s = float(program.log.rpartition("finish took ")[2].split()[0])
+        told = program.log.rpartition("finish took ")[2].split()
+        took_s, waited_s = float(told[0]), float(told[-1])
 
         unsent = [line for line in program.warnings() if "500 rows" in line and "milepost sync" in line]
         assert len(unsent) == len(FAULTS)
-        assert 4.5 < took_s < 15.0  # at most 5.5 on a machine with nothing else to do
+        assert took_s <= FINISH_S + max(waited_s, 0.0) + DISK_S
         assert all(accounts(program)["exporters"][f"lines_{n}"]["pending"] == 500 for n in range(1, 7))
         figure(
             "D12",
