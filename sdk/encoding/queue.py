@@ -208,6 +208,8 @@ class MediaQueue:
         while len(self._running) < WINDOW and self._waiting:
             with self._changed:
                 waiting = self._waiting[0]
+                if self._running and self._is_for_thread(waiting):  # answers come in order: first those of the process
+                    break
                 job = self._job(waiting)
                 if job is None:  # its children are on their way
                     break
@@ -235,12 +237,13 @@ class MediaQueue:
         path = "" if waiting.held is None else str(waiting.held.path)
         return Job(note=note, path=path, run_dir=str(self._writer.run_dir), data=waiting.data, children=children)
 
+    def _is_for_thread(self, waiting: _Waiting) -> bool:
+        """Whether no other process could do the work: only this program has its own script's functions."""
+        return self._encode_in == "thread" or waiting.note.encoder.startswith("__main__:")
+
     def _encoder(self, waiting: _Waiting) -> EncoderProcess | None:
         """The encoder's process; None where this thread does the work."""
-        if self._encode_in == "thread" or waiting.note.encoder.startswith("__main__:"):
-            if self._running and len(self._running) > 1:  # answers come in order: first those of the process
-                while len(self._running) > 1 and self._process is not None:
-                    self._settle(self._running.popleft(), self._process.answer())
+        if self._is_for_thread(waiting):
             return None
         if self._process is None:
             try:

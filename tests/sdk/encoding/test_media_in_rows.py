@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from milepost.sdk.encoding.stash import files
 from tests.media.logged import logged, logged_row
 from tests.sdk.encoding import encoders
 
+ROOT = Path(__file__).parents[3]
 RNG = np.random.default_rng(5)
 PICTURE = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 THREAD = {"capture": False, "media": {"encode_in": "thread"}}
@@ -183,6 +185,35 @@ def test_an_encoder_that_dies_takes_nothing_with_it(caplog: pytest.LogCaptureFix
     assert (rows[0]["before"].to_numpy() == PICTURE).all()
     assert rows[1]["bad"]["error"] == "the encoder's process was killed by signal 9"
     assert rows[2]["after"].to_numpy().shape == (6, 40, 3)
+
+
+SCRIPT = """
+import milepost
+from milepost.media.base import FileMedia, Payload
+from tests.sdk.encoding import encoders
+
+class Own(FileMedia):
+    type_name = "own-file"
+    def __init__(self, data, encoder):
+        self._keep(Payload(data, "own", "bin", encoder), {})
+
+def mine(data, options, target):
+    target.write(data)
+
+with milepost.init(project="p", id="own", exporters=["file"], settings={"capture": False}) as run:
+    for n in range(3):
+        run.log({"slow": Own(b"s" * 5000, encoders.__name__ + ":slow")})
+        run.log({"bad": Own(b"x" * 5000, encoders.__name__ + ":dies"), "own": Own(b"y" * 6000, "__main__:mine")})
+"""
+
+
+def test_an_encoder_of_the_script_works_behind_one_that_dies() -> None:
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+    rows = list(milepost.Api().run("p/own").scan_history())
+    assert [row["own"].open().read() for row in rows[1::2]] == [b"y" * 6000] * 3
+    assert all("killed by signal 9" in row["bad"]["error"] for row in rows[1::2])
+    assert all("path" in row["slow"] for row in rows[::2])
 
 
 def test_what_an_encoder_returns_joins_the_value() -> None:
