@@ -10,6 +10,7 @@ import datetime
 import email.utils
 import gzip
 import json
+import math
 import ssl
 import zlib
 from typing import TYPE_CHECKING, Final
@@ -182,13 +183,17 @@ def retry_after_s(text: str | None) -> float | None:
     if not text:
         return None
     try:
-        return max(float(text), 0.0)
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     try:
         when = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
+    if when.tzinfo is None:  # the oldest form of a date, which servers may send: it is in UTC
+        when = when.replace(tzinfo=datetime.UTC)
     return max((when - datetime.datetime.now(datetime.UTC)).total_seconds(), 0.0)
 
 

@@ -50,14 +50,23 @@ def test_overload_and_outages_are_retried(status: int, tmp_path: Path) -> None:
     assert len(backend.requests) == 1  # the delivery tries again, not the exporter
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("form", ["seconds", "date", "asctime"])
 def test_retry_after_is_the_delay(form: str, tmp_path: Path) -> None:
-    text = "7" if form == "seconds" else email.utils.formatdate(time.time() + 7, usegmt=True)
+    date = email.utils.formatdate(time.time() + 7, usegmt=True)
+    text = {"seconds": "7", "date": date, "asctime": time.asctime(time.gmtime(time.time() + 7))}[form]
     with http_backend(lambda body: Reply(429, headers={"retry-after": text})) as backend:
         result = export(started(tmp_path, "metrics", backend.address), make_rows(3))
 
     assert result.retry_after_s is not None
     assert 4 < result.retry_after_s <= 7
+
+
+@pytest.mark.parametrize("text", ["soon", "inf", "nan"])
+def test_a_retry_after_that_is_none_leaves_the_delay_to_us(text: str, tmp_path: Path) -> None:
+    with http_backend(lambda body: Reply(429, headers={"retry-after": text})) as backend:
+        result = export(started(tmp_path, "metrics", backend.address), make_rows(3))
+
+    assert (result.outcome, result.retry_after_s) == ("retry", None)
 
 
 def test_grpc_retry_info_is_the_delay(tmp_path: Path) -> None:
