@@ -175,12 +175,18 @@ class Fast:
         """Find `head` and how long it is. On the fast path no row takes less than 100 ns."""
         seq = self.seq
         found = _sizes(seq, seq + self.shift, (now - self.began) // 1000)
-        self.head = _CLOCK + sum(size for _, size in found) + self.plan.wide
-        self.length = self.head + 9 * len(self.plan.keys)
-        self.size = HEADER_SIZE + self.length
-        self.pack = packers[self.length]
+        head = _CLOCK + sum(size for _, size in found) + self.plan.wide
+        length = head + 9 * len(self.plan.keys)
+        size = HEADER_SIZE + length
+        pack = packers[length]
         rows_left = min(found[0][0] - seq, found[1][0] - seq - self.shift)
-        self.limit = min(self.began + found[2][0] * 1000, now + rows_left * 100)
+        limit = min(self.began + found[2][0] * 1000, now + rows_left * 100)
+        if self.seq == seq:  # else a call came in between, and measured for itself; from here on none can
+            self.head = head
+            self.length = length
+            self.size = size
+            self.pack = pack
+            self.limit = limit
 
 
 def all_floats(plan: Plan, row: list[Any], payload: bytes) -> bool:

@@ -265,10 +265,11 @@ class Recorder:
                 except Error as error:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
             fast = self._standard and not self._open and not self._finished and _HAS_GIL
-            self._busy = False
             block = self._writer.block
             if fast and block is not None and not self._writer.has_gap:
+                # While busy, so that a call that interrupts is set aside: were it stored, its number would be used a second time.
                 self._fast = Fast(self._plans.by_keys, self._writer, block, self._at, self._began)
+            self._busy = False
             if not self._deferred:
                 return
 
