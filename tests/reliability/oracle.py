@@ -8,7 +8,6 @@ with these obligations, on identity and content: as the death left them, after r
 import mmap
 import os
 import random
-import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,6 @@ from milepost.sdk.recovery import recover
 SEED: Final = int(os.environ.get("RELIABILITY_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 """Decides every random choice; RELIABILITY_SEED repeats one."""
 
-_COUNT = struct.Struct("<q")
 _NOTHING = object()
 
 
@@ -31,16 +29,16 @@ class Acks:
     def __init__(self, path: Path, lanes: int = 1) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         os.ftruncate(descriptor, 8 * lanes)
-        self._map = mmap.mmap(descriptor, 8 * lanes)
+        # A memoryview stores eight bytes at once. struct.pack_into clears them first, and a kill in between leaves a 0.
+        self._counts = memoryview(mmap.mmap(descriptor, 8 * lanes)).cast("q")
         self.lanes = lanes
         os.close(descriptor)
 
     def __setitem__(self, lane: int, count: int) -> None:
-        _COUNT.pack_into(self._map, 8 * lane, count)
+        self._counts[lane] = count
 
     def __getitem__(self, lane: int) -> int:
-        count: int = _COUNT.unpack_from(self._map, 8 * lane)[0]
-        return count
+        return self._counts[lane]
 
     def counts(self) -> list[int]:
         return [self[lane] for lane in range(self.lanes)]
