@@ -114,7 +114,7 @@ def test_a_frame_that_a_full_disk_cut_is_no_damage_when_it_stands_elsewhere(comm
         "    run.log({'x': step, 'text': 'x' * 50})\n"
         "run.finish()\n"
     )
-    assert "they are safe in shared memory, until this machine restarts" in ended.stderr
+    assert "they are in shared memory until this machine restarts" in ended.stderr
 
     code, out, _ = command("doctor", "runs")  # the rest is in shared memory
     assert (code, "damage" in out) == (0, False)
