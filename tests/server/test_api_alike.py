@@ -191,7 +191,7 @@ def test_rows_that_were_logged_in_any_order_come_by_step(
     assert exactly(found) == exactly(list(local.run(run).scan_history(**asked)))
     steps = [row["_step"] for row in found if "_step" in row]
     assert steps == sorted(steps)
-    sample = {"samples": 40, "pandas": False, **({"keys": asked["keys"]} if "keys" in asked else {})}
+    sample: dict[str, Any] = {"samples": 40, "pandas": False, **({"keys": asked["keys"]} if "keys" in asked else {})}
     assert exactly(api.run(run).history(**sample)) == exactly(local.run(run).history(**sample))
 
 
