@@ -1,16 +1,18 @@
 """Backup: a copy of a data directory that a server can be started with, made while another runs.
 
-The database is copied by SQLite, page by page, as it was at one moment. Contents come after it: they are only ever added, so
+The database is copied by SQLite, page by page, as it was at one moment. Contents come after it: none is removed meanwhile, so
 whatever the copied database refers to is there.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import sqlite3
 from pathlib import Path
 
 from milepost.sdk.errors import UsageError
+from milepost.server.store.sweep import backup_lock
 
 
 def backup(data: Path, target: Path) -> tuple[int, int]:
@@ -26,6 +28,11 @@ def backup(data: Path, target: Path) -> tuple[int, int]:
     if target.resolve() == data.resolve():
         raise UsageError(f"{target} is the data directory itself; name another folder")
     target.mkdir(parents=True, exist_ok=True)
+    with backup_lock(data, fcntl.LOCK_SH):
+        return _copied(data, source, target)
+
+
+def _copied(data: Path, source: Path, target: Path) -> tuple[int, int]:
     fresh = target / "milepost.db.new"
     fresh.unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(fresh)) as new:

@@ -162,12 +162,12 @@ def _complete(store: SqliteStore, sha256: str, part: Path, length: int) -> Respo
         raise Problem(422, "wrong content", f"the bytes have the SHA-256 {found}, not {sha256}")
     place = store.blob(sha256)
     place.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
 
     def told(connection: sqlite3.Connection) -> None:
+        os.replace(part, place)  # on the writing thread, where contents that nobody needs are removed, too
+        folder = os.open(place.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
         connection.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", (sha256, length, time.time()))
 
     store.ingest.call(told)

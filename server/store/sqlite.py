@@ -41,6 +41,7 @@ from milepost.server.store.parts import Part, parts_of, unpressed
 from milepost.server.store.run_columns import KeySeries
 from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, connect, migrate
+from milepost.server.store.sweep import Sweeper
 
 logger = logging.getLogger("milepost.server")
 
@@ -84,6 +85,7 @@ class SqliteStore:
         self._tails: OrderedDict[int, list[Part]] = OrderedDict()
         self._compactor: subprocess.Popen[bytes] | None = None
         self.ingest = Ingest(self.database, self._stored, self._flush, self._between)
+        self._sweeper = Sweeper(data, self.reading, self.ingest.call)
         self._load()
 
     # Start and stop
@@ -91,10 +93,12 @@ class SqliteStore:
     def start(self) -> None:
         """Begin to write and to compact."""
         self.ingest.start()
+        self._sweeper.start()
         self._start_compactor()
 
     def stop(self) -> None:
         """Store what waits, and end."""
+        self._sweeper.stop()
         self.ingest.stop()
         if self._compactor is not None:
             self._compactor.terminate()
@@ -273,6 +277,7 @@ class SqliteStore:
         with self._lock:
             self._known.pop((project, run), None)
             self._change("deleted", self._record(known), {})
+        self._sweeper.soon()
 
     def backlog(self) -> tuple[int, float, int]:
         """Rows that are not in chunks yet, seconds since the oldest of them came, and bytes of the database."""

@@ -1,17 +1,22 @@
 """What somebody who runs a server relies on: backup, keys kept for a user, figures, a full disk."""
 
+import fcntl
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import milepost
 from milepost.sdk.credentials import credentials_file, stored_key
+from milepost.server.store.sweep import backup_lock
 from tests.server.conftest import ADMIN_KEY, Server, Start
 from tests.server.sending import event, row, rows_of, send
 
@@ -49,6 +54,59 @@ def test_a_backup_overwrites_nothing_else(data_server: Begin) -> None:
     assert done.returncode == 2
     assert "holds other things" in done.stderr
     assert os.listdir("mine") == ["thesis.txt"]
+
+
+def send_file(client: httpx.Client, run: str, content: bytes) -> Path:
+    """Send a content as a file of a run; where the server has it."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    headers = {"Upload-Offset": "0", "Upload-Length": str(len(content))}
+    sent = client.patch(f"/api/v1/blobs/sha256/{sha256}", params={"project": "p"}, content=content, headers=headers)
+    assert sent.status_code == 200, sent.text
+    named = {"project": "p", "sha256": sha256, "size": len(content)}
+    assert client.put(f"/api/v1/runs/{run}/files/media/x.bin", json=named).status_code == 200
+    return Path("data/blobs", sha256[:2], sha256)
+
+
+def test_contents_go_with_the_last_run_that_refers_to_them(data_server: Begin) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        for run in ("one", "two", "kept"):
+            send(client, [row(1, {"a": 1})], run=run)
+        alone, shared = send_file(client, "one", b"alone"), send_file(client, "two", b"shared")
+        assert send_file(client, "kept", b"shared") == shared
+        fresh = b"nobody named it yet"
+        headers = {"Upload-Offset": "0", "Upload-Length": str(len(fresh))}
+        name = hashlib.sha256(fresh).hexdigest()
+        client.patch(f"/api/v1/blobs/sha256/{name}?project=p", content=fresh, headers=headers).raise_for_status()
+        for path in (alone, shared):
+            os.utime(path, (1e9, 1e9))
+        Path("data/uploads/left").write_bytes(b"x")
+        os.utime("data/uploads/left", (1e9, 1e9))
+
+        assert client.post("/api/v1/bulk", json={"runs": ["p/one", "p/two"], "delete": True}).json()["changed"] == 2
+        until = time.monotonic() + 60
+        while (alone.exists() or Path("data/uploads/left").exists()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not alone.exists()
+        assert not Path("data/uploads/left").exists()
+        assert shared.exists()
+        assert Path("data/blobs", name[:2], name).exists()
+        assert client.get("/api/v1/runs/p/kept/files/media/x.bin").content == b"shared"
+        assert client.head(f"/api/v1/blobs/sha256/{alone.name}?project=p").status_code == 404
+        send(client, [row(1, {"a": 1})], run="again")
+        assert send_file(client, "again", b"alone").read_bytes() == b"alone"
+
+
+def test_nothing_is_removed_while_a_backup_is_made(data_server: Begin) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client, backup_lock(Path("data"), fcntl.LOCK_SH) as held:
+        assert held
+        send(client, [row(1, {"a": 1})], run="one")
+        path = send_file(client, "one", b"needed by the backup")
+        os.utime(path, (1e9, 1e9))
+        client.post("/api/v1/bulk", json={"runs": ["p/one"], "delete": True}).raise_for_status()
+        time.sleep(1)
+        assert path.exists()
 
 
 def test_login_keeps_a_key_that_is_right_for_the_user_alone(data_server: Begin) -> None:
