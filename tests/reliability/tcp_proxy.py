@@ -22,6 +22,7 @@ class CuttingProxy:
         self.connections = 0
         self.cuts = 0
         self.port = 0
+        self._open: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -35,19 +36,29 @@ class CuttingProxy:
         started.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """Close what is open: a transport that the garbage collector finds open is a warning in whatever test runs then."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._open:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)  # a transport closes its socket in the next turns of the loop
 
     async def _connection(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         cut = self._choose(self.connections)
         self.connections += 1
+        self._open.append(to_client)
         try:
             server, to_server = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             to_client.transport.abort()
             return
+        self._open.append(to_server)
 
         def end() -> None:
             to_client.transport.abort()  # RST where something is unsent, as a lost connection looks like
