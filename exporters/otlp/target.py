@@ -179,7 +179,7 @@ def target(signal: Signal, options: Mapping[str, Any]) -> Target:
     return Target(
         signal=signal,
         protocol=protocol,
-        endpoint=re.sub(r"(?<=://)[^/\s@]+(?=@)", "***", endpoint),
+        endpoint=re.sub(r"(?<=://)[^/\s]+(?=@)", "***", endpoint),
         url=url,
         secure=secure,
         headers={name.lower(): str.__str__(value) for name, value in told["headers"].items()},

@@ -18,7 +18,7 @@ _HIDDEN_NAMES = (
     r"|(api|access|private|account|auth)[-_.]?key"
 )
 _HIDDEN_VARIABLES = r"(?i)token|secret|passw|pwd|pass$|credential|auth(?!or)|cookie|dsn|key"
-_USER_IN_URL = r"(?<=://)[^/\s@]+(?=@)"
+_USER_IN_URL = r"(?<=://)[^/\s]+(?=@)"
 _SHOWN_LIMIT = 60
 _DEPTH_LIMIT = 64
 

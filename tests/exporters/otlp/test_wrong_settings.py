@@ -344,7 +344,7 @@ def test_certificates_named_in_a_file_start_at_that_file(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("where", ["settings", "environment"])
 def test_secrets_stand_in_no_stored_file(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    exporter: dict[str, Any] = {"endpoint": "http://user:hunter2@localhost:1"}
+    exporter: dict[str, Any] = {"endpoint": "http://user:p@hunter2@localhost:1"}
     if where == "settings":
         exporter["headers"] = {"x": "hunter3"}
     else:
