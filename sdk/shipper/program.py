@@ -54,6 +54,8 @@ class Shipping:
         self._starts = 0
         self._said: dict[str, float] = {}
         self._lanes: list[Lanes] = []
+        self._alone = contextlib.ExitStack()
+        """The locks of what is delivered on threads of this program."""
         self.names: tuple[str, ...] = ()
         """The names of the routes, once they are known; trimming waits for them."""
         self.on_thread = ""
@@ -156,6 +158,8 @@ class Shipping:
         logger.warning(
             "milepost: no shipper can be had (%s); the network exporters run on threads of this program", why
         )
+        from milepost.sdk.syncing import delivering
+
         names: list[str] = []
         for each in self._plan.exporters:
             try:
@@ -165,6 +169,9 @@ class Shipping:
                 continue
             for route in routes:
                 names.append(route.name)
+                if not self._alone.enter_context(delivering(self._directory, route.name)):
+                    self._warn(f"another process is delivering to {route.name}; it is left to that one")
+                    continue
                 lanes = Lanes([Delivery(route, self._info, self._directory)], int)
                 self._lanes.append(lanes)
                 with contextlib.suppress(RuntimeError):  # an interpreter that ends starts no thread any more
@@ -239,11 +246,13 @@ class Shipping:
                 for delivery in lanes.deliveries
                 if delivery in late or delivery.pending()
             ]
+        self._alone.close()
         return unsent
 
     def forget(self) -> None:
         """In a forked child: the connection is the parent's, which would be thought alive as long as a copy is open."""
         self._ended.set()
+        self._alone.close()
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 os.close(self._connection.detach())
