@@ -520,7 +520,7 @@ class Delivery:
         try:
             # a copy: it is theirs
             result: Any = self.route.exporter.export(batch if self._takes_rows else list(batch))
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:  # also what asyncio raises for a task that was cancelled
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # the user's own, in `milepost sync`
             self._raised += 1

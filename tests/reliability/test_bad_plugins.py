@@ -44,6 +44,7 @@ EXPORTERS = {
     "export raises": "export(self, batch): raise ValueError('no')",
     "export raises SystemExit": "export(self, batch): sys.exit(9)",
     "export raises KeyboardInterrupt": "export(self, batch): raise KeyboardInterrupt",
+    "export raises CancelledError": "export(self, batch): import asyncio; raise asyncio.CancelledError",
     "export hangs": "export(self, batch): time.sleep(1000)",
     "export returns junk": "export(self, batch): return {'ok': True}",
     "export returns nothing": "export(self, batch): return None",
