@@ -169,6 +169,7 @@ class DirectoryStore:
         return record
 
     def _find(self, project: str, run: str) -> _Known:
+        self._looked.wait(60)  # a server that has just started knows none of them yet
         with self._lock:
             known = self._index.get((project, run))
         if known is None:
