@@ -327,8 +327,9 @@ stop = threading.Event()
 def work():
     while not stop.is_set():
         print("x")
-for _ in range(3):
-    threading.Thread(target=work, daemon=True).start()
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
 bad = 0
 for _ in range(20):
     child = os.fork()
@@ -339,6 +340,8 @@ for _ in range(20):
         os._exit(0 if len(lines) == count and "child" not in lines else 1)
     bad += os.waitpid(child, 0)[1] != 0
 stop.set()
+for thread in threads:
+    thread.join()  # one that prints while the interpreter ends may take it down
 capture.uninstall()
 sys.exit(bad or "child" in lines or "x" not in lines)
 """
