@@ -1,0 +1,121 @@
+"""StoredRows: what the database holds of writers, as it lies there: groups of chunks, batches behind them, events.
+
+Each thread reads by a connection of its own, which cannot write. The batches that were read last are kept decoded.
+"""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from milepost.sdk.wire import WireEvent
+from milepost.server.store import chunks
+from milepost.server.store.parts import Part, parts_of, unpressed
+from milepost.server.store.schema import connect
+
+KEPT_BATCHES: Final = 512
+
+_decode_event: Final = msgspec.msgpack.Decoder(WireEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event, and the number of its writer. time: nanoseconds since 1970; runtime: microseconds."""
+
+    writer: int
+    time: int
+    runtime: int
+    values: dict[str, Any]
+
+
+class StoredRows:
+    """The rows and events in a database. Every method may be called from any thread."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._tails: OrderedDict[int, list[Part]] = OrderedDict()
+
+    def reading(self) -> sqlite3.Connection:
+        """A connection of this thread that cannot write."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = self.connection()
+        return found
+
+    def connection(self) -> sqlite3.Connection:
+        """A connection of its own that cannot write; the caller closes it."""
+        made = connect(self.database)
+        made.execute("PRAGMA query_only = ON")
+        return made
+
+    def groups(self, connection: sqlite3.Connection, writer: int) -> list[tuple[int, tuple[str, ...], int]]:
+        """Number, keys and rows of the groups of a writer."""
+        query = "SELECT id, keys, rows FROM grp WHERE writer = ? ORDER BY id"
+        return [(g, tuple(msgspec.json.decode(keys)), rows) for g, keys, rows in connection.execute(query, (writer,))]
+
+    def tail(self, connection: sqlite3.Connection, writer: int) -> list[Part]:
+        """The rows of a writer that are not compacted, in the order they came."""
+        found: list[Part] = []
+        for number, rows in connection.execute(
+            "SELECT id, rows FROM batch WHERE writer = ? ORDER BY id", (writer,)
+        ).fetchall():
+            if not rows:
+                continue
+            with self._lock:
+                parts = self._tails.get(number)
+            if parts is None:
+                (body,) = connection.execute("SELECT body FROM batch WHERE id = ?", (number,)).fetchone()
+                parts = parts_of(unpressed(body))
+                with self._lock:
+                    self._tails[number] = parts
+                    while len(self._tails) > KEPT_BATCHES:
+                        self._tails.popitem(last=False)
+            found += parts
+        return found
+
+    def steps(self, connection: sqlite3.Connection, writers: list[int]) -> Iterator[NDArray[np.int64]]:
+        """The steps of all rows of some writers."""
+        for writer in writers:
+            yield from (part.step for part in self.tail(connection, writer))
+            for group, _, rows in self.groups(connection, writer):
+                yield chunks.read_array(connection, group, chunks.STEP, 0, rows)
+
+    def events(self, connection: sqlite3.Connection, writers: list[int], kind: str) -> Iterator[StoredEvent]:
+        """The events of a kind of some writers, in order of numbers."""
+        for writer in writers:
+            query = "SELECT body FROM event WHERE writer = ? AND kind = ? ORDER BY seq"
+            for (body,) in connection.execute(query, (writer, kind)):
+                event = _decode_event.decode(body)
+                yield StoredEvent(writer, event.time, event.runtime, event.values)
+
+    def events_of(self, connection: sqlite3.Connection, batch: int) -> list[WireEvent]:
+        """The events that a batch brought, in order of numbers."""
+        query = "SELECT body FROM event WHERE batch = ? ORDER BY seq"
+        return [_decode_event.decode(body) for (body,) in connection.execute(query, (batch,))]
+
+    def between(self, connection: sqlite3.Connection, writer: int, first: int, last: int) -> dict[int, Any]:
+        """Rows and events of a writer by number, first to last."""
+        found: dict[int, Any] = {}
+        for part in self.tail(connection, writer):
+            inside = (part.seq >= first) & (part.seq <= last)
+            if inside.any():
+                found.update(part.some(inside).rows())
+        for group, keys, rows in self.groups(connection, writer):
+            query = "SELECT at, n FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND seq1 >= ? AND seq0 <= ?"
+            for at, n in connection.execute(query, (group, chunks.SEQ, first, last)).fetchall():
+                part = chunks.read_rows(connection, group, keys, at, min(at + n, rows))
+                found.update(part.some((part.seq >= first) & (part.seq <= last)).rows())
+        query = "SELECT body FROM event WHERE writer = ? AND seq BETWEEN ? AND ?"
+        for (body,) in connection.execute(query, (writer, first, last)):
+            event = _decode_event.decode(body)
+            found[event.seq] = [event.kind, event.values]
+        return found

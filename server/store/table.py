@@ -1,0 +1,232 @@
+"""Table: what is known of all runs, in memory, and what changed last: the table of runs never touches points.
+
+Made at the start from what was stored of each run and the batches behind it, kept up to date by every commit, stored anew now
+and then: the compactor takes a batch only when what it said is stored here.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from milepost.sdk.errors import RunNotFoundError
+from milepost.sdk.wire import WireEvent
+from milepost.server.records import RunRecord
+from milepost.server.store import Change, Row
+from milepost.server.store.ingest import Stored
+from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
+from milepost.server.store.parts import Part, parts_of, unpressed
+from milepost.server.store.schema import connect
+from milepost.server.store.stored_rows import StoredRows
+
+KEPT_CHANGES: Final = 10_000
+
+_decode_kept: Final = msgspec.msgpack.Decoder(Kept)
+
+
+class Known:
+    """A run, its number in the database, and its line as last made."""
+
+    def __init__(self, number: int, live: LiveRun) -> None:
+        self.id = number
+        self.live = live
+        self.record: RunRecord | None = None
+        self.made = 0.0
+
+
+class Table:
+    """The runs by project and name. rows_of: reads the rows of a run that stand.
+
+    lock: held by whoever reads or changes a `LiveRun`.
+    """
+
+    def __init__(self, stored: StoredRows, rows_of: Callable[[str, str], Iterator[Row]]) -> None:
+        self._stored = stored
+        self._rows_of = rows_of
+        self.lock = threading.RLock()
+        self._known: dict[tuple[str, str], Known] = {}
+        self._changes: deque[Change] = deque(maxlen=KEPT_CHANGES)
+        self._version = 0
+
+    # What is written
+
+    def load(self) -> None:
+        """What is known of all runs: as it was stored, and the batches since."""
+        connection = connect(self._stored.database)
+        query = "SELECT id, project, name, created, state, flushed, edits FROM run"
+        for number, project, name, created, state, flushed, edits in connection.execute(query).fetchall():
+            kept = _decode_kept.decode(state) if state is not None else None
+            known = self._add(number, project, name, created, kept, msgspec.json.decode(edits))
+            known.live.batch = flushed
+            batches = connection.execute(
+                "SELECT batch.id, writer, received, body, rows FROM batch JOIN writer ON writer.id = batch.writer "
+                "WHERE writer.run = ? AND batch.id > ? ORDER BY batch.id",
+                (number, flushed),
+            ).fetchall()
+            for batch, writer, received, body, rows in batches:
+                events = self._stored.events_of(connection, batch)
+                parts = parts_of(unpressed(body)) if rows else []
+                self._take(connection, known, writer, parts, events, received, batch)
+        connection.close()
+
+    def _add(
+        self, number: int, project: str, name: str, created: float, kept: Kept | None, edits: dict[str, Any]
+    ) -> Known:
+        """Note a run that is new."""
+        live = LiveRun(project, name, created, kept, edits)
+        known = self._known[project, name] = Known(number, live)
+        live.rows_so_far = lambda: self._rows_of(project, name)
+        return known
+
+    def meet(self, number: int, project: str, run: str, created: float) -> None:
+        """Note a run of which nothing but a file is there, unless it is known."""
+        with self.lock:
+            if (project, run) not in self._known:
+                self._add(number, project, run, created, None, {})
+
+    def stored(self, added: list[Stored]) -> None:
+        """Called by the writing thread after a commit."""
+        with self.lock:
+            for each in added:
+                key = each.job.project, each.job.run
+                known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
+                before = known.record
+                known.live.created = min(known.live.created, each.created)
+                connection = self._stored.reading()
+                self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
+                self.tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
+
+    def _take(
+        self,
+        connection: sqlite3.Connection,
+        known: Known,
+        writer_id: int,
+        parts: list[Part],
+        events: list[WireEvent],
+        now: float,
+        batch: int,
+    ) -> None:
+        live = known.live
+        writer = next((w for w in live.kept.writers.values() if w.id == writer_id), None)
+        if writer is None:
+            query = "SELECT name, attempt, rank, parent, started, host FROM writer WHERE id = ?"
+            name, attempt, rank, parent, started, host = connection.execute(query, (writer_id,)).fetchone()
+            writer = WriterState(
+                id=writer_id, name=name, attempt=attempt, rank=rank, parent=parent, started=started, host=host
+            )
+            live.kept.writers[name] = writer
+        seqs = [int(part.seq[-1]) for part in parts if len(part)] + [event.seq for event in events]
+        writer.last_seq = max([writer.last_seq, *seqs])
+        live.take(writer, parts, events, now)
+        live.batch = max(live.batch, batch)
+        known.record = None
+
+    def tell(self, known: Known, before: RunRecord | None, *, told: bool) -> None:
+        """Note a change of a run. before: its line before that. told: also when its line looks the same."""
+        now = self.record(known)
+        if told or before is None or before.state != now.state:
+            self._change("run", now, {"state": now.state, "name": now.name})
+        if before is None or before.rows != now.rows:
+            self._change("rows", now, {"rows": now.rows, "last_step": now.last_step})
+
+    def _change(self, kind: str, record: RunRecord, facts: dict[str, Any]) -> None:
+        self._version += 1
+        self._changes.append(Change(self._version, kind, record.project, record.id, facts))
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Store what is known of the runs that changed: the compactor may then take their batches."""
+        with self.lock:
+            changed = [known for known in self._known.values() if known.live.dirty]
+            told = [(known.live.stored(), known.live.batch, known.id) for known in changed]
+        if not told:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("UPDATE run SET state = ?, flushed = ? WHERE id = ?", told)
+        connection.execute("COMMIT")
+        with self.lock:
+            for known, (_, batch, _) in zip(changed, told, strict=True):
+                known.live.dirty = known.live.batch != batch
+
+    def heard(self, project: str, run: str, writer: str, *, alive: bool) -> bool:
+        """Note that a writer's program lives, or is gone; whether the writer is known."""
+        with self.lock:
+            known = self._known.get((project, run))
+            found = known.live.kept.writers.get(writer) if known is not None else None
+            if known is None or found is None:
+                return False
+            before = self.record(known)
+            known.live.hear(found, time.time(), alive=alive)
+            known.record = None
+            self.tell(known, before, told=False)
+            return True
+
+    def edited(self, known: Known, edits: dict[str, Any]) -> None:
+        """Take in what is called otherwise from now on."""
+        with self.lock:
+            known.live.edits = edits
+            known.record = None
+            self.tell(known, None, told=True)
+
+    def drop(self, project: str, run: str) -> None:
+        """Forget a run that was deleted."""
+        with self.lock:
+            known = self._known.pop((project, run), None)
+            if known is not None:
+                self._change("deleted", self.record(known), {})
+
+    # What is read
+
+    def projects(self) -> list[str]:
+        """The projects that hold runs, by name."""
+        with self.lock:
+            return sorted({project for project, _ in self._known})
+
+    def runs(self, project: str) -> list[RunRecord]:
+        """The runs of a project, newest first."""
+        with self.lock:
+            found = [self.record(known) for (of, _), known in self._known.items() if of == project]
+        return sorted(found, key=lambda record: (-record.created, record.id))
+
+    def run(self, project: str, run: str) -> RunRecord:
+        """One run."""
+        with self.lock:
+            return self.record(self.find(project, run))
+
+    def record(self, known: Known) -> RunRecord:
+        """The line of a run."""
+        now = time.monotonic()
+        record = known.record
+        if record is None or (record.state == "running" and now - known.made > SILENT_S / 4):
+            record = known.record = known.live.record()
+            known.made = now
+        return record
+
+    def find(self, project: str, run: str) -> Known:
+        """A run. Raises `RunNotFoundError`."""
+        with self.lock:
+            known = self._known.get((project, run))
+        if known is None:
+            raise RunNotFoundError(f"no run {run!r} in project {project!r}")
+        return known
+
+    def project_keys(self, project: str, runs: Sequence[str] | None) -> dict[str, tuple[str, int]]:
+        """The keys of a project's runs: kind, and in how many runs."""
+        wanted = None if runs is None else set(runs)
+        found: dict[str, tuple[str, int]] = {}
+        with self.lock:
+            for (of, run), known in self._known.items():
+                if of == project and (wanted is None or run in wanted):
+                    for key, record in known.live.kept.keys.items():
+                        found[key] = (record.kind, found[key][1] + 1 if key in found else 1)
+        return found
+
+    def changes(self, after: int) -> tuple[int, list[Change] | None]:
+        """The version now, and what changed since."""
+        with self.lock:
+            if after < self._version - len(self._changes) or after > self._version:
+                return self._version, None
+            return self._version, [change for change in self._changes if change.version > after]
