@@ -19,6 +19,7 @@ SECTIONS: dict[str, list[str]] = {
         "operations.md",
         "captured.md",
         "server-operations.md",
+        "proxy-users.md",
     ],
     "Send to": [
         "opentelemetry.md",

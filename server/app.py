@@ -7,13 +7,14 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from milepost.server import blobs, events, ingest, metrics, models, otlp, page, problems, read_api, reading_api
-from milepost.server.auth import Gate, Keys
+from milepost.server.auth import Gate, Keys, Principal
 from milepost.server.keys_api import keys_router
+from milepost.server.proxy_users import ProxyUsers
 from milepost.server.store import Store
 from milepost.server.store.sqlite import SqliteStore
 
@@ -55,8 +56,10 @@ class SafeHeaders:
 _VERSION: Final = version("milepost")
 
 
-def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | None = None) -> FastAPI:
-    """The server over a store, which is started and stopped with it. keys, hosts: as in `Gate`."""
+def create_app(
+    store: Store, keys: Keys | None = None, hosts: frozenset[str] | None = None, users: ProxyUsers | None = None
+) -> FastAPI:
+    """The server over a store, which is started and stopped with it. keys, hosts, users: as in `Gate`."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,7 +80,8 @@ def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | N
     app.state.keys = keys
     app.state.streams = 0
     app.state.stopping = asyncio.Event()
-    app.add_middleware(Gate, keys=keys, hosts=hosts)
+    app.state.users = users
+    app.add_middleware(Gate, keys=keys, hosts=hosts, users=users)
     app.add_middleware(SafeHeaders)
     app.router.routes += [*ingest.routes(), *blobs.routes(), *otlp.Receiver().routes()]
     problems.install(app)
@@ -94,8 +98,9 @@ def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | N
         return {"status": "ready"}
 
     @app.get("/api/v1/info", response_model=models.Info, tags=["read"])
-    def info() -> Response:
-        """What this server is, can do, and allows."""
+    def info(request: Request) -> Response:
+        """What this server is, can do, and allows; and who asks, when they are known."""
+        who: Principal | None = request.scope.get("principal")
         return JSONResponse(
             {
                 "name": "milepost",
@@ -105,7 +110,12 @@ def create_app(store: Store, keys: Keys | None = None, hosts: frozenset[str] | N
                 "writable": store.writable,
                 "features": ["events", "filter", "history"],
                 "limits": {"series": read_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
-                "auth": {"required": keys is not None},
+                "auth": {
+                    "required": keys is not None,
+                    "user": who.user if who else None,
+                    "scopes": sorted(who.scopes) if who else [],
+                    "project": who.project if who else None,
+                },
             }
         )
 

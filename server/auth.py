@@ -2,7 +2,7 @@
 
 A key is `mp_ID_SECRET`. It has scopes (ingest, read, admin), may be bound to one project, and may expire. Stored is an HMAC
 of it under a pepper that lies beside the database; the key itself is shown once. Who may send rows may also name and
-tag runs; admin may do everything. A browser trades its key for a cookie.
+tag runs; admin may do everything. A browser trades its key for a cookie. A proxy may stand for users of its own: `proxy_users`.
 """
 
 import base64
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from milepost.sdk.errors import UsageError
 from milepost.server import problems
 from milepost.server.problems import Problem
+from milepost.server.proxy_users import ProxyUsers, check_own_page
 
 SCOPES: Final = ("ingest", "read", "admin")
 COOKIE: Final = "milepost_session"
@@ -42,11 +43,12 @@ _READ: Final = re.compile(r"(GET|HEAD) /(api/v1/.+|metrics)|POST /api/v1/(histor
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. project: the only one it may see; None for all."""
+    """Who asks. project: the only one it may see; None for all. user: the name that a proxy gave; id is then "user:NAME"."""
 
     id: str
     scopes: frozenset[str]
     project: str | None = None
+    user: str | None = None
 
     def may(self, scope: str) -> bool:
         """Whether it has the scope; admin has all."""
@@ -149,13 +151,16 @@ class Gate:
     """The gate: asks for a key and its scope before anything of the app runs.
 
     keys: None when everybody on this machine may read. hosts: the names it answers to then, against pages that point a name of
-    theirs at this machine; None for any.
+    theirs at this machine; None for any. users: those whom a proxy recognises; none without.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys | None, hosts: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Keys | None, hosts: frozenset[str] | None = None, users: ProxyUsers | None = None
+    ) -> None:
         self.app = app
         self.keys = keys
         self.hosts = hosts
+        self.users = users
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or say why not."""
@@ -165,14 +170,15 @@ class Gate:
         if scope["type"] != "http":
             return  # web sockets: there are none
         try:
-            scope["principal"] = self.admit(scope["method"], scope["path"], Headers(scope=scope))
+            peer = scope.get("peer")
+            scope["principal"] = self.admit(scope["method"], scope["path"], Headers(scope=scope), peer)
         except Problem as problem:
             await problems.answer(problem)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def admit(self, method: str, path: str, headers: Headers) -> Principal | None:
-        """Who asks; None on public paths without a key. Raises `Problem` 401 or 403."""
+    def admit(self, method: str, path: str, headers: Headers, peer: str | None = None) -> Principal | None:
+        """Who asks; None on public paths without a key. peer: the address it comes from. Raises `Problem` 401 or 403."""
         needed = scope_of(method, path)
         if self.keys is None:
             host = re.sub(r":\d+$", "", headers.get("host", "")).strip("[]").lower()
@@ -183,28 +189,30 @@ class Gate:
             if needed == "admin":
                 raise Problem(403, "forbidden", "this server has no keys and reads only; start it with --data for more")
             return ANYBODY
-        principal, by_cookie = self._asking(headers)
+        principal, by_browser = self._asking(headers, peer)
         if needed is None:
             return principal
         if principal is None:
             text = "send a key: Authorization: Bearer mp_..."
             raise Problem(401, "unauthorized", text, headers={"WWW-Authenticate": 'Bearer realm="milepost"'})
         if not principal.may(needed) or (needed == "admin" and principal.project is not None):
-            raise Problem(403, "forbidden", f"this key lacks the scope {needed!r}")
-        if (
-            by_cookie
-            and method not in ("GET", "HEAD")
-            and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
-        ):
-            raise Problem(403, "forbidden", "a change has to come from this server's own page")
+            who = "this key" if principal.user is None else f"the user {principal.user!r}"
+            raise Problem(403, "forbidden", f"{who} lacks the scope {needed!r}")
+        if by_browser:
+            check_own_page(method, headers)
         return principal
 
-    def _asking(self, headers: Headers) -> tuple[Principal | None, bool]:
+    def _asking(self, headers: Headers, peer: str | None) -> tuple[Principal | None, bool]:
+        """Who asks, and whether by what a browser sends along with any request, whichever page makes it."""
         assert self.keys is not None
         given = headers.get("authorization", "")
         kind, _, key = given.partition(" ")
-        if kind.lower() == "bearer":
-            return self.keys.check(key.strip()), False
+        found = self.keys.check(key.strip()) if kind.lower() == "bearer" else None
+        if found is not None or key.startswith("mp_"):
+            return found, False
+        user = self.users.user(headers, peer) if self.users is not None else None
+        if self.users is not None and user is not None:  # what else is in Authorization is the proxy's own
+            return Principal(f"user:{user}", self.users.scopes_of(user), None, user), True
         if given:
             return None, False
         session = cookie_parser(headers.get("cookie", "")).get(COOKIE)  # http.cookies gives up at names of others

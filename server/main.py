@@ -12,6 +12,7 @@ from milepost.sdk.errors import UsageError
 from milepost.server.app import create_app
 from milepost.server.auth import SCOPES, Keys
 from milepost.server.keys_api import add_key
+from milepost.server.proxy_users import Peer, proxy_users
 from milepost.server.store import Store
 from milepost.server.store.directory import DirectoryStore
 from milepost.server.store.schema import connect
@@ -22,18 +23,26 @@ _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says: a runs directory to serve, or a data directory of its own. port: 0 for a free one."""
+    """What the command line says: a runs directory to serve, or a data directory of its own. port: 0 for a free one.
+
+    trust_proxy_user: the header in which a proxy names users; trusted_proxies, proxy_admins: addresses and names, with commas.
+    """
 
     runs: Path | None = None
     data: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8550
+    trust_proxy_user: str | None = None
+    trusted_proxies: str | None = None
+    proxy_admins: str | None = None
+    proxy_scopes: tuple[str, ...] = ("read",)
 
 
 def serve(options: Options) -> None:
     """Serve until SIGINT or SIGTERM; answers that are under way are finished."""
     store: Store
     keys: Keys | None = None
+    users = proxy_users(options.trust_proxy_user, options.trusted_proxies, options.proxy_admins, options.proxy_scopes)
     first = os.environ.get("MILEPOST_ADMIN_KEY") or None
     if first is not None and len(first) < 16:
         raise UsageError(
@@ -45,7 +54,7 @@ def serve(options: Options) -> None:
     else:
         assert options.runs is not None
         store = DirectoryStore(options.runs)
-        if first is not None:
+        if first is not None or users is not None:
             keys = Keys(_secret_file(), None, first)
         elif not _is_loopback(options.host):
             text = f"{options.host} can be reached by others, and they would read all runs without a key"
@@ -54,8 +63,10 @@ def serve(options: Options) -> None:
     host = f"[{options.host}]" if listener.family == socket.AF_INET6 else options.host
     what = options.data if options.data is not None else options.runs
     print(f"milepost: serving {what} at http://{host}:{listener.getsockname()[1]}", flush=True)
+    app = create_app(store, keys, _LOCAL | {options.host.lower()} if keys is None else None, users)
     config = uvicorn.Config(
-        create_app(store, keys, _LOCAL | {options.host.lower()} if keys is None else None),
+        Peer(app, users),
+        proxy_headers=False,  # Peer does it
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from milepost.server.proxy_users import ProxyUsers
 from milepost.server.store import Store
 from milepost.server.store.sqlite import SqliteStore
 
@@ -17,6 +18,10 @@ def metrics(request: Request) -> Response:
         ("milepost_server_runs", "gauge", "Runs that are stored.", sum(len(store.runs(p)) for p in store.projects())),
         ("milepost_server_event_streams", "gauge", "Open event streams.", request.app.state.streams),
     ]
+    users: ProxyUsers | None = request.app.state.users
+    if users is not None:
+        text = "Requests that named a user and came from no trusted proxy."
+        figures.append(("milepost_server_ignored_user_headers_total", "counter", text, users.ignored.value))
     if isinstance(store, SqliteStore):
         ingest = store.ingest
         waiting, oldest, size = store.backlog()

@@ -20,6 +20,15 @@ class ProblemModel(BaseModel):
     detail: str
 
 
+class Auth(BaseModel):
+    """Who asks. user: the name that a proxy gave; scopes and project: what a valid key, or the user, may do and see."""
+
+    required: bool
+    user: str | None
+    scopes: list[str]
+    project: str | None
+
+
 class Info(BaseModel):
     """The server. mode: "runs" (a directory is read) or "data" (a store of its own)."""
 
@@ -30,7 +39,7 @@ class Info(BaseModel):
     writable: bool
     features: list[str]
     limits: dict[str, int]
-    auth: dict[str, Json]
+    auth: Auth
 
 
 class Project(BaseModel):

@@ -21,7 +21,25 @@ from milepost.sdk.errors import MissingDependencyError, UsageError
 @click.option(
     "--port", default=8550, show_default=True, metavar="P", type=click.IntRange(0, 65535), help="0: a free one."
 )
-def command(runs: str | None, data: str | None, backup: str | None, host: str, port: int) -> None:
+@click.option(
+    "--trust-proxy-user", metavar="HEADER", help="The header in which a proxy before the server names who asks."
+)
+@click.option(
+    "--trusted-proxies", metavar="CIDR,...", help="The addresses that header is taken from; from others it is ignored."
+)
+@click.option("--proxy-admins", metavar="NAME,...", help="Users of the proxy who may do everything.")
+@click.option(
+    "--proxy-scope",
+    multiple=True,
+    type=click.Choice(("read", "ingest")),
+    default=("read",),
+    show_default=True,
+    help="What its other users may do; repeat it for both.",
+)
+def command(
+    runs: str | None, data: str | None, backup: str | None, host: str, port: int,
+    trust_proxy_user: str | None, trusted_proxies: str | None, proxy_admins: str | None, proxy_scope: tuple[str, ...],
+) -> None:  # fmt: skip
     """Serve runs to a browser, and over HTTP. Ctrl-C ends it.
 
     With --runs, the runs of a directory, live, read only, without copying them. With --data, a server that runs
@@ -36,10 +54,12 @@ def command(runs: str | None, data: str | None, backup: str | None, host: str, p
         note(f"{size:,} bytes of database and {copied:,} new contents are in {backup}")
         return
     main = server_module("main")
-    if data is not None:
-        main.serve(main.Options(data=Path(data).expanduser(), host=host, port=port))
-    else:
-        main.serve(main.Options(runs=runs_dir(runs), host=host, port=port))
+    place = {"data": Path(data).expanduser()} if data is not None else {"runs": runs_dir(runs)}
+    options = main.Options(
+        **place, host=host, port=port, trust_proxy_user=trust_proxy_user, trusted_proxies=trusted_proxies,
+        proxy_admins=proxy_admins, proxy_scopes=proxy_scope,
+    )  # fmt: skip
+    main.serve(options)
 
 
 def server_module(name: str) -> Any:

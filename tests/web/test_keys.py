@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.server.conftest import Server
+from tests.server.sending import row, send
 from tests.web.conftest import Tab
 
 KEY = "mp_first_0123456789abcdef0123456789"
@@ -68,3 +69,29 @@ def test_a_key_opens_the_page_and_changes_runs(chromium: BrowserContext, keyed: 
 
     assert tab.errors == []
     assert stopped == []
+
+
+def test_the_page_says_whom_a_proxy_recognised_and_takes_their_changes(
+    chromium: BrowserContext, tmp_path: Path
+) -> None:
+    arguments = ["--data", str(tmp_path / "data"), "--trust-proxy-user", "X-Forwarded-Email"]
+    arguments += ["--trusted-proxies", "127.0.0.1", "--proxy-admins", "anna@example.org"]
+    server = Server(arguments, {**os.environ, "MILEPOST_ADMIN_KEY": KEY})
+    with server.client(KEY) as client:
+        send(client, [row(1, {"loss": 0.5})], run="r1", project="sent")
+
+    page = chromium.new_page()
+    page.set_extra_http_headers({"X-Forwarded-Email": "anna@example.org"})
+    tab = Tab(page, server.url)
+    tab.open("/p/sent")
+    expect(page.get_by_role("banner").get_by_text("anna@example.org")).to_be_visible()
+    page.get_by_role("button", name="Table", exact=True).click()
+    page.get_by_label("Select r1").check()
+    page.get_by_role("button", name="Tags").click()
+    page.get_by_role("textbox", name="Tag").fill("kept")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("[role=row] .tag")).to_have_count(1)
+    page.close()
+    server.stop()
+
+    assert tab.errors == []
