@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.configuration import Component
-from milepost.sdk.delivery import Delivery, load_cursor, store_cursor
+from milepost.sdk.delivery import Delivery, store_first
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.reader import WriterReader
@@ -88,10 +88,8 @@ class Fifo:
 
     def add_once(self, writer_dir: Path) -> None:
         """Serve one more writer, after those before it. Its cursor exists from now on, so that it is found again."""
-        path = writer_dir / f"cursor-{self.name}.json"
-        if not path.exists():
-            with contextlib.suppress(OSError):
-                store_cursor(path, load_cursor(path, self.name))
+        with contextlib.suppress(OSError):
+            store_first(writer_dir / f"cursor-{self.name}.json", self.name)
         with self._lock:
             if writer_dir.name in self._given:
                 return

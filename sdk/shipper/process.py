@@ -87,7 +87,7 @@ class Shipper:
         self._farewell()
 
     def _look_around(self) -> None:
-        """A thread of its own: what dead programs left may take a while to put in order, and nobody is kept waiting."""
+        """A thread of its own: directories may take a while to read, and nobody is kept waiting."""
         while True:
             time.sleep(LOOK_S)
             with self._lock:
@@ -104,7 +104,7 @@ class Shipper:
                 over = [
                     run_dir
                     for run_dir, each in self._served.items()
-                    if run_dir not in connected and each.idle and not each.living and not each.wrong
+                    if run_dir not in connected and each.idle and not (each.living or each.recovering or each.wrong)
                 ]
                 done = [self._served.pop(run_dir) for run_dir in over]
             for each in done:

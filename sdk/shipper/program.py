@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.sdk.delivery import Cursor, Delivery, Unsent, load_cursor, store_cursor
+from milepost.sdk.delivery import Delivery, Unsent, load_cursor, store_first
 from milepost.sdk.errors import Error
 from milepost.sdk.exporter import RunInfo
 from milepost.sdk.lanes import Lanes
@@ -93,9 +93,7 @@ class Shipping:
             with contextlib.suppress(Error, OSError):
                 for name in parts_of(each.name, each.component()):
                     names.append(name)
-                    path = self._directory / f"cursor-{name}.json"
-                    if not path.exists():
-                        store_cursor(path, Cursor(exporter=name))
+                    store_first(self._directory / f"cursor-{name}.json", name)
         self.names = tuple(names)
 
     def _hand_over(self) -> socket.socket:

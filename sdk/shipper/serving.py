@@ -53,8 +53,7 @@ class Served:
         self._fifos: dict[_Key, Fifo] = {}
         self._known: set[Path] = set()
         self._said: dict[str, float] = {}
-        self.recovering = False
-        """Whether what dead writers left is being put in order."""
+        self._recovery: threading.Thread | None = None
         self._gone: set[Path] = set()
         """Writers that are dead and have nothing left in shared memory."""
         self._routes: dict[str, tuple[Shipped, Component]] = {}
@@ -133,25 +132,43 @@ class Served:
             fifo.start()
         return fifo
 
+    @property
+    def recovering(self) -> bool:
+        """Whether what dead writers left is being put in order."""
+        return self._recovery is not None and self._recovery.is_alive()
+
     def recover(self) -> None:
-        """Put away what dead writers of the run left in shared memory, and complete the run's files and media."""
+        """Put away what dead writers of the run left in shared memory, and complete the run's files and media.
+
+        On a thread of its own: a film may take minutes to encode, and other runs are looked after meanwhile.
+        """
+        if self.recovering:
+            return
         dead: list[Path] = []
-        for path in sorted(self._known - self._gone):
+        for path in self._not_gone():
             info = card(path)
             if not alive(path.name, info, path):
                 dead.append(path)
-        if not dead:
-            return
-        self.recovering = True
+        if dead:
+            self._recovery = threading.Thread(target=self._recover, args=(dead,), name="milepost-recover", daemon=True)
+            self._recovery.start()
+
+    def _recover(self, dead: list[Path]) -> None:
         try:
-            for run_dir in recover(self.run_dir, settled_s=SETTLED_S):
-                complete(run_dir)
+            recovered = recover(self.run_dir, settled_s=SETTLED_S)
             gone = {path for path in dead if over(path)}
             if gone and (self.run_dir / "media").is_dir():
                 _finish_media(self.run_dir)
-            self._gone |= gone
-        finally:
-            self.recovering = False
+            for run_dir in recovered:
+                complete(run_dir)
+            with self._lock:
+                self._gone |= gone
+        except Exception:
+            logger.exception("milepost: recovering %s failed; it is tried again", self.run_dir)
+
+    def _not_gone(self) -> list[Path]:
+        with self._lock:
+            return sorted(self._known - self._gone)
 
     def say(self, text: str, writer_dir: Path) -> None:
         """Tell the log and the run's programs, the same thing not again for a while."""
@@ -193,7 +210,7 @@ class Served:
         """Whether a writer of it lives on this machine."""
         return any(
             info.get("host") in (None, os.uname().nodename) and alive(path.name, info, path)
-            for path in sorted(self._known - self._gone)
+            for path in self._not_gone()
             for info in (card(path),)
         )
 

@@ -93,6 +93,39 @@ def test_a_killed_program_is_delivered_to_the_last_row_by_its_shipper(site: Site
         wait_for(lambda: len(history.read_bytes().splitlines()) >= returned, "history.jsonl")
 
 
+SLOW_ENCODING = """
+import os, sys, time
+if "finish_media" in " ".join(sys.orig_argv):
+    open({begun!r}, "w").close()
+    deadline = time.monotonic() + 100
+    while not os.path.exists({go!r}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+"""
+
+
+def test_media_of_a_dead_run_that_take_long_to_encode_hold_up_no_other_run(site: Site) -> None:
+    begun, go = site.directory / "begun", site.directory / "go"
+    (site.directory / "double" / "sitecustomize.py").write_text(SLOW_ENCODING.format(begun=str(begun), go=str(go)))
+    with serving() as server:
+        with_media = site.program("media", [lines(server)], settings=LINGERS, rate=100, count=100_000)
+        other = site.program("other", [lines(server)], settings=LINGERS, rate=1_000, count=100_000)
+        for program in (with_media, other):
+            program.first_call()
+        (with_media.run_dir / "media").mkdir(exist_ok=True)
+        with_media.kill()
+        wait_for(begun.exists, "the encoding of what the dead run left")
+
+        assert other.kill() == -signal.SIGKILL
+        wait_for(
+            lambda: judged(server, other, tried=1).lost == 0, "the rows of the other run"
+        )  # some from shared memory
+
+        assert not go.exists()
+        go.touch()
+        assert judged(server, other, tried=1).good
+        wait_for(lambda: judged(server, with_media, tried=1).good, "the rows of the run with media")
+
+
 def test_rows_that_a_shipper_left_behind_are_taken_along_by_that_of_the_next_run(site: Site) -> None:
     with serving() as server:
         server.behave("503")

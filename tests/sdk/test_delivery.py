@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from milepost.sdk.delivery import Delivery, Route
+from milepost.sdk.delivery import Cursor, Delivery, Route, load_cursor, store_cursor, store_first
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, RunInfo
 from milepost.sdk.writer import Writer
@@ -166,3 +166,15 @@ def test_one_outage_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
     assert len([record for record in caplog.records if "cannot deliver" in record.message]) == 1
     assert delivery.cursor.last_error == ""
+
+
+def test_a_first_cursor_is_never_put_in_place_of_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "cursor-there.json"
+    store_first(path, "there")
+    assert load_cursor(path, "there").rows == 0
+    store_cursor(path, Cursor(exporter="there", seq=7, delivered=8))
+
+    store_first(path, "there")
+
+    assert load_cursor(path, "there").delivered == 8
+    assert [each.name for each in tmp_path.glob("cursor-*")] == [path.name]
