@@ -1,12 +1,13 @@
 """`milepost sync`: deliver what exporters have not delivered yet."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from milepost.sdk.api import Run
 from milepost.sdk.cli import out
 from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import find_runs, json_option, runs_dir
@@ -22,8 +23,11 @@ _STYLES: Final[dict[State, Style]] = {
     "busy": "warn",
     "refused": "bad",
 }
+_WORDS: Final = {"crashed": "crashed: its program is gone without finish()"}
+_NAMED: Final = 5
 _COLUMNS: Final = (
     Column("run"),
+    Column("program"),
     Column("exporter"),
     Column("state"),
     Column("delivered", right=True),
@@ -55,14 +59,17 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
     what they have not had (console and memory are for the living program and are left out); so history.jsonl of a killed
     run becomes complete. Running programs deliver by themselves. With --to, the named exporter gets every run.
 
+    What became of each run's program is told, too: "crashed" is one that is gone without finish().
+
     Exits with 1 when something could not be delivered.
     """
     left = False
+    states: dict[str, str] = {}
     try:
-        left = _once(target, to, timeout, as_json, closing=not watch)
+        left = _once(target, to, timeout, as_json, states, closing=not watch)
         while watch:
             time.sleep(interval)
-            left = _once(target, to, timeout, as_json, closing=False)
+            left = _once(target, to, timeout, as_json, states, closing=False)
     except KeyboardInterrupt:
         if not watch:
             raise
@@ -70,8 +77,10 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
     click.get_current_context().exit(1 if left else 0)
 
 
-def _once(target: str | None, to: str | None, timeout: float, as_json: bool, *, closing: bool) -> bool:
-    """Sync every run once and tell; whether something is left."""
+def _once(
+    target: str | None, to: str | None, timeout: float, as_json: bool, states: dict[str, str], *, closing: bool
+) -> bool:
+    """Sync every run once and tell; whether something is left. states: of the runs, as they were and then as they are."""
     recovered = recover_settled(runs_dir(target if target is not None and Path(target).is_dir() else None))
     where, runs = find_runs(target)
     in_force = _in_force(needed=to is not None)
@@ -79,22 +88,37 @@ def _once(target: str | None, to: str | None, timeout: float, as_json: bool, *, 
     with out.progress("rows", 0) as advance:
         for run in reversed(runs):  # the oldest first
             outcomes += sync(run.dir, to=to, in_force=in_force, patience_s=timeout, moved=advance)
+    turned = _turned(runs, states)
     if recovered and not as_json:
         out.note(f"{recovered} killed writer{'s' * (recovered > 1)} recovered from shared memory")
     joined = joined_by_run(outcomes)
     left = [outcome for outcome in joined if not outcome.settled]
     if as_json:
-        if closing or any(map(_tells, joined)):
-            out.say_json(_as_json(where, recovered, joined))
+        if closing or turned or any(map(_tells, joined)):
+            out.say_json(_as_json(where, recovered, joined, states))
         return bool(left)
     told = [outcome for outcome in joined if _tells(outcome) or (closing and outcome.state == "running")]
     if told:
-        out.say(out.table(_COLUMNS, [_line(outcome) for outcome in told]))
+        out.say(out.table(_COLUMNS, [_line(outcome, states.get(outcome.run, "")) for outcome in told]))
+    for path in () if closing else turned:
+        out.note(f"{path}: {_WORDS.get(states[path], states[path])}")
     if closing:
         rows = sum(outcome.delivered for outcome in joined)
         rest = f"; not settled: {len(left)}" if left else "; nothing is left to deliver"
         out.note(f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} in {where}: {rows:,} rows delivered{rest}")
+        crashed = [run for run, state in states.items() if state == "crashed"]
+        if crashed:
+            more = f" and {len(crashed) - _NAMED:,} more" if len(crashed) > _NAMED else ""
+            out.note(f"crashed, that is gone without finish(): {', '.join(crashed[:_NAMED])}{more}")
     return bool(left)
+
+
+def _turned(runs: Sequence[Run], states: dict[str, str]) -> list[str]:
+    """Bring `states` up to date; the runs whose program began or ended since they were last looked at."""
+    before = dict(states)
+    states.clear()
+    states.update((run.path, run.state) for run in runs)
+    return [run for run, state in states.items() if before.get(run) != state and "running" in (before.get(run), state)]
 
 
 def joined_by_run(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -137,13 +161,14 @@ def _tells(outcome: Outcome) -> bool:
     return not outcome.settled or bool(outcome.delivered or outcome.rejected or outcome.dropped)
 
 
-def _line(outcome: Outcome) -> list[Cell | str]:
+def _line(outcome: Outcome, program: str) -> list[Cell | str]:
     reasons = [*outcome.rejected, *outcome.dropped]
     note = "; ".join(filter(None, [outcome.note, *reasons]))
     if outcome.state == "running":
         note = "its own process delivers"
     return [
         Cell(outcome.run, "bold"),
+        Cell(program, out.STATES.get(program)),
         outcome.exporter,
         Cell(outcome.state, _STYLES[outcome.state]),
         f"{outcome.delivered:,}",
@@ -155,12 +180,13 @@ def _line(outcome: Outcome) -> list[Cell | str]:
     ]
 
 
-def _as_json(where: Path, recovered: int, joined: Sequence[Outcome]) -> dict[str, Any]:
+def _as_json(where: Path, recovered: int, joined: Sequence[Outcome], states: Mapping[str, str]) -> dict[str, Any]:
     fields = ("run", "exporter", "state", "delivered", "pending", "filtered", "rejected", "dropped", "note")
     return {
         "dir": str(where.absolute()),
         "recovered_writers": recovered,
         "settled": all(outcome.settled for outcome in joined),
+        "runs": dict(states),
         "exporters": [{field: getattr(outcome, field) for field in fields} for outcome in joined],
     }
 

@@ -44,8 +44,9 @@ def test_the_files_of_a_killed_run_become_complete_and_twice_changes_nothing() -
 
     assert (first.returncode, second.returncode) == (0, 0)
     assert "1 killed writer recovered from shared memory" in first.stderr
-    assert first.stdout.splitlines()[1].split()[:3] == ["demo/killed", "file", "delivered"]
+    assert first.stdout.splitlines()[1].split()[:4] == ["demo/killed", "crashed", "file", "delivered"]
     assert "nothing is left to deliver" in second.stderr
+    assert "crashed, that is gone without finish(): demo/killed" in second.stderr
     assert second.stdout == ""
     assert steps(directory) == list(range(201))
     summary = json.loads((directory / "summary.json").read_bytes())
@@ -107,7 +108,7 @@ def test_a_living_program_delivers_by_itself(command: Command) -> None:
     code, out, _ = command("sync", "runs")
 
     assert code == 0
-    assert out.splitlines()[1].split()[:3] == ["demo/alive", "file", "running"]
+    assert out.splitlines()[1].split()[:4] == ["demo/alive", "running", "file", "running"]
     run.finish()
     assert steps(Path(run.dir)) == [0]
 
@@ -266,12 +267,30 @@ def test_watch_delivers_what_comes_until_it_is_interrupted() -> None:
 
     until(lambda: (directory / "history.jsonl").exists() and len(steps(directory)) == 201)
     assert watching.stdout is not None
-    assert watching.stdout.readline().split()[:2] == ["run", "exporter"]
+    assert watching.stdout.readline().split()[:3] == ["run", "program", "exporter"]
     watching.send_signal(signal.SIGINT)
     watching.communicate(timeout=60)
 
     assert watching.returncode == 0
     assert steps(directory) == list(range(201))
+
+
+def test_watch_says_that_a_program_died() -> None:
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "milepost", "sync", "runs", "--watch", "--interval", "0.2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    text = 'import milepost, time; milepost.init(project="demo", id="dies", dir="runs"); time.sleep(100)'
+    program = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert watching.stderr is not None
+    assert any(line == "demo/dies: running\n" for line in watching.stderr)
+
+    program.kill()
+    program.communicate(timeout=60)
+
+    assert any("demo/dies: crashed: its program is gone without finish()" in line for line in watching.stderr)
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=60)
 
 
 def test_two_syncs_at_once_deliver_each_row_once() -> None:
