@@ -6,7 +6,9 @@ writer  who writes a run; span: which of its numbers are stored
 event   what is no row
 batch   rows as they were received: durable before they are acknowledged, gone once they are in chunks
 grp     rows of a writer that hold the same keys; chunk: their columns (level 0) and rollups (levels 1, 2)
-file    of a run, by path, with the hash of its content; blob: what is stored
+file    of a run, by path, with the hash of its content; blob: what is stored; sent: which projects sent it
+media   what became of the media of a writer, by number (sdk/encoding/refs.py)
+deleted writers of runs that were deleted: from them nothing is taken any more
 api_key keys, hashed
 """
 
@@ -54,6 +56,17 @@ MIGRATIONS: Final = (
     CREATE TABLE api_key (
         id TEXT PRIMARY KEY, mac BLOB NOT NULL, project TEXT, scopes TEXT NOT NULL, note TEXT NOT NULL, created REAL NOT NULL,
         expires REAL, revoked REAL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE sent (
+        sha256 TEXT NOT NULL REFERENCES blob ON DELETE CASCADE, project TEXT NOT NULL, received REAL NOT NULL,
+        PRIMARY KEY (sha256, project)) WITHOUT ROWID;
+    CREATE TABLE media (
+        writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, number INTEGER NOT NULL, facts BLOB NOT NULL,
+        PRIMARY KEY (writer, number)) WITHOUT ROWID;
+    CREATE TABLE deleted (
+        project TEXT NOT NULL, run TEXT NOT NULL, writer TEXT NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY (project, run, writer)) WITHOUT ROWID;
     """,
 )
 

@@ -23,6 +23,7 @@ from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
 from milepost.server.store import Change, Row, RowQuery
 from milepost.server.store.choosing import chosen_writers, cuts_of
+from milepost.server.store.contents import Contents
 from milepost.server.store.exact_rows import Chosen, exact_rows
 from milepost.server.store.ingest import Ingest, Receipt, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
@@ -45,7 +46,6 @@ class SqliteStore:
         data.mkdir(parents=True, exist_ok=True)
         self.data = data
         self.database = data / "milepost.db"
-        self.blobs = data / "blobs"
         self._claim = claim(data / "lock")
         migrate(self.database)
         self._stored = StoredRows(self.database)
@@ -53,6 +53,8 @@ class SqliteStore:
         self._table = Table(self._stored, self._standing)
         self._compactor: subprocess.Popen[bytes] | None = None
         self.ingest = Ingest(self.database, self._table.stored, self._flush, self._stored.between)
+        self.contents = Contents(data, self.reading, self.ingest)
+        """The files of runs."""
         self._sweeper = Sweeper(data, self.reading, self.ingest.call)
         self._table.load()
 
@@ -236,11 +238,7 @@ class SqliteStore:
         found: Any = self.reading().execute(query, (known.id, name)).fetchone()
         if found is None:
             raise UsageError(f"the run {project}/{run} has no file {name!r}")
-        return self.blob(found[0])
-
-    def blob(self, sha256: str) -> Path:
-        """Where a content is. sha256: 64 hex digits, checked by the caller."""
-        return self.blobs / sha256[:2] / sha256
+        return self.contents.place(found[0])
 
     def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
         """What else was recorded."""

@@ -74,6 +74,7 @@ class Sweeper:
                     self._remove(unused)
                 if self._stopping.is_set():
                     return True
+            self._call(_forget_senders)
             for part in _older(self._data / "uploads", UPLOAD_S):
                 part.unlink(missing_ok=True)
             return True
@@ -96,6 +97,11 @@ class Sweeper:
 
         self._call(forget)
         self._call(unlink)
+
+
+def _forget_senders(connection: sqlite3.Connection) -> None:
+    """Who sent a content is of use until it has a name."""
+    connection.execute("DELETE FROM sent WHERE received < ?", (time.time() - FRESH_S,))
 
 
 def _older(folder: Path, age_s: float) -> Iterator[Path]:
