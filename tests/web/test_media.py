@@ -1,13 +1,29 @@
 """Every kind of media is drawn, and none of it can do more than be looked at."""
 
+import contextlib
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Tab
 
 
-def panel(page: Page, key: str) -> None:
-    page.locator(f"figure.panel[aria-label='{key}']").scroll_into_view_if_needed()
+def panel(page: Page, key: str) -> Locator:
+    """A panel, brought into sight."""
+    found = page.locator(f"figure.panel[aria-label='{key}']")
+    found.scroll_into_view_if_needed()
+    return found
+
+
+def seen(page: Page, key: str, selector: str) -> None:
+    """Wait until something of a panel is to be seen; panels that load above it push it out of sight, so look again."""
+    wanted = panel(page, key).locator(selector)
+    for _ in range(20):
+        panel(page, key)
+        with contextlib.suppress(AssertionError):
+            expect(wanted).to_be_visible(timeout=2_000)
+            return
+    expect(wanted).to_be_visible()
 
 
 SELECTORS = {
@@ -37,8 +53,7 @@ def test_each_kind_is_drawn_for_each_run(tab: Tab, keys: str) -> None:
     for key, selector in SELECTORS.items():
         if key.split("/")[0] not in keys.split("|"):
             continue
-        panel(page, key)
-        expect(page.locator(f"figure.panel[aria-label='{key}']").locator(selector)).to_be_visible()
+        seen(page, key, selector)
 
 
 def test_pictures_are_really_loaded_and_sharp_when_small(tab: Tab) -> None:
@@ -48,6 +63,16 @@ def test_pictures_are_really_loaded_and_sharp_when_small(tab: Tab) -> None:
     page.wait_for_function("document.querySelector('figure.panel img').naturalWidth === 28")
 
     assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+
+
+def test_a_single_picture_takes_its_card(tab: Tab) -> None:
+    page = tab.open("/p/real")
+    panel(page, "picture")
+    image = page.locator("figure.panel[aria-label='picture'] img")
+    expect(image).to_be_visible()
+    page.wait_for_function("document.querySelector('figure.panel[aria-label=picture] img').clientWidth > 240")
+    overflow = "e => e.scrollHeight - e.clientHeight"
+    assert page.locator("figure.panel[aria-label='picture'] .cells").evaluate(overflow) <= 0
 
 
 def test_media_that_log_stored_are_shown(tab: Tab) -> None:

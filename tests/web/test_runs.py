@@ -53,6 +53,29 @@ def test_a_filter_narrows_the_runs_and_stands_in_the_address(tab: Tab) -> None:
     expect(page.locator("#filter-error")).to_contain_text("expected a number")
 
 
+def test_a_run_has_one_colour_everywhere_and_after_a_reload(tab: Tab) -> None:
+    colour = "e => getComputedStyle(e).getPropertyValue('--c') || getComputedStyle(e).backgroundColor"
+    page = tab.open("/p/curves")
+    rows(page)
+    drawn_dots = page.locator("[role=row] .dot:not(.off)")
+    expect(drawn_dots).to_have_count(10)
+    colours = dict(zip(rows(page), (dot.evaluate(colour) for dot in drawn_dots.all()), strict=False))
+    assert len(set(colours.values())) == 10
+
+    page.get_by_label("Hide run-11").click()
+    page.get_by_label("Show run-0", exact=True).click()
+    page.reload()
+    expect(page.get_by_text("12 runs, 10 drawn")).to_be_visible()
+    kept = dict(zip(rows(page), (dot.evaluate(colour) for dot in page.locator("[role=row] .dot").all()), strict=True))
+    assert {name: kept[name] for name in colours if name != "run-11"} == {
+        name: one for name, one in colours.items() if name != "run-11"
+    }
+    page.get_by_role("link", name="run-5").click()
+    expect(page.locator("header .title .dot")).to_be_visible()
+    own = page.locator("header .title .dot").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert own.replace(" ", "") == colours["run-5"].replace(" ", "")
+
+
 def test_a_filter_completes_names(tab: Tab) -> None:
     page = tab.open("/p/curves")
     field = page.get_by_label("Filter runs")

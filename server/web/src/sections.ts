@@ -1,6 +1,6 @@
 /** Keys in sections by what stands before their first separator: train/loss and train.loss stand under "train". */
 
-import type { Key } from "./api/model";
+import { isScalar, type Key } from "./api/model";
 
 export interface Section {
   name: string;
@@ -24,7 +24,7 @@ export function shortName(key: string): string {
 /** Natural order: layer2 before layer10. */
 export const natural = new Intl.Collator("en", { numeric: true }).compare;
 
-/** Training first, then what it is judged by, then the rest in the order of names; the machine's own measurements last. */
+/** In each section curves before media. Training first, then what it is judged by, then the rest in the order of names; the machine's own measurements last. */
 export function sections(keys: readonly Key[], search = ""): Section[] {
   const matches = matcher(search);
   const found = new Map<string, Key[]>();
@@ -38,7 +38,7 @@ export function sections(keys: readonly Key[], search = ""): Section[] {
     else found.set(name, [key]);
   }
   return [...found]
-    .map(([name, list]) => ({ name, keys: list.sort((a, b) => natural(a.name, b.name)) }))
+    .map(([name, list]) => ({ name, keys: list.sort((a, b) => Number(isScalar(b.kind)) - Number(isScalar(a.kind)) || natural(a.name, b.name)) }))
     .sort((a, b) => rank(a.name) - rank(b.name) || natural(a.name, b.name));
 }
 

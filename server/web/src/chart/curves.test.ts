@@ -1,7 +1,7 @@
 import { describe as suite, expect, test } from "vitest";
-import { assign, colour, COLOURS, oklch, SLOTS } from "../colours";
 import { ago, bytes, compact, duration, number } from "../format";
 import { matcher, sections } from "../sections";
+import { tile } from "../media/tiles";
 import { parse, path, queryText } from "../url";
 import { at, clippedRange, csv, type Curve, describe, mean, nearest, quoted, range, smooth, words } from "./curves";
 
@@ -73,30 +73,6 @@ test("a table of curves has one row per x, and empty cells where a curve has non
   expect(quoted("-5")).toBe("-5");
 });
 
-suite("colours", () => {
-  test("96 runs get 96 different lines", () => {
-    const ids = Array.from({ length: 96 }, (_, i) => `run${i}`);
-    expect(new Set(assign(ids).values()).size).toBe(SLOTS);
-  });
-  test("a colour that a run was given stays with it", () => {
-    const slots = assign(["a", "b", "c"], new Map([["c", 0]]));
-    expect(slots.get("c")).toBe(0);
-    expect(new Set(slots.values()).size).toBe(3);
-  });
-  test("a newer run does not recolour older ones, and more runs than slots end", () => {
-    const few = assign(["a", "b", "c"]);
-    const more = assign(["a", "b", "c", "d"]);
-    for (const id of ["a", "b", "c"]) expect(more.get(id)).toBe(few.get(id));
-    expect(assign(Array.from({ length: 500 }, (_, i) => String(i))).size).toBe(500);
-  });
-  test("have a contrast of 3:1 with the ground of their theme", () => {
-    for (let slot = 0; slot < COLOURS; slot++) {
-      expect(contrast(luminance(...oklch(slot, "light")), 1), colour(slot, "light")).toBeGreaterThan(3);
-      expect(contrast(luminance(...oklch(slot, "dark")), 0.009), colour(slot, "dark")).toBeGreaterThan(3);
-    }
-  });
-});
-
 suite("formats", () => {
   test("numbers", () => {
     expect([number(0.123456), number(1e-7), number(12345678), number(NaN), number(-Infinity), number(3)]).toEqual([
@@ -109,7 +85,20 @@ suite("formats", () => {
   });
 });
 
+suite("pictures in a card", () => {
+  test("one takes its width or its height, several stand in rows", () => {
+    expect(tile(1, { width: 300, height: 200 }, 1, 0)).toBe(200);
+    expect(tile(1, { width: 300, height: 200 }, 4, 0)).toBe(300);
+    expect(tile(8, { width: 424, height: 218 }, 1, 0)).toBe(101);
+    expect(tile(900, { width: 300, height: 200 }, 1, 18)).toBe(56);
+  });
+});
+
 suite("sections", () => {
+  test("show curves before media", () => {
+    const mixed = [{ name: "a", kind: "image-file" }, { name: "b", kind: "scalar" }, { name: "c", kind: "histogram" }, { name: "d", kind: "mapping" }];
+    expect(sections(mixed)[0]!.keys.map((key) => key.name)).toEqual(["b", "d", "a", "c"]);
+  });
   const keys = ["loss", "train/loss10", "train/loss2", "train.acc", "system.cpu.utilization", "a/b/c"].map((name) => ({ name, kind: "scalar", n: 1 }));
   test("go by the first separator, the machine's own last, numbers in their order", () => {
     expect(sections(keys).map((one) => [one.name, one.keys.map((key) => key.name)])).toEqual([
@@ -122,7 +111,7 @@ suite("sections", () => {
   test("the table beside a chart has no panel of its own", () => {
     const kinds = { roc: "chart-file", roc_table: "table-file", "a/pr_table": "table-file", b: "chart-file", b_table: "scalar" };
     const some = Object.entries(kinds).map(([name, kind]) => ({ name, kind, n: 1 }));
-    expect(sections(some).flatMap((one) => one.keys.map((key) => key.name))).toEqual(["b", "b_table", "roc", "a/pr_table"]);
+    expect(sections(some).flatMap((one) => one.keys.map((key) => key.name))).toEqual(["b_table", "b", "roc", "a/pr_table"]);
   });
   test("search takes words in any order, or a regular expression", () => {
     expect(matcher("loss TRAIN")("train/loss")).toBe(true);
@@ -143,18 +132,3 @@ suite("addresses", () => {
     expect(queryText(new URLSearchParams({ q: "a:b,c/d" }))).toBe("?q=a:b,c/d");
   });
 });
-
-function luminance(l: number, c: number, h: number): number {
-  const a = c * Math.cos((h * Math.PI) / 180);
-  const b = c * Math.sin((h * Math.PI) / 180);
-  const [x, y, z] = [l + 0.3963377774 * a + 0.2158037573 * b, l - 0.1055613458 * a - 0.0638541728 * b, l - 0.0894841775 * a - 1.291485548 * b].map((v) => v ** 3) as [number, number, number];
-  const clamp = (v: number) => Math.min(1, Math.max(0, v));
-  const red = clamp(4.0767416621 * x - 3.3077115913 * y + 0.2309699292 * z);
-  const green = clamp(-1.2684380046 * x + 2.6097574011 * y - 0.3413193965 * z);
-  const blue = clamp(-0.0041960863 * x - 0.7034186147 * y + 1.707614701 * z);
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-}
-
-function contrast(a: number, b: number): number {
-  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-}

@@ -1,34 +1,27 @@
 /** What belongs to the viewer and not to the address: theme and widths. Kept in the browser when it allows that. */
 
-function read(name: string): string | null {
-  try {
-    return localStorage.getItem(`milepost.${name}`);
-  } catch {
-    return null;
-  }
-}
-
-function write(name: string, value: string | null): void {
-  try {
-    if (value === null) localStorage.removeItem(`milepost.${name}`);
-    else localStorage.setItem(`milepost.${name}`, value);
-  } catch {
-    // Private windows may refuse; the page works without.
-  }
-}
-
 /** A JSON value of the browser's storage, or what to use without it. */
-export function stored<T>(name: string, otherwise: T): T {
+export function stored<T>(name: string, otherwise: T, where: "local" | "session" = "local"): T {
   try {
-    const text = read(name);
+    const text = storage(where).getItem(`milepost.${name}`);
     return text === null ? otherwise : (JSON.parse(text) as T);
   } catch {
     return otherwise;
   }
 }
 
-export function store(name: string, value: unknown): void {
-  write(name, value === null ? null : JSON.stringify(value));
+/** Keep a value in the browser, or in this tab of it (session); null forgets it. */
+export function store(name: string, value: unknown, where: "local" | "session" = "local"): void {
+  try {
+    if (value === null) storage(where).removeItem(`milepost.${name}`);
+    else storage(where).setItem(`milepost.${name}`, JSON.stringify(value));
+  } catch {
+    // Private windows may refuse; the page works without.
+  }
+}
+
+function storage(where: "local" | "session"): Storage {
+  return where === "local" ? localStorage : sessionStorage;
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");

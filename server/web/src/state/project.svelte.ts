@@ -28,6 +28,7 @@ export interface Group {
 export type Item = { group: Group } | { run: Run | undefined };
 
 const GROUPED_MOST = 5000;
+const GIVEN_MOST = 1000;
 
 export class ProjectState {
   readonly name: string;
@@ -44,7 +45,7 @@ export class ProjectState {
   checked = $state.raw<ReadonlySet<string>>(new Set());
   hovered = $state<string | null>(null);
   private chosenColours = $state.raw<ReadonlyMap<string, number>>(new Map());
-  private readonly given = new Map<string, number>();
+  private readonly given: Map<string, number>;
   private generation = 0;
   private asked = 0;
   private flushed = 0;
@@ -109,17 +110,9 @@ export class ProjectState {
   private readonly slots = $derived.by(() => {
     const created = (id: string) => this.known.get(id)?.created ?? 0;
     const oldestFirst = [...this.shown].sort((a, b) => created(a) - created(b) || (a < b ? -1 : 1));
-    // What was drawn before keeps its colour while this page is open, whatever is shown or hidden beside it.
-    const kept = new Map([...this.given, ...this.chosenColours]);
-    const used = new Set<number>();
-    for (const id of oldestFirst) {
-      const slot = kept.get(id);
-      if (slot === undefined) continue;
-      if (used.has(slot) && !this.chosenColours.has(id)) kept.delete(id);
-      used.add(slot);
-    }
-    const slots = assign(oldestFirst, kept);
-    for (const [id, slot] of slots) this.given.set(id, slot);
+    // What was drawn before keeps its colour while this tab is open, whatever is shown or hidden beside it.
+    const slots = assign(oldestFirst, this.given, this.chosenColours);
+    this.remember(slots);
     return slots;
   });
 
@@ -130,6 +123,21 @@ export class ProjectState {
   ) {
     this.name = name;
     this.chosenColours = new Map(Object.entries(stored<Record<string, number>>(`colours.${name}`, {})));
+    this.given = new Map(Object.entries(stored<Record<string, number>>(`given.${name}`, {}, "session")));
+  }
+
+  /** Colours outlive a reload, and a run has on its own page the one that it had among the others. */
+  private remember(slots: ReadonlyMap<string, number>): void {
+    // What is about a few runs, or has a colour for a group of them, decides nothing; and the order of age is known with the runs.
+    if (this.fixed || this.group || !this.shown.every((id) => this.known.has(id))) return;
+    let changed = false;
+    for (const [id, slot] of slots) {
+      if (this.given.get(id) === slot || this.chosenColours.has(id)) continue;
+      this.given.delete(id);
+      this.given.set(id, slot);
+      changed = true;
+    }
+    if (changed) store(`given.${this.name}`, Object.fromEntries([...this.given].slice(-GIVEN_MOST)), "session");
   }
 
   /** Begin to hear of changes; the returned function ends it. */
