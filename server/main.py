@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,23 @@ def serve(options: Options) -> None:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, app.state.stopping.set).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells those who never end by themselves, the streams of events, that it is time: else they are waited for, and cut off.
+
+    stopping: called once, when the server is asked to end.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is under way, and end."""
+        self._stopping()
+        await super().shutdown(sockets)
 
 
 def _keys(data: Path, first: str | None) -> Keys:

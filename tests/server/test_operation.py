@@ -198,3 +198,12 @@ def test_a_database_of_a_newer_milepost_is_refused_by_name(start: Start) -> None
 
     with pytest.raises(AssertionError, match="has version 99"):
         start("--data", "data")
+
+
+def test_a_page_that_is_open_does_not_hold_up_the_end(start: Start, tmp_path: Path) -> None:
+    server = start("--runs", tmp_path)
+    with server.client() as client, client.stream("GET", "/api/v1/events") as stream:
+        next(stream.iter_lines())
+        server.stop()
+
+    assert "".join(server.said[1:]) == ""
