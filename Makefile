@@ -75,6 +75,10 @@ reference: setup ## write docs/api.md, docs/configuration.md and server/openapi.
 bench: setup ## measure log() beside its floor and its peers; results in bench/results/
 	@$(bin)/python -m bench $(BENCH)
 
+.PHONY: bench-page
+bench-page: setup ## measure the web page in a browser: first chart, scrolling, live points (PAGE="charts --data DIR" for some of it)
+	@$(bin)/python -m bench.page $(PAGE)
+
 lock: ## resolve requirements-dev.txt anew
 	@scripts/lock
 
