@@ -11,7 +11,20 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from milepost.server import blobs, events, ingest, metrics, models, otlp, page, problems, read_api, reading_api
+from milepost.server import (
+    blobs,
+    events,
+    groups_api,
+    history_api,
+    ingest,
+    metrics,
+    models,
+    otlp,
+    page,
+    problems,
+    read_api,
+    reading_api,
+)  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
 from milepost.server.keys_api import keys_router
 from milepost.server.proxy_users import ProxyUsers
@@ -108,8 +121,8 @@ def create_app(
                 "api": API_VERSION,
                 "mode": "data" if isinstance(store, SqliteStore) else "runs",
                 "writable": store.writable,
-                "features": ["events", "filter", "history"],
-                "limits": {"series": read_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
+                "features": ["events", "filter", "groups", "history"],
+                "limits": {"series": history_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
                 "auth": {
                     "required": keys is not None,
                     "user": who.user if who else None,
@@ -120,6 +133,8 @@ def create_app(
         )
 
     app.include_router(read_api.router)
+    app.include_router(history_api.router)
+    app.include_router(groups_api.router)
     app.include_router(reading_api.router)
     app.include_router(events.router)
     app.include_router(keys_router)

@@ -89,6 +89,40 @@ class RunPage(BaseModel):
     runs: list[Run]
 
 
+class Figures(BaseModel):
+    """Of the finite numbers of a column: how many, mean, standard deviation (of all, not of a sample), least, greatest."""
+
+    count: int
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+
+
+class RunGroup(BaseModel):
+    """Runs that share values. by: the values by column, null where there is none. runs: how many; states: of which kind.
+
+    filter: lets these runs through, together with the one that was asked with; null where the language cannot say it.
+    """
+
+    by: dict[str, Json]
+    runs: int
+    states: dict[str, int]
+    filter: str | None
+    columns: dict[str, Figures]
+
+
+class GroupPage(BaseModel):
+    """A page of the groups. total: how many groups; runs: how many runs are in them."""
+
+    by: list[str]
+    total: int
+    runs: int
+    offset: int
+    limit: int
+    groups: list[RunGroup]
+
+
 class RunDetail(Run):
     """A run with everything it says of itself.
 
@@ -163,6 +197,7 @@ class HistoryRequest(BaseModel):
     width: the width of a bucket, in place of buckets: answers of one width fit together.
     after: per run the watermark of an earlier answer: only what was logged since then.
     writer: null for the lowest rank, "all" for every writer.
+    group: a field, config.NAME or summary.NAME: one curve for the runs that share its value, in `groups` in place of `series`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -175,6 +210,7 @@ class HistoryRequest(BaseModel):
     width: float | None = Field(None, gt=0, allow_inf_nan=False)
     after: dict[str, str] | None = None
     writer: Literal["all"] | None = None
+    group: str | None = Field(None, min_length=1, max_length=4096)
 
 
 class Aggregated(BaseModel):
@@ -213,6 +249,25 @@ class Curve(BaseModel):
     aggregated: Aggregated
 
 
+class GroupCurve(BaseModel):
+    """One key of the runs of a group, as columns of equal length.
+
+    value: what the runs share, null for those that have none. runs: those that have points.
+    x: places of their buckets, at most about as many as `buckets`. mean, min, max, std: over the runs' means of buckets, in
+    straight lines between them; null where no run has a value. count: runs that have one.
+    """
+
+    value: Json
+    key: str
+    runs: list[str]
+    x: list[float]
+    mean: list[float | None]
+    std: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+    count: list[int]
+
+
 class HistoryAnswer(BaseModel):
     """Curves on one grid.
 
@@ -226,6 +281,7 @@ class HistoryAnswer(BaseModel):
     series: list[Curve]
     missing: list[dict[str, str]]
     watermarks: dict[str, str]
+    groups: list[GroupCurve] | None = None
 
 
 class RowPage(BaseModel):

@@ -13,9 +13,9 @@ from starlette.responses import FileResponse, Response
 
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.strict_json import jsonable
-from milepost.server import downloads, history, models
+from milepost.server import downloads, models
 from milepost.server.auth import Principal
-from milepost.server.filters import FilterError, check_column, compile_filter, sort_key
+from milepost.server.filters import FilterError, Test, check_column, compile_filter, sort_key
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.records import KeyRecord, RunRecord
@@ -24,10 +24,7 @@ from milepost.server.store import RowQuery, Store
 
 router = APIRouter(prefix="/api/v1", tags=["read"])
 
-MAX_SERIES = 2_000
-"""Curves in one answer."""
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": models.ProblemModel, "description": "what was asked for cannot be answered"},
     404: {"model": models.ProblemModel, "description": "there is no such thing"},
     422: {"model": models.ProblemModel, "description": "the request is not of this form"},
@@ -58,8 +55,9 @@ def json(value: Any) -> Response:
     return Response(msgspec.json.encode(jsonable(value)), media_type="application/json")
 
 
-def _described(model: type, **more: Any) -> dict[str, Any]:
-    return {"response_model": None, "responses": {200: {"model": model}, **_ERRORS}, **more}
+def described(model: type, **more: Any) -> dict[str, Any]:
+    """What a route says of itself: its answer, which it writes by itself, and its errors."""
+    return {"response_model": None, "responses": {200: {"model": model}, **ERRORS}, **more}
 
 
 def found_run(store: Store, project: str, run: str) -> RunRecord:
@@ -70,14 +68,15 @@ def found_run(store: Store, project: str, run: str) -> RunRecord:
         raise not_found("run", str(error)) from None
 
 
-def _of_project(store: Store, project: str) -> list[RunRecord]:
+def of_project(store: Store, project: str) -> list[RunRecord]:
+    """The runs of a project. Raises `Problem` 404 when there is none of that name."""
     runs = store.runs(project)
     if not runs and project not in store.projects():
         raise not_found("project", f"no project {project!r}")
     return runs
 
 
-@router.get("/projects", **_described(models.Projects))
+@router.get("/projects", **described(models.Projects))
 def projects(store: Stored) -> Response:
     """All projects, by name."""
     found: list[dict[str, Any]] = []
@@ -89,7 +88,7 @@ def projects(store: Stored) -> Response:
     return json({"projects": found})
 
 
-@router.get("/projects/{project}/runs", **_described(models.RunPage))
+@router.get("/projects/{project}/runs", **described(models.RunPage))
 def runs(
     store: Stored,
     project: str,
@@ -109,9 +108,7 @@ def runs(
         wanted = [name if name == "*" else check_column(name) for name in columns or []]
     except FilterError as error:
         raise bad_request("invalid filter", str(error), at=error.at) from None
-    found = [run for run in _of_project(store, project) if test(run)]
-    if "archived" not in filter:
-        found = [run for run in found if not run.archived]
+    found = matching(of_project(store, project), filter, test)
     there = [run for run in found if run.value(sort) is not None]
     absent = [run for run in found if run.value(sort) is None]
     there.sort(key=key, reverse=order == "desc")
@@ -119,6 +116,12 @@ def runs(
     version, _ = store.changes(2**62)
     told = [_with_columns(run, wanted) for run in page]
     return json({"total": len(found), "offset": offset, "limit": limit, "version": version, "runs": told})
+
+
+def matching(runs: list[RunRecord], filter: str, test: Test) -> list[RunRecord]:
+    """The runs that a filter lets through; archived ones only when it names `archived`."""
+    found = [run for run in runs if test(run)]
+    return found if "archived" in filter else [run for run in found if not run.archived]
 
 
 def _with_columns(run: RunRecord, wanted: list[str]) -> dict[str, Any]:
@@ -131,13 +134,13 @@ def _with_columns(run: RunRecord, wanted: list[str]) -> dict[str, Any]:
     return told
 
 
-@router.get("/projects/{project}/columns", **_described(models.Columns))
+@router.get("/projects/{project}/columns", **described(models.Columns))
 def columns(store: Stored, project: str, search: Search = "", offset: Offset = 0, limit: Limit = 200) -> Response:
     """The columns that the runs of a project have, those that most runs have first."""
     counts: Counter[str] = Counter()
     kinds: dict[str, str] = {}
     wanted = search.casefold()
-    for run in _of_project(store, project):
+    for run in of_project(store, project):
         for name, value in run.columns().items():
             if wanted in name.casefold():
                 counts[name] += 1
@@ -156,7 +159,7 @@ def _kind(value: Any) -> str:
     return "text" if isinstance(value, str) else "other"
 
 
-@router.get("/projects/{project}/keys", **_described(models.ProjectKeys))
+@router.get("/projects/{project}/keys", **described(models.ProjectKeys))
 def project_keys(
     store: Stored,
     project: str,
@@ -169,7 +172,7 @@ def project_keys(
     limit: Limit = 1000,
 ) -> Response:
     """The keys that the runs of a project have, by name."""
-    _of_project(store, project)
+    of_project(store, project)
     wanted = search.casefold()
     found = store.project_keys(project, runs)
     names = sorted(name for name, (of, _) in found.items() if wanted in name.casefold() and kind in (None, of))
@@ -177,7 +180,7 @@ def project_keys(
     return json({"total": len(names), "keys": page})
 
 
-@router.get("/runs/{project}/{run}/keys", **_described(models.Keys))
+@router.get("/runs/{project}/{run}/keys", **described(models.Keys))
 def run_keys(
     store: Stored,
     project: str,
@@ -197,65 +200,7 @@ def run_keys(
     return json({"total": len(found), "keys": page})
 
 
-@router.post("/history", **_described(models.HistoryAnswer))
-def curves(store: Stored, asked: models.HistoryRequest) -> Response:
-    """Many keys of many runs in buckets along one axis, in one answer."""
-    if len(asked.runs) * len(asked.keys) > MAX_SERIES:
-        text = f"{len(asked.runs)} runs x {len(asked.keys)} keys are more than {MAX_SERIES} curves; ask for fewer at a time"
-        raise bad_request("too many curves", text, limit=MAX_SERIES)
-    watermarks: dict[str, str] = {}
-    found: list[tuple[str, str, bool, history.Series]] = []
-    missing: list[dict[str, str]] = []
-    for path in dict.fromkeys(asked.runs):
-        project, _, run = path.partition("/")
-        try:
-            watermarks[path] = store.watermark(project, run)
-        except RunNotFoundError:
-            missing += [{"run": path, "key": key, "why": "no such run"} for key in asked.keys]
-            continue
-        after = (asked.after or {}).get(path)
-        if after is not None and not store.delta(project, run, after):
-            after = None
-        for key in dict.fromkeys(asked.keys):
-            one = store.series(
-                project, run, key, asked.x, until=watermarks[path], everyone=asked.writer == "all", after=after
-            )
-            if one is None:
-                missing.append({"run": path, "key": key, "why": "no points"})
-            else:
-                found.append((path, key, after is not None, one))
-    try:
-        return _in_buckets(asked, found, missing, watermarks)
-    except OverflowError:
-        raise bad_request("invalid range", f"range {asked.range} cannot be divided into buckets") from None
-
-
-def _in_buckets(
-    asked: models.HistoryRequest,
-    found: list[tuple[str, str, bool, history.Series]],
-    missing: list[dict[str, str]],
-    watermarks: dict[str, str],
-) -> Response:
-    extents = [extent for *_, one in found for extent in [one.extent()] if extent is not None]
-    low, high = asked.range or (min((e[0] for e in extents), default=0.0), max((e[1] for e in extents), default=0.0))
-    if not low <= high:
-        raise bad_request("invalid range", f"range must be [lowest, highest], got {list(asked.range or ())}")
-    on = history.Grid(asked.width, low, high) if asked.width else history.grid(low, high, asked.buckets)
-    if (high - low) / on.width > 10 * max(asked.buckets, 20_000):
-        raise bad_request("too many buckets", f"a width of {on.width} makes more than 200,000 buckets of this range")
-    series = [{"run": path, "key": key, "delta": delta, **history.sampled(one, on)} for path, key, delta, one in found]
-    body = {
-        "x": asked.x,
-        "width": on.width,
-        "range": [low, high] if extents else None,
-        "series": series,
-        "missing": missing,
-        "watermarks": watermarks,
-    }
-    return Response(msgspec.json.encode(body), media_type="application/json")
-
-
-@router.get("/runs/{project}/{run}", **_described(models.RunDetail))
+@router.get("/runs/{project}/{run}", **described(models.RunDetail))
 def run_detail(store: Stored, project: str, run: str) -> Response:
     """A run with everything it says of itself."""
     record = found_run(store, project, run)
@@ -277,7 +222,7 @@ def _query(
 
 @router.get(
     "/runs/{project}/{run}/rows",
-    **_described(models.RowPage, description=downloads.__doc__),
+    **described(models.RowPage, description=downloads.__doc__),
 )
 def rows(
     store: Stored,
@@ -306,7 +251,7 @@ def rows(
     return json({"rows": page[:limit], "next": offset + limit if len(page) > limit else None})
 
 
-@router.get("/runs/{project}/{run}/media", **_described(models.MediaPage))
+@router.get("/runs/{project}/{run}/media", **described(models.MediaPage))
 def media(
     store: Stored,
     project: str,
@@ -366,7 +311,7 @@ def file_url(project: str, run: str, name: str) -> str:
     return f"/api/v1/runs/{quote(project, safe='')}/{quote(run, safe='')}/files/{quote(name)}"
 
 
-@router.get("/runs/{project}/{run}/files", **_described(models.Files))
+@router.get("/runs/{project}/{run}/files", **described(models.Files))
 def files(store: Stored, project: str, run: str) -> Response:
     """The files of a run, by name."""
     found_run(store, project, run)
@@ -377,7 +322,7 @@ def files(store: Stored, project: str, run: str) -> Response:
 @router.get(
     "/runs/{project}/{run}/files/{name:path}",
     response_model=None,
-    responses={200: {"content": {"application/octet-stream": {}}, "description": "its bytes"}, **_ERRORS},
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "its bytes"}, **ERRORS},
 )
 def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
     """One file, inert: shown in place only when its first bytes are those of a picture, sound or video, else downloaded."""
@@ -389,7 +334,7 @@ def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
     return inert(path, name)
 
 
-@router.get("/runs/{project}/{run}/console", **_described(models.Console))
+@router.get("/runs/{project}/{run}/console", **described(models.Console))
 def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Limit = 1000) -> Response:
     """The console output that was captured, in order."""
     found_run(store, project, run)
@@ -398,7 +343,7 @@ def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Li
     return json({"lines": page, "next": offset + len(page)})
 
 
-@router.post("/bulk", tags=["edit"], **_described(models.BulkAnswer))
+@router.post("/bulk", tags=["edit"], **described(models.BulkAnswer))
 def bulk(request: Request, store: Stored, edit: models.BulkEdit) -> Response:
     """Name, tag, annotate, archive or delete (admin only) many runs at once."""
     if not store.writable:

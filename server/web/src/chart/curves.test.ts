@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe as suite, expect, test } from "vitest";
 import { ago, bytes, compact, duration, number } from "../format";
 import { matcher, sections } from "../sections";
@@ -9,6 +10,23 @@ function curve(y: number[], x = y.map((_, i) => i), label = "a"): Curve {
   const ys = Float64Array.from(y);
   return { id: label, label, x: Float64Array.from(x), y: ys, min: ys, max: ys, banded: false };
 }
+
+suite("the mean of a group", () => {
+  test("is what the server says, to the last digit", () => {
+    type Columns = Record<"x" | "y" | "mean" | "low" | "high" | "std", (number | null)[]>;
+    const file = new URL("../../../../tests/server/grouping.json", import.meta.url);
+    const { places, curves, expected } = JSON.parse(readFileSync(file, "utf8")) as { places: number; curves: Columns[]; expected: Columns };
+    const floats = (values: (number | null)[]) => values.map((value) => value ?? NaN);
+    const given = curves.map((one) => curve(floats(one.y), floats(one.x)));
+    const band = mean("a", "a", given, "minmax", places);
+    expect([...band.x]).toEqual(expected.x);
+    expect([...band.y]).toEqual(floats(expected.mean));
+    expect([...band.min]).toEqual(floats(expected.low));
+    expect([...band.max]).toEqual(floats(expected.high));
+    const spread = mean("a", "a", given, "std", places);
+    expect([...spread.max]).toEqual(expected.mean.map((value, i) => (value === null ? NaN : value + expected.std[i]!)));
+  });
+});
 
 suite("smoothing", () => {
   test("keeps a constant line where it is, from its first point on", () => {
