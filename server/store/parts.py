@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from milepost.sdk.wire import Column, Group, WireBatch
-from milepost.server.store.codec import Values, numbers_of
+from milepost.server.store.codec import Values, numbers_of, press, unpress
 
 IntArray = NDArray[np.int64]
 
@@ -185,9 +184,9 @@ def decode_body(data: bytes) -> WireBatch:
 
 def pressed(batch: WireBatch) -> bytes:
     """A batch as it is stored."""
-    return bytes(zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(batch)))
+    return press(msgspec.msgpack.encode(batch))
 
 
 def unpressed(data: bytes) -> WireBatch:
     """A batch as it was stored."""
-    return decode_body(zstandard.ZstdDecompressor().decompress(data, max_output_size=1 << 30))
+    return decode_body(unpress(data))
