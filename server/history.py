@@ -65,13 +65,12 @@ def sampled(series: Series, on: Grid) -> dict[str, Any]:
     row = _row(series.axis)
     level, blocks = 0, None
     if series.monotonic:
-        buckets = max((on.high - on.low) / on.width, 1.0)
         for candidate in (2, 1):
             if series.size() < FACTOR**candidate * BLOCKS_PER_BUCKET:
                 continue
             coarse = series.blocks(candidate, on.low, on.high)
-            spans = coarse.end[row] - coarse.first[row]
-            if len(coarse) >= buckets * BLOCKS_PER_BUCKET and np.quantile(spans, 0.9) <= on.width:
+            narrow = (coarse.end[row] - coarse.first[row]) * BLOCKS_PER_BUCKET <= on.width
+            if coarse.points[narrow].sum() >= 0.9 * coarse.points.sum() > 0:  # by points: some stand alone at the end
                 level, blocks = candidate, coarse
                 break
     if blocks is None:
@@ -79,7 +78,9 @@ def sampled(series: Series, on: Grid) -> dict[str, Any]:
     place = blocks.first[row]
     inside = (blocks.end[row] >= on.low) & (place <= on.high)  # False for NaN
     if not inside.all():
-        blocks, place = blocks.some(inside), place[inside]
+        at = np.flatnonzero(inside)
+        some: Any = slice(at[0], at[-1] + 1) if len(at) and at[-1] - at[0] < len(at) else inside  # a slice is no copy
+        blocks, place = blocks.some(some), place[some]
     points = int(blocks.points.sum())
     if len(blocks):
         number = np.floor(place / on.width)

@@ -42,24 +42,10 @@ class Points:
         return Points(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def blocks(self, x: FloatArray | None = None) -> "Blocks":
-        """Each point as a block of its own. x: its place on an axis other than the clocks."""
-        finite = np.isfinite(self.value)
-        value = self.value
-        ones = np.ones(len(value), np.int64)
-        step = self.step.astype(np.float64)
-        return Blocks(
-            first=np.stack((step, self.time, self.runtime) if x is None else (x, x, x)),
-            end=np.stack((step, self.time, self.runtime) if x is None else (x, x, x)),
-            points=ones,
-            count=finite.astype(np.int64),
-            low=np.where(finite, value, np.inf),
-            high=np.where(finite, value, -np.inf),
-            total=np.where(finite, value, 0.0),
-            last=np.where(finite, value, np.nan),
-            nan=np.isnan(value).astype(np.int64),
-            positive=(value == np.inf).astype(np.int64),
-            negative=(value == -np.inf).astype(np.int64),
-        )
+        """Each point as a block of its own. x: its place on the only axis that is asked for."""
+        if x is None:
+            return single_blocks(np.stack((self.step.astype(np.float64), self.time, self.runtime)), self.value)
+        return single_blocks(np.broadcast_to(x, (len(AXES), len(x))), self.value)
 
 
 @dataclass(slots=True)
@@ -98,12 +84,34 @@ class Blocks:
         return Blocks(*(np.concatenate([getattr(p, f.name) for p in parts], axis=-1) for f in fields(Blocks)))
 
 
+def single_blocks(place: FloatArray, value: FloatArray) -> Blocks:
+    """Points as blocks of one each. place: where they stand, shape (3, points). What is alike of all of them takes no memory."""
+    finite = np.isfinite(value)
+    if finite.all():
+        one, none = (np.broadcast_to(np.int64(each), value.shape) for each in (1, 0))
+        return Blocks(place, place, one, one, value, value, value, value, none, none, none)
+    return Blocks(
+        first=place,
+        end=place,
+        points=np.ones(len(value), np.int64),
+        count=finite.astype(np.int64),
+        low=np.where(finite, value, np.inf),
+        high=np.where(finite, value, -np.inf),
+        total=np.where(finite, value, 0.0),
+        last=np.where(finite, value, np.nan),
+        nan=np.isnan(value).astype(np.int64),
+        positive=(value == np.inf).astype(np.int64),
+        negative=(value == -np.inf).astype(np.int64),
+    )
+
+
 def reduce_blocks(blocks: Blocks, starts: IntArray) -> Blocks:
     """Groups of consecutive blocks as one block each. starts: where each group begins, rising from 0."""
     ends = np.append(starts[1:], len(blocks)) - 1
-    # The last finite value of a group is that of its last block that has one.
-    place = np.maximum.accumulate(np.where(blocks.count > 0, np.arange(len(blocks)), -1))[ends]
-    last = np.where(place >= starts, blocks.last[np.maximum(place, 0)], np.nan)
+    last = blocks.last[ends]
+    if not (blocks.count > 0).all():  # the last finite value of a group is that of its last block that has one
+        place = np.maximum.accumulate(np.where(blocks.count > 0, np.arange(len(blocks)), -1))[ends]
+        last = np.where(place >= starts, blocks.last[np.maximum(place, 0)], np.nan)
     return Blocks(
         first=blocks.first[:, starts],
         end=blocks.end[:, ends],

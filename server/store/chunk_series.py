@@ -12,26 +12,38 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from milepost.server.series import AXES, FACTOR, Blocks, Points
+from milepost.server.series import AXES, FACTOR, Blocks, FloatArray, Points, single_blocks
 from milepost.server.store import chunks
 from milepost.server.store.codec import numbers_of
 from milepost.server.store.parts import Part
 
-_KEPT_CLOCKS: Final = 200
+_KEPT_BYTES: Final = 64 << 20
 
 
 class ClockCache:
-    """Where the blocks of groups begin and end, of those asked for lately; extended when a group grew."""
+    """Where the blocks of groups begin and end, of those asked for lately; extended when a group grew.
+
+    age: how often runs were deleted so far; a number of a group then means another one, perhaps.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int], chunks.Clocks] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, int], chunks.Clocks] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
+        self.age = 0
 
-    def get(self, connection: sqlite3.Connection, group: int, level: int, blocks: int) -> chunks.Clocks:
-        """The clocks of the first `blocks` blocks, or of more."""
+    def forget(self) -> None:
+        """Groups are gone, and new ones may get their numbers."""
         with self._lock:
-            kept = self._kept.get((group, level))
+            self.age += 1
+
+    def get(self, connection: sqlite3.Connection, group: int, level: int, blocks: int, age: int) -> chunks.Clocks:
+        """The clocks of the first `blocks` blocks, or of more, as of an age."""
+        place = age, group, level
+        with self._lock:
+            kept = self._kept.get(place)
         have = kept.first.shape[1] if kept is not None else 0
         if kept is None or have < blocks:
             more = chunks.read_blocks(connection, group, -1, level, have, blocks)
@@ -42,10 +54,11 @@ class ClockCache:
             grown.end = end if more is None else np.concatenate((end, more.end), axis=1)
             kept = grown
         with self._lock:
-            self._kept[group, level] = kept
-            self._kept.move_to_end((group, level))
-            while len(self._kept) > _KEPT_CLOCKS:
-                self._kept.popitem(last=False)
+            old = self._kept.pop(place, None)
+            self._kept[place] = kept
+            self._bytes += kept.nbytes - (old.nbytes if old is not None else 0)
+            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return kept
 
 
@@ -72,6 +85,7 @@ class ChunkSeries:
     ) -> None:
         self._connect = connect
         self._cache = cache
+        self._age = cache.age
         self._groups = groups
         self._tail = tail
         self.axis = axis
@@ -96,9 +110,8 @@ class ChunkSeries:
         low: list[float] = []
         high: list[float] = []
         for each in self._groups:
-            ends = self._rows(each, 0, 1).blocks(), self._rows(each, each.rows - 1, each.rows).blocks()
-            low += ends[0].first[self._row].tolist()
-            high += ends[1].end[self._row].tolist()
+            low += self._places(each, 0, 1).tolist()
+            high += self._places(each, each.rows - 1, each.rows).tolist()
         if len(self._tail):
             place = self._tail.blocks().first[self._row]
             low.append(float(place.min()))
@@ -116,7 +129,7 @@ class ChunkSeries:
                 whole = each.rows // FACTOR
                 stop = each.rows if stop == whole else stop * FACTOR
                 if start * FACTOR < stop:
-                    found.append(self._points(each, start * FACTOR, stop).blocks())
+                    found.append(self._points(each, start * FACTOR, stop))
         if len(self._tail):
             found.append(self._tail.blocks())
         if not found:
@@ -138,7 +151,7 @@ class ChunkSeries:
                 found.append(read.some(read.points > 0) if (read.points == 0).any() else read)
         whole = of.rows // rows
         if stop == whole and whole * rows < of.rows:
-            found.append(self._points(of, whole * rows, of.rows).blocks())
+            found.append(self._points(of, whole * rows, of.rows))
         return found
 
     def _range(self, of: GroupRows, level: int, low: float | None, high: float | None) -> tuple[int, int]:
@@ -150,32 +163,40 @@ class ChunkSeries:
         return start, max(start, stop)
 
     def _clocks(self, of: GroupRows, level: int) -> chunks.Clocks:
-        return self._cache.get(self._connect(), of.group, level, of.rows // FACTOR**level)
+        return self._cache.get(self._connect(), of.group, level, of.rows // FACTOR**level, self._age)
 
-    def _rows(self, of: GroupRows, first: int, stop: int) -> Points:
-        """Rows with their clocks alone; each counts as a point."""
-        connection = self._connect()
-        step, time, runtime, seq = (
-            chunks.read_array(connection, of.group, key, first, stop)
-            for key in (chunks.STEP, chunks.TIME, chunks.RUNTIME, chunks.SEQ)
-        )
-        writer = np.full(len(step), of.writer, np.int16)
-        return Points(step, time / 1e9, runtime / 1e6, np.zeros(len(step)), seq, writer)
+    def _places(self, of: GroupRows, first: int, stop: int) -> FloatArray:
+        """Where rows stand on the axis; each counts, whether it has a value or not."""
+        clock = (chunks.STEP, chunks.TIME, chunks.RUNTIME)[self._row]
+        return chunks.read_array(self._connect(), of.group, clock, first, stop) / (1, 1e9, 1e6)[self._row]
 
-    def _points(self, of: GroupRows, first: int, stop: int) -> Points:
-        return points_of(self._connect(), of, first, stop)
+    def _points(self, of: GroupRows, first: int, stop: int) -> Blocks:
+        """The points of rows as blocks, on this axis only: other clocks are not read."""
+        value, there = _numbers(self._connect(), of, first, stop)
+        place = self._places(of, first, stop)
+        if not there.all():
+            value, place = value[there], place[there]
+        return single_blocks(np.broadcast_to(place, (len(AXES), len(place))), value)
 
 
 def points_of(connection: sqlite3.Connection, of: GroupRows, first: int, stop: int) -> Points:
     """The points of rows first..stop of a group."""
-    pieces = [numbers_of(each) for each in chunks.read_column(connection, of.group, of.key, first, stop)]
+    value, number = _numbers(connection, of, first, stop)
     clocks = [
         chunks.read_array(connection, of.group, key, first, stop)
         for key in (chunks.STEP, chunks.TIME, chunks.RUNTIME, chunks.SEQ)
     ]
-    value = np.concatenate([piece for piece, _ in pieces]) if pieces else np.empty(0)
-    number = np.concatenate([there for _, there in pieces]) if pieces else np.empty(0, np.bool_)
     return _points(clocks, value, number, of.writer)
+
+
+def _numbers(
+    connection: sqlite3.Connection, of: GroupRows, first: int, stop: int
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """The values of rows, and which of them are numbers."""
+    pieces = [numbers_of(each) for each in chunks.read_column(connection, of.group, of.key, first, stop)]
+    if not pieces:
+        return np.empty(0), np.empty(0, np.bool_)
+    return np.concatenate([value for value, _ in pieces]), np.concatenate([there for _, there in pieces])
 
 
 def points_of_part(part: Part, key: str, writer: int) -> Points:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milepost.server.series import FACTOR, Blocks, Points, rolled_up
-from milepost.server.store.codec import Values, decode, encode, numbers_of
+from milepost.server.store.codec import Values, decode, decode_several, encode, numbers_of
 from milepost.server.store.parts import Part, joined
 
 ROWS: Final = 4096
@@ -54,11 +54,14 @@ def appended(connection: sqlite3.Connection, group: int, rows_before: int, part:
 def _rollups(
     connection: sqlite3.Connection, group: int, key: int, start: int, clocks: NDArray[np.float64], values: Values | None
 ) -> list[tuple[Any, ...]]:
-    """The chunks of levels 1 and 2 that hold the rows from `start` on."""
-    blocks = _blocks_of(clocks, values)
+    """The chunks of levels 1 and 2 that hold the rows from `start` on: as many blocks as are whole, for others are not read."""
+    count = clocks.shape[1]
     records: list[tuple[Any, ...]] = []
+    if count < FACTOR:
+        return records
+    blocks = _blocks_of(clocks, values)
     for level, rows in ((1, FACTOR), (2, FACTOR * FACTOR)):
-        blocks = rolled_up(blocks)
+        blocks = rolled_up(blocks).some(slice(0, count // rows))
         first = start // rows
         chunk = first - first % BLOCKS
         whole = blocks
@@ -100,32 +103,23 @@ def read_blocks(
     clocks: "Clocks | None" = None,
 ) -> Blocks | None:
     """Blocks first..stop of a key (key -1: with nothing but where they stand). clocks: where they stand; None for nowhere."""
-    found: list[Blocks] = []
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = ? AND at > ? AND at < ? ORDER BY at"
-    for at, n, body in connection.execute(query, (group, key, level, first - BLOCKS, stop)):
-        columns: list[Any] = [decode(each, n) for each in _decode_all(body)]
-        none = np.zeros((3, n))
-        if key < 0:
-            zero, nought = np.zeros(n, np.int64), np.zeros(n)
-            one = Blocks(
-                np.stack(columns[:3]),
-                np.stack(columns[3:]),
-                zero,
-                zero,
-                nought,
-                nought,
-                nought,
-                nought,
-                zero,
-                zero,
-                zero,
-            )
-        else:
-            one = Blocks(none, none, *columns)
-        found.append(one.some(slice(max(first - at, 0), stop - at)))
+    found = connection.execute(query, (group, key, level, first - BLOCKS, stop)).fetchall()
     if not found:
         return None
-    blocks = Blocks.joined(found)
+    sizes = [n for _, n, _ in found]
+    figures = zip(*(_decode_all(body) for *_, body in found), strict=True)
+    columns: list[Any] = [decode_several(several, sizes) for several in figures]
+    total = sum(sizes)
+    if key < 0:
+        none, nought = np.broadcast_to(np.int64(0), (total,)), np.broadcast_to(0.0, (total,))
+        first_and_end = np.stack(columns[:3]), np.stack(columns[3:])
+        blocks = Blocks(*first_and_end, none, none, nought, nought, nought, nought, none, none, none)
+    else:
+        nowhere = np.broadcast_to(0.0, (3, total))
+        blocks = Blocks(nowhere, nowhere, *columns)
+    at = found[0][0]
+    blocks = blocks.some(slice(max(first - at, 0), stop - at))
     if clocks is not None and key >= 0:
         blocks.first, blocks.end = (
             clocks.first[:, first : first + len(blocks)],
@@ -142,12 +136,17 @@ class Clocks:
         self.first = found.first if found is not None else np.empty((3, 0))
         self.end = found.end if found is not None else np.empty((3, 0))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken."""
+        return self.first.nbytes + self.end.nbytes
+
 
 def read_column(connection: sqlite3.Connection, group: int, key: int, first: int, stop: int) -> list[Values]:
     """The values of rows first..stop of a key, chunk by chunk."""
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND at > ? AND at < ? ORDER BY at"
     found: list[Values] = []
-    for at, n, body in connection.execute(query, (group, key, first - ROWS, stop)):
+    for at, n, body in connection.execute(query, (group, key, first - ROWS, stop)).fetchall():
         values = decode(body, n)
         found.append(values[max(first - at, 0) : stop - at])
     return found

@@ -139,6 +139,7 @@ class SqliteStore:
         """Delete a run for good."""
         known = self._table.find(project, run)
         self.ingest.call(lambda c: void(c.execute("DELETE FROM run WHERE id = ?", (known.id,))))
+        self._points.forget()
         self._table.drop(project, run)
         self._sweeper.soon()
 

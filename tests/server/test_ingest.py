@@ -371,6 +371,31 @@ def test_a_long_curve_is_the_same_before_and_after_compaction_and_a_restart(data
     assert table[0]["columns"] == {"summary.v": values[-1], "summary.n": 29_999}
 
 
+def test_nothing_of_a_deleted_run_is_in_the_curves_of_the_next(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        for run, stride in (("old", 1), ("new", 7)):
+            n = np.arange(25_000)
+            clocks = {"time": {"i8": (n + 10**18).tobytes()}, "runtime": {"i8": n.tobytes()}}
+            group = wire.Group(
+                keys=["v"], seq=0, step={"i8": (n * stride).tobytes()}, values=[{"f8": (n / 3).tobytes()}], **clocks
+            )
+            batch = wire.WireBatch(writer=WRITER, first=0, last=24_999, project="p", groups=[group])
+            headers = {"Content-Type": wire.MEDIA_TYPE, "Content-Encoding": "zstd"}
+            assert client.post(f"/api/v1/runs/{run}/batches", content=wire.encode(batch), headers=headers).is_success
+            until = time.monotonic() + 60
+            while client.get(f"/api/v1/runs/p/{run}").json()["completeness"]["uncompacted"]:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            body = {"runs": [f"p/{run}"], "keys": ["v"], "buckets": 100}
+            curve = client.post("/api/v1/history", json=body).json()["series"][0]
+            if run == "old":
+                assert client.post("/api/v1/bulk", json={"runs": ["p/old"], "delete": True}).json()["changed"] == 1
+
+    assert curve["aggregated"]["block_points"] == 64
+    assert curve["x"][-1] == 24_999 * 7
+    assert [mean * 3 * 7 for mean in curve["mean"]] == pytest.approx(curve["x"], abs=1500)
+
+
 def test_a_killed_server_holds_exactly_what_it_acknowledged(data_server: Begin) -> None:
     acknowledged = [0, 0]
     for number in range(3):
