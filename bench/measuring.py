@@ -58,13 +58,13 @@ class Usage:
     def __init__(self) -> None:
         with suppress(OSError):  # a kernel without it: the peak then counts from the process's start
             Path("/proc/self/clear_refs").write_text("5")
-        self._rss = {pid: _memory(pid)[0] for pid in _tree()}
+        self._rss = {pid: memory_of(pid)[0] for pid in _tree()}
         self._cpu = self._cpu_now()
         self._began = time.perf_counter()
 
     def memory_growth_mb(self) -> float:
         """Sum over the processes of the largest resident size less that at the start. Helpers count only while they live."""
-        return sum(max(_memory(pid)[1] - self._rss.get(pid, 0), 0) for pid in _tree()) / 2**20
+        return sum(max(memory_of(pid)[1] - self._rss.get(pid, 0), 0) for pid in _tree()) / 2**20
 
     def cpu_s(self) -> float:
         """Processor seconds of all of them."""
@@ -77,7 +77,7 @@ class Usage:
     @staticmethod
     def _cpu_now() -> float:
         ended = os.times()
-        others = sum(_cpu(pid) for pid in _tree() if pid != os.getpid())
+        others = sum(cpu_of(pid) for pid in _tree() if pid != os.getpid())
         return time.process_time() + ended.children_user + ended.children_system + others
 
 
@@ -105,14 +105,15 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Processor seconds of a process and of its children that it waited for; 0 when it is gone."""
     try:
-        return sum(map(int, _stat(pid)[11:15])) / _TICKS  # its own and that of its children it waited for
+        return sum(map(int, _stat(pid)[11:15])) / _TICKS
     except (OSError, ValueError):
         return 0.0
 
 
-def _memory(pid: int) -> tuple[int, int]:
+def memory_of(pid: int) -> tuple[int, int]:
     """Resident bytes now, and the most so far."""
     found = {"VmRSS": 0, "VmHWM": 0}
     with suppress(OSError):

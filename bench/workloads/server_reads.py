@@ -1,0 +1,182 @@
+"""The server answering: charts, zooms, the run table and searches, over data that was put there before. One request at a time."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from bench.benchmark import Benchmark, Task
+from bench.measuring import Figures
+from bench.server import datasets
+from bench.server.load import percentile
+from bench.server.process import Served, serve
+
+Ask = Callable[[int], object]
+
+LONG = 1_000_000
+"""Steps of the long runs for one of task.size: the sizes below are in millions of steps, thousands of runs, ..."""
+
+
+def measure(task: Task) -> Figures:
+    """task.size: a tenth of the full size is 1. Milliseconds from the question to its whole answer."""
+    return _CASES[task.case](task.size)
+
+
+def _long_in_store(size: int) -> Figures:
+    from milepost.server import history
+    from milepost.server.store.sqlite import SqliteStore
+
+    store = SqliteStore(_long(size))
+
+    def chart(_: int) -> object:
+        until = store.watermark("long", "long-0")
+        series = store.series("long", "long-0", "loss", "_step", until=until)
+        assert series is not None
+        extent = series.extent()
+        assert extent is not None
+        return history.sampled(series, history.grid(*extent, 1000))
+
+    return _asked(chart)
+
+
+def _long(size: int) -> Path:
+    steps = size * LONG
+    return datasets.dataset(f"steps-{steps}", partial(datasets.long_runs, runs=1, steps=steps))
+
+
+def _long_over_http(size: int) -> Figures:
+    return _served("--data", _long(size), lambda _, client: partial(_chart, client, ["long/long-0"], None))
+
+
+def _zooms(size: int) -> Figures:
+    steps = size * LONG
+    source = random.Random(3)
+
+    def zooms(_: Served, client: httpx.Client) -> Ask:
+        def zoom(at: int) -> object:
+            width = 10 ** source.uniform(2, len(str(steps)) - 1)
+            low = source.uniform(0, steps - width)
+            return _chart(client, ["long/long-0"], (low, low + width), at)
+
+        return zoom
+
+    return _served("--data", _long(size), zooms, times=200)
+
+
+def _twenty(size: int) -> Figures:
+    steps = size * LONG // 10
+    data = datasets.dataset(f"twenty-{steps}", partial(datasets.long_runs, runs=20, steps=steps))
+    runs = [f"long/long-{n}" for n in range(20)]
+    return _served("--data", data, lambda _, client: partial(_chart, client, runs, None))
+
+
+def _table(size: int) -> Figures:
+    runs = size * 1000
+    data = datasets.dataset(f"table-{runs}", partial(datasets.table, runs=runs))
+
+    def pages(_: Served, client: httpx.Client) -> Ask:
+        def page(at: int) -> object:
+            asked: dict[str, Any] = {
+                "filter": f"config.lr > 0.0001 and summary.train/metric_{3 * (at % 10)} >= 0.25 and state == 'finished'",
+                "sort": f"summary.val/metric_{3 * (at % 10) + 1}",
+                "order": "desc" if at % 2 else "asc",
+                "columns": "*",
+            }
+            return client.get("/api/v1/projects/table/runs", params=asked).raise_for_status()
+
+        return page
+
+    return _served("--data", data, pages)
+
+
+def _search(size: int) -> Figures:
+    keys = size * 10_000
+    data = datasets.dataset(f"keys-{keys}", partial(datasets.many_keys, keys=keys))
+
+    def searches(_: Served, client: httpx.Client) -> Ask:
+        def search(at: int) -> object:
+            asked: dict[str, Any] = {"search": f"weight_{at * 7 % 100}", "limit": 50}
+            return client.get("/api/v1/runs/keys/many/keys", params=asked).raise_for_status()
+
+        return search
+
+    return _served("--data", data, searches)
+
+
+def _directory(size: int) -> Figures:
+    rows = size * LONG // 10
+    runs = datasets.dataset(f"directory-{rows}", partial(datasets.long_directory, count=rows))
+
+    def charts(_: Served, client: httpx.Client) -> Ask:
+        while not client.get("/api/v1/projects").json()["projects"]:
+            time.sleep(0.01)
+
+        def chart(at: int) -> object:
+            keys = [f"metric_{at % 10}"]
+            body = {"runs": ["long/long-0"], "keys": keys, "buckets": 1000}
+            return client.post("/api/v1/history", json=body).raise_for_status()
+
+        return chart
+
+    return _served("--runs", runs, charts)
+
+
+def _chart(client: httpx.Client, runs: list[str], between: tuple[float, float] | None, _: int) -> object:
+    body = {"runs": runs, "keys": ["loss"], "buckets": 1000, "range": between}
+    answer = client.post("/api/v1/history", content=msgspec.json.encode(body), headers=_JSON)
+    return answer.raise_for_status()
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _served(option: str, data: Path, ready: Callable[[Served, httpx.Client], Ask], times: int = 40) -> Figures:
+    began = time.perf_counter()
+    with serve(option, data) as server, server.client() as client:
+        ask = ready(server, client)
+        client.get("/healthz").raise_for_status()
+        start_s = time.perf_counter() - began
+        idle = sum(server.rss_mb())
+        cpu = server.cpu_s()[0]
+        figures = _asked(ask, times)
+        cpu_ms = (server.cpu_s()[0] - cpu) / times * 1e3
+        return {**figures, "cpu_ms": cpu_ms, "start_s": start_s, "idle_mb": idle, "end_mb": sum(server.rss_mb())}
+
+
+def _asked(ask: Ask, times: int = 40) -> Figures:
+    """The first answer apart: what is kept for the next ones is made then."""
+    waits: list[float] = []
+    for at in range(times):
+        began = time.perf_counter()
+        ask(at)
+        waits.append(time.perf_counter() - began)
+    return {
+        "first_ms": waits[0] * 1e3,
+        "p50_ms": percentile(waits[1:], 0.5) * 1e3,
+        "p95_ms": percentile(waits[1:], 0.95) * 1e3,
+        "max_ms": max(waits[1:]) * 1e3,
+    }
+
+
+_CASES: dict[str, Callable[[int], Figures]] = {
+    "chart of 10 M steps, in the store": _long_in_store,
+    "chart of 10 M steps": _long_over_http,
+    "zooms into 10 M steps": _zooms,
+    "chart of 20 runs x 1 M steps": _twenty,
+    "table of 10,000 runs x 50 columns": _table,
+    "search among 100,000 keys": _search,
+    "--runs: chart of 1 M rows": _directory,
+}
+
+READS = Benchmark(
+    title="A server that is asked, over HTTP where nothing else is said",
+    measure=measure,
+    fields=("first_ms", "p50_ms", "p95_ms", "max_ms"),
+    cases=dict.fromkeys(_CASES, ("milepost",)),
+    sizes={"tiny": 1, "quick": 10, "full": 10},
+)
