@@ -1,7 +1,7 @@
-"""All rows of a run as a file: JSON lines, CSV or Parquet; written as the rows are read, so that a long run takes no memory.
+"""All rows of a run as a file: JSON lines, CSV, Parquet, Arrow; written as the rows are read, so a long run takes no memory.
 
-In JSON lines NaN and the infinities are the texts "NaN", "Infinity", "-Infinity"; in CSV these without quotes; Parquet has
-them as floats. Lists and media are JSON text in CSV and Parquet.
+In JSON lines NaN and the infinities are the texts "NaN", "Infinity", "-Infinity"; in CSV these without quotes; Parquet and Arrow
+have them as floats. Lists and media are JSON text in CSV, Parquet and Arrow.
 """
 
 import io
@@ -12,18 +12,12 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from milepost.sdk.cli.export import Table, write_csv, write_jsonl, write_parquet
-from milepost.sdk.errors import MissingDependencyError
-from milepost.server.problems import Problem
+from milepost.sdk.cli.export import Table, write_arrow, write_csv, write_jsonl, write_parquet
+from milepost.server.forms import TYPES, VARY, check_pyarrow
 from milepost.server.records import RunRecord
 
 Pages = Callable[[], Iterator[list[dict[str, Any]]]]
 
-_TYPES = {
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
 _CHUNK = 1 << 16
 
 
@@ -41,15 +35,16 @@ class _Rows:
 
 def file_of(pages: Pages, run: RunRecord, form: str) -> Response:
     """The rows as an attachment. Raises `UsageError` for a query that cannot be answered, before anything is sent."""
+    check_pyarrow(form)
     first = pages()
     if form == "jsonl":
         body = _parts_of(first, lambda page, file: write_jsonl(_table([page], []), file))
     else:
         columns = _columns(first)
-        body = _csv(pages(), columns) if form == "csv" else _parquet(pages, columns)
+        body = _csv(pages(), columns) if form == "csv" else _typed(pages, columns, form)
     name = quote(f"{run.project}-{run.id}.{form}", safe="")
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(body, headers=headers, media_type=_TYPES[form])
+    return StreamingResponse(body, headers=headers | VARY, media_type=TYPES[form])
 
 
 def _table(pages: Any, columns: list[str]) -> Table:
@@ -83,14 +78,15 @@ def _csv(pages: Iterator[list[dict[str, Any]]], columns: list[str]) -> Iterator[
     yield from (part[length:] for part in _parts_of(pages, lambda page, file: write_csv(_table([page], columns), file)))
 
 
-def _parquet(pages: Pages, columns: list[str]) -> Iterator[bytes]:
-    """A Parquet file has its directory at the end, so it is written to a temporary file first."""
+def _typed(pages: Pages, columns: list[str], form: str) -> Iterator[bytes]:
+    """Written to a temporary file first: a Parquet file has its directory at the end, and an error is still an answer."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the answer was sent
     try:
-        write_parquet(cast(Table, _Rows(pages, columns)), file)
-    except MissingDependencyError as error:
+        write = write_parquet if form == "parquet" else write_arrow
+        write(cast(Table, _Rows(pages, columns)), file)
+    except BaseException:
         file.close()
-        raise Problem(501, "not available", str(error)) from None
+        raise
     file.seek(0)
 
     def parts() -> Iterator[bytes]:

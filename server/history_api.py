@@ -1,17 +1,19 @@
 """The route of curves: many keys of many runs in buckets along one axis; or, of grouped runs, their mean and band."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.strict_json import jsonable
 from milepost.server import history, models
 from milepost.server.filters import FilterError, check_column
+from milepost.server.forms import TYPES, VARY, check_pyarrow, curves_as_arrow, curves_as_msgpack, form_of
 from milepost.server.grouping import groups_of, mean_of
 from milepost.server.problems import bad_request
 from milepost.server.read_api import Stored, described
@@ -24,16 +26,19 @@ router = APIRouter(prefix="/api/v1", tags=["read"])
 MAX_SERIES: Final = 2_000
 """Curves in one answer."""
 
-Sampled = tuple[str, str, dict[str, Any]]
-"""Run, key, and what `history.sampled` gives."""
+_WRITERS: Final[dict[str, Callable[[dict[str, Any]], bytes]]] = {
+    "json": msgspec.json.encode, "msgpack": curves_as_msgpack, "arrow": curves_as_arrow,
+}  # fmt: skip
 
 
 @router.post("/history", **described(models.HistoryAnswer))
-def curves(store: Stored, asked: models.HistoryRequest) -> Response:
+def curves(request: Request, store: Stored, asked: models.HistoryRequest) -> Response:
     """Many keys of many runs in buckets along one axis, in one answer. group: the mean and band of runs that share a value."""
     if len(asked.runs) * len(asked.keys) > MAX_SERIES:
         text = f"{len(asked.runs)} runs x {len(asked.keys)} keys are more than {MAX_SERIES} curves; ask for fewer at a time"
         raise bad_request("too many curves", text, limit=MAX_SERIES)
+    form = form_of(request, ("json", "msgpack", "arrow"))
+    check_pyarrow(form)
     if asked.group is not None:
         _check_group(asked)
     watermarks: dict[str, str] = {}
@@ -64,7 +69,7 @@ def curves(store: Stored, asked: models.HistoryRequest) -> Response:
     if asked.group is not None:
         body["groups"] = _grouped(store, asked, body["series"])
         body["series"] = []
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return Response(_WRITERS[form](body), headers=VARY, media_type=TYPES[form])
 
 
 def _in_buckets(

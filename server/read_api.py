@@ -16,6 +16,7 @@ from milepost.sdk.strict_json import jsonable
 from milepost.server import downloads, models
 from milepost.server.auth import Principal
 from milepost.server.filters import FilterError, Test, check_column, compile_filter, sort_key
+from milepost.server.forms import TYPES, VARY, form_of, packed
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.records import KeyRecord, RunRecord
@@ -40,6 +41,8 @@ def store_of(request: Request) -> Store:
         return cast(Store, scoped)
     return store
 
+
+_ROW_FORMS = ("json", "msgpack", "jsonl", "csv", "parquet", "arrow")
 
 Stored = Annotated[Store, Depends(store_of)]
 Offset = Annotated[int, Query(ge=0, le=2**53)]
@@ -225,6 +228,7 @@ def _query(
     **described(models.RowPage, description=downloads.__doc__),
 )
 def rows(
+    request: Request,
     store: Stored,
     project: str,
     run: str,
@@ -234,21 +238,30 @@ def rows(
     max_step: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="not included")] = None,
     writer: WriterName = None,
     superseded: bool = False,
-    format: Literal["json", "jsonl", "csv", "parquet"] = "json",
+    format: Annotated[
+        Literal["json", "msgpack", "jsonl", "csv", "parquet", "arrow"] | None,
+        Query(description="what Accept asks for when left out"),
+    ] = None,
     offset: Offset = 0,
     limit: Limit = 1000,
 ) -> Response:
-    """Exact rows: a page as JSON, or all of them as a file (jsonl, csv, parquet)."""
+    """Exact rows: a page as JSON or msgpack, or all of them as a file (jsonl, csv, parquet, arrow)."""
     record = found_run(store, project, run)
     query = _query(keys, require, min_step, max_step, writer, superseded)
+    form = format or form_of(request, _ROW_FORMS)
     try:
-        if format != "json":
-            return downloads.file_of(lambda: store.rows(project, run, query), record, format)
+        if form not in ("json", "msgpack"):
+            return downloads.file_of(lambda: store.rows(project, run, query), record, form)
         flat = (row for page in store.rows(project, run, query) for row in page)
         page = list(islice(flat, offset, offset + limit + 1))
     except UsageError as error:
         raise bad_request("invalid query", str(error)) from None
-    return json({"rows": page[:limit], "next": offset + limit if len(page) > limit else None})
+    told = {"rows": page[:limit], "next": offset + limit if len(page) > limit else None}
+    if form == "msgpack":
+        return Response(packed(told), headers=VARY, media_type=TYPES[form])
+    answer = json(told)
+    answer.headers.update(VARY)
+    return answer
 
 
 @router.get("/runs/{project}/{run}/media", **described(models.MediaPage))

@@ -155,6 +155,16 @@ def write_jsonl(table: Table, file: IO[bytes], advance: Advance = lambda _: None
 def write_parquet(table: Table, file: IO[bytes], advance: Advance = lambda _: None) -> int:
     """Write a Parquet file; the number of rows. Reads the rows twice: the type of a column is that of all its values."""
     pyarrow, parquet = _pyarrow()
+    return _write_typed(table, pyarrow, lambda schema: parquet.ParquetWriter(file, schema), advance)
+
+
+def write_arrow(table: Table, file: IO[bytes], advance: Advance = lambda _: None) -> int:
+    """Write a stream of Arrow's IPC format; the number of rows. Columns as in Parquet."""
+    pyarrow, _ = _pyarrow()
+    return _write_typed(table, pyarrow, lambda schema: pyarrow.ipc.new_stream(file, schema), advance)
+
+
+def _write_typed(table: Table, pyarrow: Any, writer_of: Callable[[Any], Any], advance: Advance) -> int:
     kinds: dict[str, set[type]] = {column: set() for column in table.columns}
     for batch in _batches(table):
         for row in batch:
@@ -166,7 +176,7 @@ def write_parquet(table: Table, file: IO[bytes], advance: Advance = lambda _: No
     schema = pyarrow.schema([(column, types[name]) for column, (name, _) in makers.items()])
     rows = 0
     size = max(1, _ROW_GROUP_VALUES // len(table.columns))
-    with parquet.ParquetWriter(file, schema) as writer:
+    with writer_of(schema) as writer:
         for batch in _batches(table, size):
             columns = [
                 pyarrow.array([make(row.get(column)) for row in batch], type=schema.field(column).type)
