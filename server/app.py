@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from milepost.server import (
@@ -28,6 +29,7 @@ from milepost.server import (
 from milepost.server.auth import Gate, Keys, Principal
 from milepost.server.keys_api import keys_router
 from milepost.server.proxy_users import ProxyUsers
+from milepost.server.request_log import RequestLog
 from milepost.server.store import Store
 from milepost.server.store.sqlite import SqliteStore
 
@@ -95,6 +97,7 @@ def create_app(
     app.state.stopping = asyncio.Event()
     app.state.users = users
     app.add_middleware(Gate, keys=keys, hosts=hosts, users=users)
+    app.add_middleware(RequestLog)
     app.add_middleware(SafeHeaders)
     app.router.routes += [*ingest.routes(), *blobs.routes(), *otlp.Receiver().routes()]
     problems.install(app)
@@ -140,6 +143,7 @@ def create_app(
     app.include_router(keys_router)
     app.include_router(metrics.router)
     app.router.routes += page.routes()
+    app.state.templates = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
     return app
 
 

@@ -1,6 +1,7 @@
 """Start the server: what `milepost server` calls."""
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from milepost.sdk.errors import UsageError
 from milepost.server.app import create_app
 from milepost.server.auth import SCOPES, Keys
 from milepost.server.keys_api import add_key
+from milepost.server.logs import AsJson, Logs
 from milepost.server.proxy_users import Peer, proxy_users
 from milepost.server.store import Store
 from milepost.server.store.directory import DirectoryStore
@@ -37,10 +39,20 @@ class Options:
     trusted_proxies: str | None = None
     proxy_admins: str | None = None
     proxy_scopes: tuple[str, ...] = ("read",)
+    log_level: str = "warning"
+    log_format: str = "text"
 
 
 def serve(options: Options) -> None:
     """Serve until SIGINT or SIGTERM; answers that are under way are finished."""
+    logs = Logs(options.log_level, options.log_format)
+    try:
+        _serve(options)
+    finally:
+        logs.stop()
+
+
+def _serve(options: Options) -> None:
     store: Store
     keys: Keys | None = None
     users = proxy_users(options.trust_proxy_user, options.trusted_proxies, options.proxy_admins, options.proxy_scopes)
@@ -51,7 +63,7 @@ def serve(options: Options) -> None:
         )
     if options.data is not None:
         store = SqliteStore(options.data)
-        keys = _keys(options.data, first)
+        keys = _keys(options, options.data, first)
     else:
         assert options.runs is not None
         store = DirectoryStore(options.runs)
@@ -63,13 +75,13 @@ def serve(options: Options) -> None:
     listener = _listen(options)
     host = f"[{options.host}]" if listener.family == socket.AF_INET6 else options.host
     what = options.data if options.data is not None else options.runs
-    print(f"milepost: serving {what} at http://{host}:{listener.getsockname()[1]}", flush=True)
+    _say(options, f"serving {what} at http://{host}:{listener.getsockname()[1]}")
     app = create_app(store, keys, _LOCAL | {options.host.lower()} if keys is None else None, users)
     config = uvicorn.Config(
         Peer(app, users),
         proxy_headers=False,  # Peer does it
-        log_level="warning",
-        access_log=False,
+        log_config=None,  # Logs does it
+        access_log=False,  # RequestLog does it
         server_header=False,
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
@@ -93,8 +105,20 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _keys(data: Path, first: str | None) -> Keys:
-    """The keys of a data directory; the first admin key is made and shown when there is none."""
+def _say(options: Options, text: str) -> None:
+    """What whoever starts a server waits for, on standard output; in a log of JSON, as the rest of it."""
+    if options.log_format == "json":
+        record = logging.LogRecord("milepost.server", logging.INFO, "", 0, text, (), None)
+        print(AsJson().format(record), flush=True)
+    else:
+        print(f"milepost: {text}", flush=True)
+
+
+def _keys(options: Options, data: Path, first: str | None) -> Keys:
+    """The keys of a data directory; the first admin key is made and shown when there is none.
+
+    A log of JSON is kept and sent to others: there it is not shown, but put into a file that only its owner reads.
+    """
     database = data / "milepost.db"
     keys = Keys(data / "secret", lambda: connect(database), first)
     if not keys.some:
@@ -103,7 +127,14 @@ def _keys(data: Path, first: str | None) -> Keys:
         add_key(connection, line)
         connection.close()
         keys.reload()
-        print(f"milepost: the first admin key, shown this once: {key}", flush=True)
+        if options.log_format == "json":
+            path = data / "first-admin-key"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(descriptor, f"{key}\n".encode())
+            os.close(descriptor)
+            _say(options, f"the first admin key is in {path}; keep it elsewhere, and remove the file")
+        else:
+            _say(options, f"the first admin key, shown this once: {key}")
     return keys
 
 

@@ -36,9 +36,24 @@ from milepost.sdk.errors import MissingDependencyError, UsageError
     show_default=True,
     help="What its other users may do; repeat it for both.",
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error")),
+    default="warning",
+    show_default=True,
+    help="What the log has, on standard error; from info on, every request.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Lines for people, or an object of JSON in each.",
+)
 def command(
     runs: str | None, data: str | None, backup: str | None, host: str, port: int,
     trust_proxy_user: str | None, trusted_proxies: str | None, proxy_admins: str | None, proxy_scope: tuple[str, ...],
+    log_level: str, log_format: str,
 ) -> None:  # fmt: skip
     """Serve runs to a browser, and over HTTP. Ctrl-C ends it.
 
@@ -58,6 +73,7 @@ def command(
     options = main.Options(
         **place, host=host, port=port, trust_proxy_user=trust_proxy_user, trusted_proxies=trusted_proxies,
         proxy_admins=proxy_admins, proxy_scopes=proxy_scope,
+        log_level=log_level, log_format=log_format,
     )  # fmt: skip
     main.serve(options)
 

@@ -29,7 +29,7 @@ class Server:
         self.said: list[str] = []
         for line in self.process.stdout:
             self.said.append(line)
-            if match := re.search(r"at (http://\S+)", line):
+            if match := re.search(r"at (http://[^\s\"]+)", line):
                 self.url = match[1]
                 return
         self.process.stdout.close()
