@@ -25,6 +25,7 @@ def metrics(request: Request) -> Response:
     if isinstance(store, SqliteStore):
         ingest = store.ingest
         waiting, oldest, size = store.backlog()
+        runs, batches = store.unreadable()
         figures += [
             ("milepost_server_batches_total", "counter", "Batches that were acknowledged.", ingest.batches),
             ("milepost_server_rows_total", "counter", "Rows that were stored.", ingest.rows),
@@ -32,6 +33,8 @@ def metrics(request: Request) -> Response:
             ("milepost_server_duplicates_total", "counter", "Rows and events that came again.", ingest.duplicates),
             ("milepost_server_uncompacted_rows", "gauge", "Rows that are not in chunks yet.", waiting),
             ("milepost_server_uncompacted_seconds", "gauge", "Age of the oldest of them.", oldest),
+            ("milepost_server_unreadable_runs", "gauge", "Runs that are damaged and not served.", runs),
+            ("milepost_server_unreadable_batches", "gauge", "Batches that are damaged and set aside.", batches),
             ("milepost_server_database_bytes", "gauge", "Size of the database.", size),
         ]
     lines = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in figures]

@@ -366,12 +366,11 @@ def bulk(request: Request, store: Stored, edit: models.BulkEdit) -> Response:
     for path in dict.fromkeys(edit.runs):
         project, _, run = path.partition("/")
         try:
-            record = store.run(project, run)
             if edit.delete:
                 _check_admin(request)
                 store.delete(project, run)
             else:
-                store.edit(project, run, _edits(edit, record))
+                store.edit(project, run, _edits(edit, store.run(project, run)))
         except RunNotFoundError:
             missing.append(path)
         else:

@@ -18,12 +18,14 @@ import msgspec
 from milepost.server.store import chunks
 from milepost.server.store.parts import Part, joined, parts_of, unpressed
 from milepost.server.store.schema import connect
+from milepost.server.store.stored_rows import UNREADABLE, set_aside
 
 ENOUGH_ROWS: Final = 4096
 ENOUGH_BATCHES: Final = 64
 OLD_S: Final = 4.0
 MOST_ROWS: Final = 16_384
 IDLE_S: Final = 0.25
+REST_S: Final = 600.0
 
 _WAITING: Final = """
     SELECT batch.writer, SUM(batch.rows), COUNT(*), MIN(batch.received) FROM batch
@@ -37,9 +39,25 @@ def compact(connection: sqlite3.Connection, *, everything: bool = False) -> int:
     moved = 0
     for writer, rows, count, oldest in connection.execute(_WAITING).fetchall():
         old = time.time() - oldest > OLD_S * max(1.0, ENOUGH_ROWS / max(rows, 1) / 8)
-        if everything or rows >= ENOUGH_ROWS or count >= ENOUGH_BATCHES or old:
+        if not (everything or rows >= ENOUGH_ROWS or count >= ENOUGH_BATCHES or old) or _rests(writer):
+            continue
+        try:
             moved += _compact_writer(connection, writer)
+        except sqlite3.OperationalError:  # the disk, or a lock: of no writer in particular
+            raise
+        except Exception as error:  # noqa: BLE001 - something of this writer is damaged; its rows stay in batches, and others go on
+            _failed_at[writer] = time.monotonic()
+            text = f"{type(error).__name__}: {error}"
+            print(f"milepost: the rows of writer {writer} are not compacted: {text}", file=sys.stderr, flush=True)
     return moved
+
+
+_failed_at: Final[dict[int, float]] = {}
+
+
+def _rests(writer: int) -> bool:
+    """Whether a writer was tried in vain lately."""
+    return time.monotonic() - _failed_at.get(writer, -REST_S) < REST_S
 
 
 def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
@@ -50,14 +68,23 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
     taken: list[int] = []
     parts: dict[tuple[str, ...], list[Part]] = {}
     rows = 0
+    damaged: dict[int, str] = {}
     for number, count, body in connection.execute(query, (writer,)):
+        try:
+            found = parts_of(unpressed(body)) if count else []
+        except UNREADABLE as error:
+            damaged[number] = f"{type(error).__name__}: {error}"
+            continue
         taken.append(number)
         rows += count
-        for part in parts_of(unpressed(body)) if count else ():
+        for part in found:
             if len(part):
                 parts.setdefault(part.keys, []).append(part)
         if rows >= MOST_ROWS:
             break
+    for number, why in damaged.items():
+        set_aside(connection, number, why)
+        print(f"milepost: batch {number} cannot be read and is set aside: {why}", file=sys.stderr, flush=True)
     if not taken:
         return 0
     groups = {keys: group_of(connection, writer, keys) for keys in parts}

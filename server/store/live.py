@@ -139,7 +139,7 @@ class LiveRun:
         again += [self._event(writer, event, leads) for event in ordered if event.seq > first]
         others = set(kept.counted) - {each.name for each in self.speaking()}
         if any(again) or others:  # a lower rank, or the parent, spoke for the first time: others' rows were counted
-            self._anew()
+            self.anew()
 
     def hear(self, writer: WriterState, now: float, *, alive: bool) -> None:
         """A writer's program lives, though it logs nothing; or it is gone."""
@@ -255,7 +255,7 @@ class LiveRun:
             return bool(metric is not None and set(metric.summary) - {"none", "copy"} and kept.rows)
         return False
 
-    def _anew(self) -> None:
+    def anew(self) -> None:
         """Make rows, last step, figures of keys and summary anew from all rows that stand."""
         kept = self.kept
         kept.rows, kept.last_step, kept.keys = 0, None, {}

@@ -40,6 +40,11 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
         reason, lost = str(event.values.get("reason")), event.values
         gaps.append({"writer": numbers[event.writer], **lost})
         dropped[reason] = dropped.get(reason, 0) + int(lost["last"]) - int(lost["first"]) + 1
+    unreadable = """
+        SELECT writer.name, unreadable.first, unreadable.last FROM unreadable JOIN writer ON writer.id = writer WHERE run = ?
+    """
+    for name, first, last in connection.execute(unreadable, (known.id,)).fetchall():
+        gaps.append({"writer": name, "first": first, "last": last, "reason": "damaged on the server's disk"})
     waiting: Any = connection.execute(
         "SELECT COALESCE(SUM(batch.rows), 0) FROM batch JOIN writer ON writer.id = batch.writer WHERE writer.run = ?",
         (known.id,),

@@ -8,6 +8,7 @@ batch   rows as they were received: durable before they are acknowledged, gone o
 grp     rows of a writer that hold the same keys; chunk: their columns (level 0) and rollups (levels 1, 2)
 file    of a run, by path, with the hash of its content; blob: what is stored; sent: which projects sent it
 media   what became of the media of a writer, by number (sdk/encoding/refs.py)
+unreadable  batches that cannot be decoded: set aside, so that they stop nothing
 deleted writers of runs that were deleted: from them nothing is taken any more
 api_key keys, hashed
 """
@@ -67,6 +68,9 @@ MIGRATIONS: Final = (
     CREATE TABLE deleted (
         project TEXT NOT NULL, run TEXT NOT NULL, writer TEXT NOT NULL, at REAL NOT NULL,
         PRIMARY KEY (project, run, writer)) WITHOUT ROWID;
+    CREATE TABLE unreadable (
+        id INTEGER PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, first INTEGER NOT NULL,
+        last INTEGER NOT NULL, rows INTEGER NOT NULL, received REAL NOT NULL, body BLOB NOT NULL, why TEXT NOT NULL);
     """,
 )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from milepost.sdk.errors import UsageError
+from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.summary import nest
 from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
@@ -137,11 +137,24 @@ class SqliteStore:
 
     def delete(self, project: str, run: str) -> None:
         """Delete a run for good."""
-        known = self._table.find(project, run)
-        self.ingest.call(lambda c: void(c.execute("DELETE FROM run WHERE id = ?", (known.id,))))
+        number = self._number(project, run)
+        self.ingest.call(lambda c: void(c.execute("DELETE FROM run WHERE id = ?", (number,))))
         self._points.forget()
         self._table.drop(project, run)
         self._sweeper.soon()
+
+    def _number(self, project: str, run: str) -> int:
+        """The number of a run in the database, also of one that cannot be read."""
+        query = "SELECT id FROM run WHERE project = ? AND name = ?"
+        found: Any = self.reading().execute(query, (project, run)).fetchone()
+        if found is None:
+            raise RunNotFoundError(f"no run {run!r} in project {project!r}")
+        return int(found[0])
+
+    def unreadable(self) -> tuple[int, int]:
+        """How many runs cannot be read, and how many batches were set aside because they are damaged."""
+        (batches,) = self.reading().execute("SELECT COUNT(*) FROM unreadable").fetchone()
+        return len(self._table.unreadable), int(batches)
 
     def backlog(self) -> tuple[int, float, int]:
         """Rows that are not in chunks yet, seconds since the oldest of them came, and bytes of the database."""

@@ -3,6 +3,7 @@
 Each thread reads by a connection of its own, which cannot write. The batches that were read last are kept decoded.
 """
 
+import logging
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -13,15 +14,20 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 from milepost.sdk.wire import WireEvent
 from milepost.server.store import chunks
-from milepost.server.store.parts import Part, parts_of, unpressed
+from milepost.server.store.parts import InvalidBatch, Part, parts_of, unpressed
 from milepost.server.store.schema import connect
+
+logger = logging.getLogger("milepost.server")
 
 KEPT_BATCHES: Final = 512
 
+UNREADABLE: Final = (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, InvalidBatch)
+"""What is raised by a batch that is damaged."""
 _decode_event: Final = msgspec.msgpack.Decoder(WireEvent)
 
 
@@ -73,8 +79,7 @@ class StoredRows:
             with self._lock:
                 parts = self._tails.get(number)
             if parts is None:
-                (body,) = connection.execute("SELECT body FROM batch WHERE id = ?", (number,)).fetchone()
-                parts = parts_of(unpressed(body))
+                parts = self.parts_of_batch(connection, number)
                 with self._lock:
                     self._tails[number] = parts
                     while len(self._tails) > KEPT_BATCHES:
@@ -94,8 +99,24 @@ class StoredRows:
         for writer in writers:
             query = "SELECT body FROM event WHERE writer = ? AND kind = ? ORDER BY seq"
             for (body,) in connection.execute(query, (writer, kind)):
-                event = _decode_event.decode(body)
+                try:
+                    event = _decode_event.decode(body)
+                except msgspec.DecodeError:  # said when the run was read
+                    continue
                 yield StoredEvent(writer, event.time, event.runtime, event.values)
+
+    def parts_of_batch(self, connection: sqlite3.Connection, batch: int) -> list[Part]:
+        """The rows that a batch brought. Raises one of `UNREADABLE` when it is damaged."""
+        (body,) = connection.execute("SELECT body FROM batch WHERE id = ?", (batch,)).fetchone()
+        return parts_of(unpressed(body))
+
+    def all_events(self, connection: sqlite3.Connection, writer: int) -> Iterator[WireEvent]:
+        """Every event of a writer that can be read, in order of numbers."""
+        for (body,) in connection.execute("SELECT body FROM event WHERE writer = ? ORDER BY seq", (writer,)):
+            try:
+                yield _decode_event.decode(body)
+            except msgspec.DecodeError as error:
+                logger.warning("milepost: an event of writer %d cannot be read: %s", writer, error)
 
     def events_of(self, connection: sqlite3.Connection, batch: int) -> list[WireEvent]:
         """The events that a batch brought, in order of numbers."""
@@ -119,3 +140,14 @@ class StoredRows:
             event = _decode_event.decode(body)
             found[event.seq] = [event.kind, event.values]
         return found
+
+
+def set_aside(connection: sqlite3.Connection, batch: int, why: str) -> None:
+    """Put a batch that cannot be decoded where nobody reads it: kept, counted, and told among the gaps of its run."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "INSERT OR IGNORE INTO unreadable SELECT id, writer, first, last, rows, received, body, ? FROM batch WHERE id = ?",
+        (why[:500], batch),
+    )
+    connection.execute("DELETE FROM batch WHERE id = ?", (batch,))
+    connection.execute("COMMIT")

@@ -4,6 +4,8 @@ Made at the start from what was stored of each run and the batches behind it, ke
 and then: the compactor takes a batch only when what it said is stored here.
 """
 
+import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -19,9 +21,11 @@ from milepost.server.records import RunRecord
 from milepost.server.store import Change, Row
 from milepost.server.store.ingest import Stored
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
-from milepost.server.store.parts import Part, parts_of, unpressed
+from milepost.server.store.parts import Part
 from milepost.server.store.schema import connect
-from milepost.server.store.stored_rows import StoredRows
+from milepost.server.store.stored_rows import UNREADABLE, StoredRows, set_aside
+
+logger = logging.getLogger("milepost.server")
 
 KEPT_CHANGES: Final = 10_000
 
@@ -51,27 +55,86 @@ class Table:
         self._known: dict[tuple[str, str], Known] = {}
         self._changes: deque[Change] = deque(maxlen=KEPT_CHANGES)
         self._version = 0
+        self.unreadable: dict[tuple[str, str], str] = {}
+        """Runs that cannot be read, and why. What comes for them is stored."""
 
     # What is written
 
     def load(self) -> None:
-        """What is known of all runs: as it was stored, and the batches since."""
-        connection = connect(self._stored.database)
-        query = "SELECT id, project, name, created, state, flushed, edits FROM run"
-        for number, project, name, created, state, flushed, edits in connection.execute(query).fetchall():
-            kept = _decode_kept.decode(state) if state is not None else None
-            known = self._add(number, project, name, created, kept, msgspec.json.decode(edits))
-            known.live.batch = flushed
-            batches = connection.execute(
-                "SELECT batch.id, writer, received, body, rows FROM batch JOIN writer ON writer.id = batch.writer "
-                "WHERE writer.run = ? AND batch.id > ? ORDER BY batch.id",
-                (number, flushed),
-            ).fetchall()
-            for batch, writer, received, body, rows in batches:
-                events = self._stored.events_of(connection, batch)
-                parts = parts_of(unpressed(body)) if rows else []
-                self._take(connection, known, writer, parts, events, received, batch)
-        connection.close()
+        """What is known of all runs. One that cannot be read is left out, said and counted; the others are served."""
+        with contextlib.closing(connect(self._stored.database)) as connection:
+            for number, project, name in connection.execute("SELECT id, project, name FROM run").fetchall():
+                self._load_run(connection, number, project, name)
+
+    def _load_run(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
+        """A run as it was stored, and the batches since; where that cannot be read, made anew from all that can."""
+        for load in (self._as_stored, self._made_anew):
+            self.unreadable.pop((project, name), None)
+            try:
+                load(connection, number, project, name)
+                self.record(self._known[project, name])
+            except Exception as error:
+                where = f"{project}/{name}"
+                logger.exception("milepost: what is known of the run %s cannot be read", where)
+                self._known.pop((project, name), None)
+                self.unreadable[project, name] = f"{type(error).__name__}: {error}"
+            else:
+                return
+
+    def _as_stored(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
+        query = "SELECT created, state, flushed, edits FROM run WHERE id = ?"
+        created, state, flushed, edits = connection.execute(query, (number,)).fetchone()
+        if state is None and flushed:
+            raise ValueError(f"its state is gone, which held what came up to batch {flushed}")
+        kept = _decode_kept.decode(state) if state is not None else None
+        known = self._add(number, project, name, float(created), kept, msgspec.json.decode(edits))
+        known.live.batch = flushed
+        self._take_batches(connection, known)
+
+    def _made_anew(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
+        """A run from its events and rows alone: all of them are read."""
+        created, edits = connection.execute("SELECT created, edits FROM run WHERE id = ?", (number,)).fetchone()
+        try:
+            edited = msgspec.json.decode(edits, type=dict[str, Any])
+        except msgspec.DecodeError:
+            edited = {}
+        known = self._add(number, project, name, float(created), None, edited)
+        self._set_aside(connection, number)
+        (last,) = connection.execute(
+            "SELECT MAX(batch.id) FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ?", (number,)
+        ).fetchone()
+        for (writer,) in connection.execute("SELECT id FROM writer WHERE run = ? ORDER BY started, name", (number,)):
+            state = self._writer(connection, known.live, writer)
+            query = """
+                SELECT (SELECT MAX(last) FROM span WHERE writer = ?1), (SELECT COALESCE(SUM(rows), 0) FROM grp WHERE writer = ?1),
+                    (SELECT COALESCE(SUM(rows), 0) FROM batch WHERE writer = ?1)
+            """
+            last_seq, compacted, waiting = connection.execute(query, (writer,)).fetchone()
+            state.last_seq, state.rows = -1 if last_seq is None else last_seq, compacted + waiting
+            (heard,) = connection.execute("SELECT MAX(received) FROM batch WHERE writer = ?", (writer,)).fetchone()
+            known.live.take(state, [], list(self._stored.all_events(connection, writer)), heard or created)
+        known.live.batch = last or 0
+        known.live.anew()
+        logger.warning("milepost: what is known of the run %s/%s was made anew from its rows", project, name)
+
+    def _set_aside(self, connection: sqlite3.Connection, run: int) -> None:
+        """Put the batches of a run aside that cannot be decoded."""
+        query = "SELECT batch.id FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ? AND rows > 0"
+        for (batch,) in connection.execute(query, (run,)).fetchall():
+            try:
+                self._stored.parts_of_batch(connection, batch)
+            except UNREADABLE as error:
+                set_aside(connection, batch, f"{type(error).__name__}: {error}")
+
+    def _take_batches(self, connection: sqlite3.Connection, known: Known) -> None:
+        query = """
+            SELECT batch.id, writer, received, rows FROM batch JOIN writer ON writer.id = batch.writer
+            WHERE writer.run = ? AND batch.id > ? ORDER BY batch.id
+        """
+        for batch, writer, received, rows in connection.execute(query, (known.id, known.live.batch)).fetchall():
+            events = self._stored.events_of(connection, batch)
+            parts = self._stored.parts_of_batch(connection, batch) if rows else []
+            self._take(connection, known, writer, parts, events, received, batch)
 
     def _add(
         self, number: int, project: str, name: str, created: float, kept: Kept | None, edits: dict[str, Any]
@@ -89,16 +152,26 @@ class Table:
                 self._add(number, project, run, created, None, {})
 
     def stored(self, added: list[Stored]) -> None:
-        """Called by the writing thread after a commit."""
+        """Called by the writing thread after a commit. What cannot be taken in of one run keeps no other from being shown."""
         with self.lock:
             for each in added:
-                key = each.job.project, each.job.run
-                known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
-                before = known.record
-                known.live.created = min(known.live.created, each.created)
-                connection = self._stored.reading()
-                self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
-                self.tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
+                try:
+                    self._take_in(each)
+                except Exception:
+                    logger.exception("milepost: a batch of %s/%s cannot be taken in", each.job.project, each.job.run)
+                    with contextlib.closing(connect(self._stored.database)) as connection:
+                        self._load_run(connection, each.run_id, each.job.project, each.job.run)
+
+    def _take_in(self, each: Stored) -> None:
+        key = each.job.project, each.job.run
+        if key in self.unreadable:
+            return  # it is on disk, and shown when the run can be read again
+        known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
+        before = known.record
+        known.live.created = min(known.live.created, each.created)
+        connection = self._stored.reading()
+        self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
+        self.tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
 
     def _take(
         self,
@@ -111,19 +184,23 @@ class Table:
         batch: int,
     ) -> None:
         live = known.live
-        writer = next((w for w in live.kept.writers.values() if w.id == writer_id), None)
-        if writer is None:
-            query = "SELECT name, attempt, rank, parent, started, host FROM writer WHERE id = ?"
-            name, attempt, rank, parent, started, host = connection.execute(query, (writer_id,)).fetchone()
-            writer = WriterState(
-                id=writer_id, name=name, attempt=attempt, rank=rank, parent=parent, started=started, host=host
-            )
-            live.kept.writers[name] = writer
+        writer = self._writer(connection, live, writer_id)
         seqs = [int(part.seq[-1]) for part in parts if len(part)] + [event.seq for event in events]
         writer.last_seq = max([writer.last_seq, *seqs])
         live.take(writer, parts, events, now)
         live.batch = max(live.batch, batch)
         known.record = None
+
+    @staticmethod
+    def _writer(connection: sqlite3.Connection, live: LiveRun, number: int) -> WriterState:
+        """The writer of this number in the database, from there when it is new."""
+        found = next((writer for writer in live.kept.writers.values() if writer.id == number), None)
+        if found is None:
+            query = "SELECT name, attempt, rank, parent, started, host FROM writer WHERE id = ?"
+            name, attempt, rank, parent, started, host = connection.execute(query, (number,)).fetchone()
+            told = {"id": number, "name": name, "attempt": attempt, "rank": rank, "parent": parent, "started": started}
+            found = live.kept.writers[name] = msgspec.convert({**told, "host": host}, WriterState)
+        return found
 
     def tell(self, known: Known, before: RunRecord | None, *, told: bool) -> None:
         """Note a change of a run. before: its line before that. told: also when its line looks the same."""
@@ -140,16 +217,28 @@ class Table:
     def flush(self, connection: sqlite3.Connection) -> None:
         """Store what is known of the runs that changed: the compactor may then take their batches."""
         with self.lock:
-            changed = [known for known in self._known.values() if known.live.dirty]
-            told = [(known.live.stored(), known.live.batch, known.id) for known in changed]
+            told: list[tuple[bytes, int, Known]] = []
+            for known in [known for known in self._known.values() if known.live.dirty]:
+                try:
+                    told.append((known.live.stored(), known.live.batch, known))
+                except (TypeError, ValueError, OverflowError, RecursionError):  # said each time: its batches pile up
+                    logger.exception("milepost: %s/%s cannot be stored", known.live.project, known.live.name)
+                    continue
+                known.live.dirty = False
         if not told:
             return
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("UPDATE run SET state = ?, flushed = ? WHERE id = ?", told)
-        connection.execute("COMMIT")
-        with self.lock:
-            for known, (_, batch, _) in zip(changed, told, strict=True):
-                known.live.dirty = known.live.batch != batch
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "UPDATE run SET state = ?, flushed = ? WHERE id = ?",
+                [(state, batch, known.id) for state, batch, known in told],
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            with self.lock:
+                for _, _, known in told:
+                    known.live.dirty = True
+            raise
 
     def heard(self, project: str, run: str, writer: str, *, alive: bool) -> bool:
         """Note that a writer's program lives, or is gone; whether the writer is known."""
@@ -174,6 +263,7 @@ class Table:
     def drop(self, project: str, run: str) -> None:
         """Forget a run that was deleted."""
         with self.lock:
+            self.unreadable.pop((project, run), None)
             known = self._known.pop((project, run), None)
             if known is not None:
                 self._change("deleted", self.record(known), {})
@@ -209,6 +299,9 @@ class Table:
         """A run. Raises `RunNotFoundError`."""
         with self.lock:
             known = self._known.get((project, run))
+            why = self.unreadable.get((project, run))
+        if why is not None:
+            raise RunNotFoundError(f"the run {run!r} in project {project!r} cannot be read: {why}")
         if known is None:
             raise RunNotFoundError(f"no run {run!r} in project {project!r}")
         return known
