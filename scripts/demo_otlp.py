@@ -1,7 +1,8 @@
-"""make demo-otlp: train the digits example into a real collector and a real Prometheus, and read both back.
+"""make demo-otlp: train the digits example into a real collector and a real Prometheus, read both back, and compare.
 
 The collector is rotel, out of the development environment; Prometheus is Debian's (apt-get install prometheus). Both run on
-free ports of the loopback and end with the demo; with --keep they go on until Ctrl-C, so that one can look around.
+free ports of the loopback and end with the demo; with --keep they go on until Ctrl-C, so that one can look around. What they
+got is held against the run's own record, which stays in ./milepost-runs.
 """
 
 import argparse
@@ -11,12 +12,16 @@ import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from milepost.sdk.cli.chart import Points, chart  # noqa: E402 - the checkout comes first
+import milepost  # noqa: E402 - the checkout comes first
+from milepost.sdk.cli.chart import Points, chart  # noqa: E402
+from milepost.sdk.reading.run import Run  # noqa: E402
 from milepost.sdk.terminal import Screen  # noqa: E402
 from tests.exporters.otlp.processes import Backend, Collector, collector, missing, prometheus  # noqa: E402
 from tests.exporters.otlp.querying import samples, series, wait_for  # noqa: E402
@@ -33,8 +38,21 @@ shipper: {{linger: 1000}}
 """
 
 
+NEXT = """\
+Next:
+  {milepost} show {run}
+                                      the same run, out of its own files
+  {milepost} doctor {run}
+                                      what each exporter has, row by row
+  .venv/bin/python scripts/demo_otlp.py --keep
+                                      leaves both running, to look around: Prometheus has a page, with graphs
+  docs/stacks/                        the settings for your own Collector, Prometheus, Loki, ...
+  examples/observability/             alert rules and a Grafana dashboard for what was sent
+  docs/opentelemetry.md               what is sent, and what becomes of it in an outage"""
+
+
 def main() -> int:
-    """Run the demo; 1 where a program is missing."""
+    """Run the demo; 1 where a program is missing, or where something logged was not found again."""
     options = _arguments()
     if text := missing():
         print(text, file=sys.stderr)
@@ -47,46 +65,66 @@ def main() -> int:
             print(f"A collector takes OTLP at {otlp.http}, Prometheus remote write at {queries.http}. milepost.yaml:\n")
             print("".join(f"    {line}\n" for line in config.splitlines()))
             print("Training the digits example (examples/digits.py) ...", flush=True)
-            environment = {
-                **os.environ,
-                "MILEPOST_CONFIG_FILE": str(folder / "milepost.yaml"),
-                "MILEPOST_DIR": str(folder / "runs"),
-            }
-            command = [sys.executable, str(ROOT / "examples" / "digits.py"), "--epochs", str(options.epochs)]
-            subprocess.run(command, check=True, env=environment, cwd=folder)
-            rows = _received(sink, otlp)
-            _queried(queries, rows)
+            run = _train(options.epochs, folder / "milepost.yaml")
+            faults = [*_received(sink, otlp, run), *_queried(queries, run)]
+            for fault in faults:
+                print(f"NOT AS LOGGED: {fault}")
+            print(f"\n{NEXT.format(milepost='.venv/bin/milepost', run=run.path)}", flush=True)
             if options.keep:
                 _wait(queries.http)
-    return 0
+    return 1 if faults else 0
 
 
-def _received(sink: Sink, otlp: Collector) -> int:
-    """Show the rows that came out of the collector; how many there are."""
+def _train(epochs: int, config: Path) -> Run:
+    """Run the example; the run that it logged. The network is wide, so that a step takes milliseconds as real ones do."""
+    runs = Path("milepost-runs").absolute()
+    before = {run.path for run in milepost.Api(runs).runs("digits")} if runs.is_dir() else set()
+    environment = {**os.environ, "MILEPOST_CONFIG_FILE": str(config), "MILEPOST_DIR": str(runs)}
+    command = [sys.executable, str(ROOT / "examples" / "digits.py"), "--epochs", str(epochs), "--hidden", "1024"]
+    subprocess.run(command, check=True, env=environment)
+    return next(run for run in milepost.Api(runs).runs("digits") if run.path not in before)
+
+
+def _received(sink: Sink, otlp: Collector, run: Run) -> Iterator[str]:
+    """Show the rows that came out of the collector; what is not as it was logged."""
     sink.wait(lambda: any(record.event_name == "milepost.run.finish" for record in sink.records()))
-    rows = sink.rows()
-    kinds = sorted({record.event_name for record in sink.records()})
-    print(f"\nThe collector at {otlp.http} got {len(rows)} rows, each once and in order, beside {', '.join(kinds)}:\n")
+    rows = [{key: value for key, value in row.items() if key != "_seq"} for row in sink.rows()]
+    logged = [
+        {key: value for key, value in row.items() if key not in ("_timestamp", "_runtime")}
+        for row in run.scan_history()
+    ]
+    if rows != logged:
+        yield f"the collector got {len(rows)} rows, which are not the {len(logged)} of the run"
+    kinds = sorted({record.event_name for record in sink.records()} - {"milepost.row"})
+    same = "every value as logged" if rows == logged else "NOT as logged"
+    print(f"\nThe collector at {otlp.http} got {len(rows)} rows of {len(logged)}, each once, in order, {same};")
+    print(f"and {', '.join(kinds)}:\n")
     for row in [*rows[:2], None, *rows[-2:]]:
         print(
             "    ..."
             if row is None
             else f"    step {row['_step']:>4}  train.loss {row['train.loss']:.4f}  lr {row['lr']:.5f}"
         )
-    return len(rows)
 
 
-def _queried(queries: Backend, rows: int) -> None:
-    """Draw the loss as Prometheus gives it back, over the steps of the companion metric."""
+def _queried(queries: Backend, run: Run) -> Iterator[str]:
+    """Draw the loss as Prometheus gives it back, over the steps of the companion metric; what is not as it was logged."""
     wait_for(queries, 'milepost_run_active{job="digits"}', 2)  # its end is the last thing that is sent
     losses = samples(queries, 'train_loss{job="digits"}')
     steps = dict(samples(queries, 'milepost_step{job="digits"}'))
-    points = [(int(steps[when]), value) for when, value in losses]
+    points = [(int(steps.get(when, -1)), value) for when, value in losses]
+    rows = list(run.scan_history())
+    logged = {row["_step"]: row["train.loss"] for row in rows}
+    wrong = [step for step, value in points if logged.get(step) != value]
+    found = {step for step, _ in points}
+    shared = [row["_step"] for row, after in pairwise(rows) if after["_timestamp"] - row["_timestamp"] < 0.001]
+    lost = sorted(logged.keys() - found - set(shared))
+    if wrong or lost:
+        yield f"Prometheus has other values at the steps {wrong}, and none at {lost}"
+    same = "NOT as logged" if wrong or lost else "each with the value and the step that were logged"
     names = sorted({each["__name__"] for each in series(queries, '{job="digits"}')})
-    print(
-        f'\nPrometheus at {queries.http} has {len(points)} points of train_loss{{job="digits"}}: it keeps one per millisecond, '
-        f"which\nsome of the {rows} rows share. Each has its step at the same time in milepost_step. The loss over the steps:\n"
-    )
+    print(f'\nPrometheus at {queries.http} has {len(points)} points of train_loss{{job="digits"}}, {same}')
+    print(f"(of {len(rows)} rows the last in each millisecond, which is what it keeps). The loss over milepost_step:\n")
     drawn = Points(
         array("d", (step for step, _ in points)), array("d", (value for _, value in points)), "milepost_step"
     )
