@@ -3,7 +3,6 @@
 python -m tests.reliability.child '{"dir": ..., "id": ..., "kind": "plain", "acks": ..., "rate": 1000}'
 """
 
-import contextlib
 import json
 import sys
 import threading
@@ -36,15 +35,6 @@ def log_calls(
 def in_another_process(run: Any, kind: str, acks: str, lanes: int, lane: int, count: int) -> None:
     """What a process of multiprocessing does with the run that it was given."""
     log_calls(run, kind, Acks(Path(acks), lanes), lane, count=count)
-
-
-def processor_wait_s() -> float:
-    """How long the threads of this process that live have stood ready and had no processor, in seconds, all together."""
-    waited = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # a thread that ended
-            waited += int(path.read_text().split()[1])
-    return waited / 1e9
 
 
 def main() -> None:

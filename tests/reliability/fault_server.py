@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 Item = dict[str, Any]
 """What was acknowledged: at least "run", "writer", "seq" and "values" where the protocol says so."""
@@ -30,6 +31,8 @@ class Request:
     """One request: when (time.monotonic), how it was answered, where it went and what it carried.
 
     heard: another request followed on its connection, so that the answer arrived; the last one of a connection does not tell.
+    waited_s: how long it waited: until its connection ended.   left_s: over gRPC, how long it would still wait when answered.
+    body: a checksum and the length of what came.
     """
 
     at: float
@@ -38,6 +41,16 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     items: list[Item] = field(default_factory=list)
     heard: bool = False
+    waited_s: float = 0.0
+    left_s: float | None = None
+    body: tuple[int, int] = (0, 0)
+
+    def __str__(self) -> str:
+        rows = f"rows {self.items[0]['seq']} to {self.items[-1]['seq']}" if self.items else "no rows taken"
+        return (
+            f"{self.at:.3f} {self.path} {self.body[0]:08x} of {self.body[1]} bytes: {self.behaviour}, {rows}, "
+            f"heard {self.heard}, waited {self.waited_s:.3f} s, left {self.left_s}"
+        )
 
 
 def rows_of_the_double(path: str, headers: dict[str, str], body: bytes) -> list[Item]:
@@ -191,7 +204,9 @@ class FaultServer:
             with self._lock:
                 self._open.discard(connection)
                 self._dropped.discard(connection)
-                self._last.pop(connection, None)
+                last = self._last.pop(connection, None)
+                if last is not None:
+                    last.waited_s = time.monotonic() - last.at
             connection.close()
 
     def _one(self, connection: socket.socket) -> bool:
@@ -235,7 +250,8 @@ class FaultServer:
         if behaviour == "reset":
             return self._reset(connection, path, headers)
         try:
-            self._answer_one(connection, Request(time.monotonic(), behaviour, path, headers), body)
+            told = (crc32(body), len(body))
+            self._answer_one(connection, Request(time.monotonic(), behaviour, path, headers, body=told), body)
         finally:
             self._answering.discard(connection)
         return True

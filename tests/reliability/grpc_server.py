@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
+from zlib import crc32
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
@@ -126,7 +127,7 @@ class GrpcFaultServer:
                 behaviour, changed = self._behaviour, self._changed
                 if behaviour == "refuse":  # it came before the port was closed
                     behaviour = "UNAVAILABLE"
-                request = Request(time.monotonic(), behaviour, LOGS if logs else METRICS)
+                request = Request(time.monotonic(), behaviour, LOGS if logs else METRICS, body=(crc32(body), len(body)))
                 self.requests.append(request)
             name, _, argument = behaviour.partition(":")
             if behaviour == "hang":
@@ -146,6 +147,7 @@ class GrpcFaultServer:
                 self.refused += refused
                 self.accepted += items
             answer: bytes = _response(logs, refused).SerializeToString()
+            request.left_s = context.time_remaining()
             return answer
 
         return export

@@ -13,21 +13,25 @@ import pytest
 from milepost.sdk.shipper.meeting import meetings
 from milepost.sdk.shipper.release import status
 from tests.reliability.double import installed
-from tests.reliability.fault_server import FaultServer, Item
+from tests.reliability.fault_server import FaultServer, Item, Request
 from tests.reliability.oracle import Verdict, judge
 from tests.reliability.programs import REPOSITORY, Program
 
 QUIET: dict[str, Any] = {"capture": False, "shipper": {"linger": 500}}
 
 LOGS = """
+import contextlib
 run = milepost.init(project="reliability", id=ID, dir=DIR, exporters={exporters!r}, settings={settings!r})
 log_calls(run, "plain", ACKS, **{calls!r})
 while {until!r} and not Path({until!r}).exists():
     time.sleep(0.01)
-from tests.reliability.child import processor_wait_s
-waited, began = processor_wait_s(), time.monotonic()
-milepost.finish(timeout={timeout!r})
-print("finish took", time.monotonic() - began, "of which waiting for a processor", processor_wait_s() - waited, flush=True)
+from tests.reliability.clock import lateness
+with lateness(Path(DIR)) if {timed!r} else contextlib.nullcontext() as late:
+    print("finish begins", time.time(), flush=True)
+    began = time.monotonic()
+    milepost.finish(timeout={timeout!r})
+    took = time.monotonic() - began
+print("finish took", took, "while this machine was late by", getattr(late, "s", 0.0), flush=True)
 """
 
 
@@ -35,6 +39,7 @@ class Oracle(Protocol):
     """What both fault servers remember."""
 
     accepted: list[Item]
+    requests: list[Request]
 
     def seqs(self) -> list[tuple[str, int]]: ...
 
@@ -56,15 +61,20 @@ class Site:
         settings: Mapping[str, Any] | None = None,
         timeout_s: float = 30.0,
         until: Path | None = None,
+        timed: bool = False,
         **calls: Any,
     ) -> Program:
-        """A program that logs `plain` calls and finishes its run, when the file `until` is there if one is given; started."""
+        """A program that logs `plain` calls and finishes its run, when the file `until` is there if one is given; started.
+
+        timed: it also says how late the machine was during finish() (clock.py).
+        """
         text = LOGS.format(
             exporters=list(exporters),
             settings=QUIET | dict(settings or {}),
             calls=calls,
             timeout=timeout_s,
             until="" if until is None else str(until),
+            timed=timed,
         )
         return self.script(name, text)
 
@@ -114,13 +124,34 @@ def doubled(server: Oracle) -> int:
 
 def doubled_although_heard(server: FaultServer) -> int:
     """How many items were sent again after an acknowledgement that arrived: requests went on on its connection."""
-    heard: set[tuple[str, int]] = set()
-    found = 0
+    return len(_again(server, lambda request: request.heard))
+
+
+def doubled_although_told(server: Oracle, timeout_s: float) -> list[str]:
+    """What was sent again although the client could hear the first acknowledgement, as lines of the server's log.
+
+    It could where it waited for less than its timeout; over gRPC where half of that was left, for a busy machine may be late.
+    """
+
+    def could_hear(request: Request) -> bool:
+        if request.left_s is not None:
+            return request.left_s > timeout_s / 2
+        return request.heard or 0 < request.waited_s < 0.9 * timeout_s
+
+    return [str(request) for request in _again(server, could_hear)]
+
+
+def _again(server: Oracle, settles: Callable[[Request], bool]) -> list[Request]:
+    """Each request with an item that one before it had settled, behind that one."""
+    settled: dict[tuple[str, int], Request] = {}
+    found: list[Request] = []
     for request in list(server.requests):
-        items = {(item["writer"], item["seq"]) for item in request.items}
-        found += len(items & heard)
-        if request.heard:
-            heard |= items
+        items = [(item["writer"], item["seq"]) for item in request.items]
+        before = [settled[item] for item in items if item in settled]
+        if before:
+            found += [*before[:1], request]
+        if settles(request):
+            settled.update(dict.fromkeys(items, request))
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 import milepost
+from tests.reliability.clock import lateness
 from tests.reliability.conftest import Figure
 from tests.reliability.fault_server import FaultServer, Item, gaps_between, serving
 from tests.reliability.grpc_server import LOGS as GRPC_LOGS
@@ -25,6 +26,7 @@ from tests.reliability.shipping import (
     Site,
     doubled,
     doubled_although_heard,
+    doubled_although_told,
     judged,
     lines,
     shippers,
@@ -38,15 +40,13 @@ LONG_OUTAGE_S = 600.0
 PATIENCE_S = 30.0
 LONG_PATIENCE_S = 90.0
 """A back end that is there again has everything within 30 s; a busy machine may take longer for what is no claim."""
-HASTY_MS = 1_000
+HASTY_MS = 2_000
 PATIENT_MS = 20_000
-"""How long a request may take. A receiver that answers late, on a busy machine, gets the batch again: it can tell, and does not
-count here, unless the answer arrived. So only an exporter that must notice a hang is hasty."""
+"""How long a request may take. Only an exporter that must notice a hang is hasty: on a busy machine a receiver may take a batch
+and answer when nobody listens any more. It gets the batch again then and only then, and can tell by writer and number."""
 
 FINISH_S = 5.5
-"""How long finish(timeout=5) may take on a processor of its own; what it stood ready without one is measured, and added."""
-DISK_S = 1.0
-"""And so long it may wait for a disk that others use."""
+"""How long finish(timeout=5) may take with a dead back end, beside what this machine made every process wait (clock.py)."""
 
 
 def accounts(program: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def test_an_outage_loses_and_doubles_nothing_and_holds_up_no_other_exporter(
 
         verdict = judged(server, program)
         assert verdict.good, verdict
-        assert doubled_although_heard(server) == 0
+        assert doubled_although_told(server, timeout / 1000) == []
         assert doubled(server) == 0 or behaviour == "hang"
         assert during > 0
         assert judged(other, program).good
@@ -292,19 +292,21 @@ def test_finish_returns_in_time_whatever_the_back_ends_do_and_says_what_is_unsen
         for server, fault in zip(servers, FAULTS, strict=True):
             if fault != "401":
                 server.behave(fault)
-        entries = [lines(server, f"lines_{n}") for n, server in enumerate(servers, 1)]
-        program = site.program("finish", entries, count=500, timeout_s=5.0)
+        entries = [lines(server, f"lines_{n}", timeout=60_000) for n, server in enumerate(servers, 1)]
+        program = site.program("finish", entries, count=500, timeout_s=5.0, timed=True)
         assert program.end() == 0, program.log
         told = program.log.rpartition("finish took ")[2].split()
-        took_s, waited_s = float(told[0]), float(told[-1])
+        took_s, late_s = float(told[0]), float(told[-1])
 
         unsent = [line for line in program.warnings() if "500 rows" in line and "milepost sync" in line]
         assert len(unsent) == len(FAULTS)
-        assert took_s <= FINISH_S + max(waited_s, 0.0) + DISK_S
+        # One of them is being tried until the end, so that nothing is given up before the time is over.
+        assert 5.0 <= took_s <= FINISH_S + late_s
         assert all(accounts(program)["exporters"][f"lines_{n}"]["pending"] == 500 for n in range(1, 7))
         figure(
             "D12",
-            f"finish(timeout=5) with {', '.join(FAULTS)} at once: {took_s:.2f} s, six times 500 rows told as unsent",
+            f"finish(timeout=5) with {', '.join(FAULTS)} at once: {took_s:.2f} s on a machine that was late by {late_s:.2f} s, "
+            "six times 500 rows told as unsent",
         )
     finally:
         for server in servers:
@@ -322,23 +324,34 @@ def test_a_pipe_is_closed_when_the_program_ends_although_its_shipper_lives_on(
         head += f"from pathlib import Path\nID, DIR = 'pipe', {str(tmp_path / 'runs')!r}\nACKS = Acks(Path('acks'))\n"
         settings = QUIET | {"shipper": {"linger": 60_000}}
         text = LOGS.format(
-            exporters=[lines(server, timeout=20_000)], settings=settings, calls={"count": 10}, timeout=1.0, until=""
+            exporters=[lines(server, timeout=20_000)],
+            settings=settings,
+            calls={"count": 10},
+            timeout=1.0,
+            until="",
+            timed=False,
         )
         (tmp_path / "train.py").write_text(head + text)
-        done = subprocess.run(
-            f"{sys.executable} train.py 2>&1 | cat; date +%s.%N",
-            shell=True,
-            cwd=tmp_path,
-            env=os.environ | site.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        took_s = float(done.stdout.rpartition("finish took ")[2].split()[0])
+        with lateness(tmp_path) as late:
+            done = subprocess.run(
+                f"{sys.executable} train.py 2>&1 | cat; date +'pipe closed %s.%N'",
+                shell=True,
+                cwd=tmp_path,
+                env=os.environ | site.environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+        began, closed = (float(done.stdout.rpartition(what)[2].split()[0]) for what in ("finish begins", "pipe closed"))
         assert "10 rows" in done.stdout, done.stdout + done.stderr
         assert shippers() != []
-        figure("D12", f"python train.py | cat with a back end that hangs: finish(timeout=1) took {took_s:.2f} s")
+        assert 1.0 <= closed - began <= 2.0 + late.s
+        figure(
+            "D12",
+            f"python train.py | cat with a back end that hangs and finish(timeout=1): the pipe is closed {closed - began:.2f} s "
+            "after finish() began",
+        )
 
 
 def otlp(server: Any, protocol: str, timeout: int = PATIENT_MS) -> dict[str, Any]:
@@ -373,6 +386,7 @@ def test_an_outage_of_an_otlp_receiver_loses_and_doubles_no_row(
 
         verdict = judged(server, program)
         assert verdict.good, verdict
+        assert doubled_although_told(server, exporter["otlp"]["timeout"] / 1000) == []
         assert doubled(server) == 0 or behaviour == "hang"
         exporters = accounts(program)["exporters"]
         assert [exporters[name]["delivered"] for name in ("otlp-logs", "otlp-metrics")] == [rows, rows]
@@ -384,6 +398,47 @@ def test_an_outage_of_an_otlp_receiver_loses_and_doubles_no_row(
             line,
             f"otlp over {protocol}, {behaviour} for {OUTAGE_S:.0f} s at {RATE} rows/s: {rows} rows, {rows - seen} of them in "
             "or after it, 0 lost, 0 doubled",
+        )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "outages"),
+    [
+        ("grpc", 6),
+        pytest.param("grpc", 150, marks=pytest.mark.gate),
+        pytest.param("http/protobuf", 150, marks=pytest.mark.gate),
+    ],
+)
+def test_no_request_is_sent_again_after_an_answer_however_often_the_receiver_comes_and_goes(
+    site: Site, figure: Figure, protocol: str, outages: int
+) -> None:
+    """What a receiver took it also answered, so that an item that comes twice would be ours; the server's log names it."""
+    choose = random.Random(f"{SEED}outages")
+    kinds = ("refuse", "UNAVAILABLE", "RESOURCE_EXHAUSTED") if protocol == "grpc" else ("refuse", "503", "429", "reset")
+    receiver = serving_grpc() if protocol == "grpc" else serving(decode=rows_of_otlp, answer=otlp_answer)
+    over, rows = site.directory / "over", int(outages * RATE * 0.6)
+    with receiver as server:
+        program = site.program("often", [otlp(server, protocol)], rate=RATE, count=rows, timeout_s=600.0, until=over)
+        wait_for(lambda: len(server.accepted) > 100, "the first rows")
+        for number in range(outages):
+            before = len(server.accepted)
+            server.behave(kinds[number % len(kinds)])
+            time.sleep(choose.uniform(0.05, 0.3))
+            server.behave("ok")
+            if program.acks[0] < rows:
+                wait_for(lambda before=before: len(server.accepted) > before, "rows between two outages")  # type: ignore[misc]
+            time.sleep(choose.uniform(0.0, 0.1))
+        over.touch()
+        assert program.end(600.0) == 0, program.log
+
+        verdict = judged(server, program)
+        assert verdict.good, verdict
+        assert doubled_although_told(server, PATIENT_MS / 1000) == []
+        assert doubled(server) == 0
+        figure(
+            "D1",
+            f"otlp over {protocol}, {outages} outages ({', '.join(kinds)}) of 50 to 300 ms: {len(server.accepted)} rows in "
+            f"{len(server.requests)} requests, 0 lost, 0 doubled",
         )
 
 
