@@ -8,14 +8,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from milepost.sdk.disabled import DisabledRun
+    from milepost.sdk.now import Now
     from milepost.sdk.run import Run
 
 
-class Current:
-    """Holds the active run of this process, None when there is none; and the runs directory of the last one that began."""
+class NoRun:
+    """In place of `Now`, where no run stores anything: there is no fast path."""
 
-    run: "Run | DisabledRun | None" = None
-    runs_dir: "Path | None" = None
+    fast: None = None
+
+    def long_way(self, data: Any, step: Any, commit: Any) -> None:
+        """There is none either."""
+
+
+NO_RUN = NoRun()
+
+
+class Current:
+    """Holds the active run of this process, None when there is none, and where it stands; and the runs directory of the last one
+    that began.
+    """
+
+    __slots__ = ("now", "run", "runs_dir")
+
+    def __init__(self) -> None:
+        self.run: Run | DisabledRun | None = None
+        self.now: Now | NoRun = NO_RUN
+        self.runs_dir: Path | None = None
+
+    def set(self, run: "Run | DisabledRun | None") -> None:
+        """Make a run the active one."""
+        self.run = run
+        self.now = NO_RUN if run is None else run._now  # noqa: SLF001 - nobody else is to look for it there
 
 
 current = Current()

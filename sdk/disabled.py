@@ -5,6 +5,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from milepost.sdk.current import NO_RUN
 from milepost.sdk.metrics import Metric
 from milepost.sdk.run_config import RunConfig
 
@@ -29,6 +30,8 @@ class DisabledSummary(dict[str, Any]):
 class DisabledRun:
     """Takes every call of a run and stores nothing; `log` only keeps the last values in `summary`, as they came."""
 
+    _now = NO_RUN
+
     def __init__(self, config: Mapping[str, Any] | None = None, project: str = "disabled") -> None:
         self.config = RunConfig(config)
         self.summary = DisabledSummary()
@@ -44,7 +47,8 @@ class DisabledRun:
         self.offline = self.resumed = False
         self.tags: tuple[str, ...] = ()
         self.writer = self.promise = ""
-        self.notes = self.group = self.job_type = self.rank = self.url = self.entity = None
+        self.notes = self.group = self.job_type = self.rank = self.url = None
+        self.entity = None  # last: from now on assignments are looked at
 
     @cached_property
     def dir(self) -> str:
@@ -104,6 +108,18 @@ class DisabledRun:
             from milepost.sdk.migration import attribute_of_run
 
             return attribute_of_run(self, name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """As for a run that stores: what it refuses is refused here, so that a script fails in the same place."""
+            if "entity" in self.__dict__ and not callable(getattr(type(self), name, None)):
+                from milepost.sdk.migration import SETTABLE, refuse_to_set
+
+                if name not in SETTABLE:
+                    refuse_to_set(self, name)
+                if name in ("config", "summary"):
+                    getattr(self, name).update(value)
+                    return
+            object.__setattr__(self, name, value)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@
     |- DataError                 data that cannot be logged; also a ValueError and a TypeError
     |  `- MediaFileError         a media file that is not there; also a FileNotFoundError
     |- UsageError                a call that this run, in this state, cannot answer
+    |  `- UnknownAttributeError  a name that a run does not have, or that cannot be set; also an AttributeError
     |- ConfigurationError        a config file, setting or environment variable that is wrong; also a ValueError
     |- RunNotFoundError          a run or directory that is not there; also a LookupError
     `- MissingDependencyError    an optional package is needed; names the pip command; also an ImportError
@@ -34,6 +35,10 @@ class MediaFileError(DataError, FileNotFoundError):
 
 class UsageError(Error):
     """A call that this run cannot answer in its state, such as `log()` after `finish()`, or a bad argument of `init()`."""
+
+
+class UnknownAttributeError(UsageError, AttributeError):
+    """Something was assigned to a name that a run does not have, such as `run.note`, or that cannot be changed."""
 
 
 class ConfigurationError(Error, ValueError):

@@ -1,152 +1,78 @@
 """The fast path: what the standard pipeline does to a call, in one pass over the values.
 
-A `Plan` is made the first time data of a shape is logged and holds what follows from the shape alone: the function that makes
-the row, the schema announced in the journal and the start value of its checksum. `Recorder.log` uses it. Everything else goes
-through `Gather`, which flattens and converts in one pass; the names of a nested dict are put together once per shape.
+    Fast    rows, one for each call
+    Steps   calls with `step=`: each closes the row that is open, and opens the next
+
+One of the two is in force while a run's calls have plans (see `plans.py`); its `log` is the whole of such a call.
+
+There is no lock on this way. A call makes the bytes first (number, clock, encoding, checksum), and then stores them if nobody
+stored others meanwhile. From that check to the call that stores, no other call is made, so neither another thread nor a signal
+handler can come in between: CPython switches between them at calls and jumps back. Where the check fails, or a value is not as
+its plan has it, the answer is False, nothing was stored, and `Recorder` takes the long way.
 """
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 from struct import Struct
-from types import GeneratorType
+from time import monotonic_ns
 from typing import Any, Final
+from zlib import crc32
 
-from milepost.sdk.frame import HEADER, HEADER_SIZE, MAGIC, ROW, SLICE, VERSION
-from milepost.sdk.nesting import MAX_DEPTH, SCALARS
+from milepost.sdk.frame import (
+    HEADER,
+    HEADER_SIZE,
+    MAGIC,
+    PART,
+    ROW,
+    SLICE,
+    VERSION,
+    checksum,
+    encode_payload,
+    frame,
+    frame_seed,
+)
+from milepost.sdk.plans import NO_PLAN, Plan, taker
 from milepost.sdk.ring import Block
-from milepost.sdk.shape import PLAIN, Builder, Shape, builder, leaves
-from milepost.sdk.summary import Aggregate
-from milepost.sdk.values import leaf, text_key
+from milepost.sdk.shape import MAX_COMPILED, Builder
+from milepost.sdk.values import INT_MAX
 from milepost.sdk.writer import Writer
 
-MAX_PLANS: Final = 500
-MAX_VARIANTS: Final = 16
-MAX_NAMES: Final = 20_000
-"""Names of a row that a plan is made for; wider ones do not fit the quick way."""
-"""Combinations of types for one set of keys that get plans."""
-_MAX_SHAPES: Final = 4096
 _MAX_DIRECT: Final = 400
 """Values of a row whose checksum is taken in one go."""
 MAX_PACKED: Final = 60_000
 """Payload bytes up to which a row takes the fast path; msgpack's array header is at most three bytes up to there."""
-_FLOAT: Final = b"\xcb"
-_SHORT: Final = 11
-"""Values of a row whose array needs a one-byte msgpack header (15 less the four numbers of the head)."""
 _INT_SIZES: Final = ((2**7, 1), (2**8, 2), (2**16, 3), (2**32, 5), (2**64, 9))
 """msgpack: whole numbers below a limit, and the bytes they take."""
 _CLOCK: Final = 1 + 9
 """Bytes of an array's header and of a time in nanoseconds."""
-_UNCHECKED: Final = frozenset((float, bool, type(None)))
-_EASY: Final = SCALARS | {dict, list}
-_MAX_DICTS: Final = 1_000_000
-"""Inner dicts of one call that are walked here."""
-
-
-class Plan:
-    """What follows from the shape of a call's data.
-
-    top:          the keys of the data itself, in a list to compare with.
-    keys:         the flat names of its values.
-    direct:       whether its values, all floats, are the row as they stand.
-    build:        makes the row to encode, or None when the values do not fit the shape.
-    checked:      the same, and it always checks.
-    plain:        whether the data is a dict of the row's names and values as they stand.
-    markers:      when all values are floats: the byte that starts a float, once per value; else empty, and `build` checks.
-    schema, seed: of its frames.
-    watched:      aggregates to feed, by position in the row.
-    nested:       the names of its inner dicts.
-    last:         the last row, [seq, time_ns, runtime_us, step, value, ...], from which the summary is read.
-    next:         the plan for the same keys with values of other types, or None.
-    """
-
-    __slots__ = (
-        "build", "checked", "direct", "keys", "last", "markers", "nested", "next", "plain", "schema", "seed", "shape", "top",
-        "watched", "wide"
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        top: tuple[str, ...],
-        keys: tuple[str, ...],
-        shape: Shape,
-        schema: int,
-        seed: int,
-        watched: list[tuple[int, Aggregate]],
-        nested: tuple[str, ...] = (),
-    ) -> None:
-        self.top: list[object] = list(top)
-        self.keys = keys
-        self.shape = shape
-        self.schema = schema
-        self.seed = seed
-        self.watched = watched
-        self.nested = nested
-        self.last: list[Any] | None = None
-        self.next: Plan | None = None
-        floats = set(leaves(shape)) == {float}
-        self.direct = floats and tuple not in map(type, shape)
-        self.markers = _FLOAT * len(keys) if floats else b""
-        self.build = builder(shape, checked=not floats)
-        self.checked: Builder = _Later(self) if floats else self.build
-        self.plain = PLAIN.issuperset(shape)
-        self.wide = 2 if len(keys) > _SHORT else 0
-        """Bytes that the array's header takes beyond one."""
-
-    def watch(self, row: list[Any]) -> None:
-        """Feed the aggregates that `define_metric` asked for."""
-        for at, aggregate in self.watched:
-            aggregate.add(row[at])
-
-    def variants(self) -> list["Plan"]:
-        """This plan and those that follow it."""
-        found: list[Plan] = [self]
-        plan = self.next
-        while plan is not None:
-            found.append(plan)
-            plan = plan.next
-        return found
-
-    def add(self, other: "Plan") -> None:
-        """Have another plan for the same keys. From now on each checks its own types, to tell them apart."""
-        plans = self.variants()
-        plans[-1].next = other
-        for plan in (*plans, other):
-            plan.direct, plan.markers = False, b""
-            plan.build = plan.checked = builder(plan.shape, checked=True)
-
-
-class _Later:
-    """The checked function of a plan, made when it is first called."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def __call__(self, values: Iterable[Any], seq: int, time_ns: int, runtime_us: int, step: int) -> list[Any] | None:
-        made = self._plan.checked = builder(self._plan.shape, checked=True)
-        return made(values, seq, time_ns, runtime_us, step)
+_modules = sys.modules
 
 
 class Fast:
     """The plans in force, and all that a call needs of the one used last in one place, since a call that follows other work
     finds none of it in the processor's caches. Whoever changes what a plan may assume puts another object in this one's place.
 
-    live:       False once that was done.
     seq, shift: the number of the next row, and its step less that number: both rise by one with each row.
     began:      when the run began, on the monotonic clock.
-    block, buffer, end: where rows go, and its size.
-    direct:     whether the plan's values, all floats, are the row as they stand; only then does the rest hold:
-    top, markers, seed, schema: of that plan.
-    head, length, size, pack: bytes before the first value of a row's payload, of all of it, of its frame, and the function that
-                stores such a frame; until the clock shows `limit`.
+    block, buffer, end: where rows go, and its size; 0 once this object is out of use, for then no row fits.
+    count, take, build, seed, schema: of the plan that is expected: how many keys, what takes their values out of the data, ...;
+                build is None where the values, all floats, are the row as they stand.
+    For rows of floats, until the clock shows `limit`:
+    floats, markers: where in a row's payload each float begins, and what stands there in a row that has floats only.
+    start, size, pack: the first eight bytes of its frame, how long that is, and what stores such a frame; None for other rows.
     """
 
     __slots__ = (
-        "began", "block", "buffer", "direct", "end", "head", "length", "limit", "live", "markers", "pack", "plan", "plans",
-        "schema", "seed", "seen", "seq", "shift", "size", "top", "writer",
+        "began", "block", "buffer", "build", "count", "end", "floats", "limit", "markers", "pack", "plan", "plans", "schema",
+        "seed", "seen", "seq", "shift", "size", "start", "take", "writer",
     )  # fmt: skip
+
+    build: Builder | None
+    floats: "slice[int, int | None, int | None]"
+    pack: Callable[..., None] | None
 
     def __init__(self, plans: dict[tuple[Any, ...], Plan], writer: Writer, block: Block, step: int, began: int) -> None:
         self.plans = plans
-        self.live = True
         self.writer = writer
         self.seq = seq = writer.seq
         self.shift = step - seq
@@ -154,43 +80,233 @@ class Fast:
         self.block = block
         self.buffer = block.buffer
         self.end = block.size
-        self.direct = False
-        self.plan = NO_PLAN
         self.seen = NO_PLAN
         """The plan of the call before: two calls alike make it the one to expect."""
-        self.limit = 0
-        self.head = 0
+        self.use(NO_PLAN)
+
+    @property
+    def at(self) -> int:
+        """The step of the next row."""
+        return self.seq + self.shift
+
+    def log(self, data: Any, step: int | None) -> bool:
+        """Store a call as a row; whether that was done."""
+        if step is not None or type(data) is not dict or "opentelemetry.trace" in _modules:
+            return False
+        take = self.take
+        if len(data) != self.count:
+            return self._log_other(data)
+        try:
+            values = take(data)
+        except Exception:  # noqa: BLE001 - KeyError, and whatever a key of a class of its own raises when it is compared
+            return self._log_other(data)
+        now = monotonic_ns()
+        seq = self.seq
+        build = self.build
+        if build is None:
+            row = [
+                seq,
+                self.writer.clock_offset + now,
+                (now - self.began) // 1000,
+                seq + self.shift,
+                *values,
+            ]
+        else:
+            made = build(values, seq, self.writer.clock_offset + now, (now - self.began) // 1000, seq + self.shift)
+            if made is None:
+                return self._log_other(data)
+            row = made
+        try:
+            payload = encode_payload(row)
+        except (TypeError, ValueError, OverflowError):
+            return self._log_other(data)
+        if now >= self.limit:
+            self._measure(now)
+        # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as its numbers
+        # make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes on, and so on: all
+        # values are floats if each ninth byte says so. To ask each for its type takes three times as long.
+        if payload[self.floats] != self.markers:
+            return self._log_other(data)
+        pack = self.pack
+        if pack is None:
+            length = len(payload)
+            if length > SLICE:
+                return self._log_other(data)
+            pack = packers[length]
+            size = HEADER_SIZE + length
+            start_of_row = ROW_START | length << 32
+        else:
+            size = self.size
+            start_of_row = self.start
+        block = self.block
+        start = block.pos
+        crc = crc32(payload, self.seed)
+        end = start + size
+        if end > self.end or self.seq != seq or self.take is not take:
+            return False
+        block.pos = end
+        self.seq = seq + 1
+        plan = self.plan
+        plan.last = row
+        pack(self.buffer, start, start_of_row, crc, self.schema, payload)
+        if plan.watched:
+            plan.watch(row)
+        return True
+
+    def _log_other(self, data: dict[Any, Any]) -> bool:
+        """The same for any plan."""
+        try:
+            plan = self.plans.get(tuple(data))
+        except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
+            return False
+        if plan is None:
+            return False
+        # Of a wide row, to look at each value would take as long as all the rest.
+        wide = len(plan.keys) > MAX_COMPILED and plan.markers
+        if plan is self.seen and plan is not self.plan and len(plan.keys) <= _MAX_DIRECT:
+            self.use(plan)
+        self.seen = plan
+        now = monotonic_ns()
+        seq = self.seq
+        clock, runtime = self.writer.clock_offset + now, (now - self.began) // 1000
+        found = plan
+        build = plan.build if wide else plan.checked
+        row = build(data.values(), seq, clock, runtime, seq + self.shift)
+        while row is None:
+            if found.next is None:
+                return False
+            found = found.next
+            row = found.checked(data.values(), seq, clock, runtime, seq + self.shift)
+        try:
+            payload = encode_payload(row)
+        except (TypeError, ValueError, OverflowError):
+            return False
+        if wide and not _all_floats(plan, row, payload):
+            return False
+        size = len(payload)
+        block = self.block
+        start = block.pos
+        end = start + HEADER_SIZE + size
+        if end > self.end or size > MAX_PACKED:
+            return False
+        crc = crc32(payload, found.seed) if size <= SLICE else checksum(payload, found.seed)
+        pack = packers[size]
+        if end > self.end or self.seq != seq:
+            return False
+        block.pos = end
+        self.seq = seq + 1
+        found.last = row
+        pack(block.buffer, start, ROW_START | size << 32, crc, found.schema, payload)
+        if found.watched:
+            found.watch(row)
+        return True
 
     def use(self, plan: Plan) -> None:
         """Expect calls of this plan."""
+        count = len(plan.top) if plan is not NO_PLAN else -1
+        take = taker(plan.top)  # one of its own: calls that are under way see by it that another plan is in force
+        # From here on no call is made, so that others find all of it or nothing.
         self.plan = self.seen = plan
-        self.top = plan.top
-        self.markers = plan.markers
+        self.build = None if plan.direct else plan.build
+        self.count = count
+        self.take = take
         self.seed = plan.seed
         self.schema = plan.schema
-        self.limit = 0
-        self.direct = plan.direct and not plan.watched and len(plan.keys) <= _MAX_DIRECT
+        self.markers = plan.markers
+        if plan.markers:
+            self.limit = 0
+        else:  # `build` looks at the values: what is asked of the payload is always so
+            self.floats = _NOTHING
+            self.limit = _NEVER
+            self.pack = None
+            self.start = self.size = 0
 
-    def measure(self, now: int) -> None:
-        """Find `head` and how long it is. On the fast path no row takes less than 100 ns."""
-        seq = self.seq
+    def _measure(self, now: int) -> None:
+        """Find where the floats of a row begin and how long it is. On the fast path no row takes less than 100 ns."""
+        seq, take = self.seq, self.take
         found = _sizes(seq, seq + self.shift, (now - self.began) // 1000)
         head = _CLOCK + sum(size for _, size in found) + self.plan.wide
+        floats = slice(head, None, 9)
         length = head + 9 * len(self.plan.keys)
         size = HEADER_SIZE + length
+        start = ROW_START | length << 32
         pack = packers[length]
         rows_left = min(found[0][0] - seq, found[1][0] - seq - self.shift)
         limit = min(self.began + found[2][0] * 1000, now + rows_left * 100)
-        if self.seq == seq:  # else a call came in between, and measured for itself; from here on none can
-            self.head = head
-            self.length = length
+        if self.seq == seq and self.take is take:  # else a call came in between; from here on none can
+            self.floats = floats
+            self.start = start
             self.size = size
             self.pack = pack
             self.limit = limit
 
 
-def all_floats(plan: Plan, row: list[Any], payload: bytes) -> bool:
-    """Whether the values of a wide row are floats, as its plan has it; read off the payload, see `Recorder.log`."""
+class Steps:
+    """What `Fast` is, while a row is open and each call says its step.
+
+    at, plan, row: of the open row: its step, its plan, and [seq, time_ns, runtime_us, step, value, ...]; the number is filled in
+                   when the row is stored.
+    seq, parts:    the numbers of that row, and of the next part.
+    """
+
+    __slots__ = ("at", "began", "block", "buffer", "end", "part_seed", "parts", "plan", "row", "seq", "writer")
+
+    def __init__(self, plan: Plan, row: list[Any], writer: Writer, block: Block, began: int) -> None:
+        self.plan = plan
+        self.row = row
+        self.at: int = row[3]
+        self.writer = writer
+        self.seq = writer.seq
+        self.parts = writer.parts
+        self.part_seed = frame_seed(writer.seed, PART)
+        self.began = began
+        self.block = block
+        self.buffer = block.buffer
+        self.end = block.size
+
+    def log(self, data: Any, step: Any) -> bool:
+        """Store the open row and, as the part of the next one, this call, both at once; whether that was done."""
+        if type(step) is not int or not self.at < step <= INT_MAX or type(data) is not dict:
+            return False
+        plan, closed, seq, parts = self.plan, self.row, self.seq, self.parts
+        try:
+            if len(data) != len(plan.top) or "opentelemetry.trace" in _modules:
+                return False
+            given = plan.take(data)
+        except Exception:  # noqa: BLE001 - KeyError, and whatever a key of a class of its own raises when it is compared
+            return False
+        now = monotonic_ns()
+        clock, runtime = self.writer.clock_offset + now, (now - self.began) // 1000
+        row = plan.checked(given, 0, clock, runtime, step)
+        if row is None:
+            return False
+        values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
+        closed[0] = seq
+        try:
+            payload = encode_payload(closed)
+            part = encode_payload([seq + 1, parts, clock, runtime, step, values])
+        except (TypeError, ValueError, OverflowError):
+            return False
+        both = frame(ROW, payload, plan.seed, plan.schema) + frame(PART, part, self.part_seed)
+        block = self.block
+        start = block.pos
+        end = start + len(both)
+        if end > self.end or self.seq != seq or self.parts != parts:
+            return False
+        block.pos = end
+        self.seq = seq + 1
+        self.parts = parts + 1
+        self.row = row
+        self.at = step
+        plan.last = closed
+        self.buffer[start:end] = both
+        if plan.watched:
+            plan.watch(closed)
+        return True
+
+
+def _all_floats(plan: Plan, row: list[Any], payload: bytes) -> bool:
+    """Whether the values of a wide row are floats, as its plan has it; read off the payload, see `Fast.log`."""
     head = _CLOCK + sum(size for _, size in _sizes(row[0], row[3], row[2])) + plan.wide
     return payload[head::9] == plan.markers
 
@@ -203,11 +319,11 @@ def _sizes(*numbers: int) -> list[tuple[int, int]]:
 class _Packers(dict[int, Callable[..., None]]):
     """`Struct.pack_into` of a frame with a payload of so many bytes, made when first asked for.
 
-    Its arguments: buffer, offset, ROW_START, payload bytes, crc, schema, payload.
+    Its arguments: buffer, offset, ROW_START | payload bytes << 32, crc, schema, payload.
     """
 
     def __missing__(self, size: int) -> Callable[..., None]:
-        made = Struct(f"<IIII{size}s").pack_into
+        made = Struct(f"<QII{size}s").pack_into
         if size <= SLICE:
             self[size] = made
         return made
@@ -216,74 +332,5 @@ class _Packers(dict[int, Callable[..., None]]):
 packers: Final = _Packers()
 ROW_START: Final = int.from_bytes(HEADER.pack(MAGIC, ROW, VERSION, 0, 0, 0)[:4], "little")
 """Magic, kind and version of a row's frame, as one number."""
-
-
-NO_PLAN: Final = Plan((), (), (), 0, 0, [])
-"""Fits no call: no key of a dict equals an object that nobody else has."""
-NO_PLAN.top = [object()]
-
-
-class Gather:
-    """Flattens and converts in one pass; remembers the names of each shape of nested dict."""
-
-    def __init__(self) -> None:
-        self._names: dict[tuple[str, tuple[Any, ...]], tuple[str, ...]] = {}
-        self._left = 0
-
-    def __call__(self, data: dict[Any, Any]) -> tuple[dict[str, Any], list[str]] | None:
-        """Flat names and values, and the names of inner dicts; None for what only the careful way can judge."""
-        flat: dict[str, Any] = {}
-        nested: list[str] = []
-        self._left = _MAX_DICTS
-        try:
-            self._add(flat, nested, data, "", 0)
-        except Exception:  # noqa: BLE001 - a key's or value's own methods may raise anything; the careful way says what
-            return None
-        return flat, nested
-
-    def _add(self, flat: dict[str, Any], nested: list[str], data: dict[Any, Any], prefix: str, depth: int) -> bool:
-        """Add the leaves of a dict; whether there were any."""
-        shape = (prefix, tuple(data))
-        names = self._names.get(shape)
-        if names is None:
-            names = self._remember(shape)
-        kinds = set(map(type, data.values()))
-        if kinds <= _UNCHECKED:
-            flat.update(zip(names, data.values(), strict=True))
-            return bool(names)
-        for kind in kinds:
-            if kind not in _EASY and (kind is GeneratorType or issubclass(kind, dict)):
-                raise _Careful  # a generator can be read once only; a subclass of dict may answer with anything
-        if dict not in kinds:
-            for name, value in zip(names, data.values(), strict=True):
-                flat[name] = value if type(value) is float else leaf(value)
-            return True
-        self._left -= 1
-        if depth > MAX_DEPTH or self._left < 0:
-            raise _Careful
-        found = False
-        for name, value in zip(names, data.values(), strict=True):
-            kind = type(value)
-            if kind is float:
-                flat[name] = value
-            elif kind is dict and "_type" not in value:
-                if not self._add(flat, nested, value, name + ".", depth + 1):
-                    continue
-                nested.append(name)
-            else:
-                flat[name] = leaf(value)
-            found = True
-        return found
-
-    def _remember(self, shape: tuple[str, tuple[Any, ...]]) -> tuple[str, ...]:
-        prefix, keys = shape
-        if not all(type(key) is str and (prefix or key not in ("", "_step", "_runtime")) for key in keys):
-            raise _Careful
-        names = tuple([prefix + text_key(key) for key in keys])
-        if len(self._names) < _MAX_SHAPES and len(keys) <= 100_000:
-            self._names[shape] = names
-        return names
-
-
-class _Careful(Exception):
-    """This data needs the careful way (`values.snapshot`), which names what is wrong with it."""
+_NOTHING: Final = slice(0, 0)
+_NEVER: Final = 2**63

@@ -47,7 +47,7 @@ def running() -> list[Run]:
 
 def began(run: AnyRun) -> None:
     """A run starts: it is the current one from now on."""
-    current.run = run
+    current.set(run)
     if isinstance(run, Run):
         _state.runs.append(run)
         current.runs_dir = Path(run.dir).absolute().parents[1]
@@ -59,7 +59,7 @@ def finished(run: AnyRun) -> None:
     with contextlib.suppress(ValueError):
         _state.runs.remove(run)  # type: ignore[arg-type]  # a disabled run is in no list
     if current.run is run:
-        current.run = _state.runs[-1] if _state.runs else None
+        current.set(_state.runs[-1] if _state.runs else None)
 
 
 def attach(identity: dict[str, Any], step: int, parent: str) -> Run:

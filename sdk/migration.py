@@ -8,9 +8,9 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from milepost.sdk.errors import UsageError
+from milepost.sdk.errors import UnknownAttributeError, UsageError
 from milepost.sdk.names import run_id as new_id
 from milepost.sdk.text import shown
 
@@ -249,6 +249,25 @@ def attribute_of_run(run: Any, name: str) -> Any:
     if name == "project_name":
         return lambda: run.project
     raise AttributeError(_missing("run", name), name=name, obj=run)  # Python adds the name that may have been meant
+
+
+SETTABLE: Final = ("name", "tags", "notes", "config", "summary")
+"""What of a run can be assigned to."""
+
+
+def refuse_to_set(run: Any, name: str) -> NoReturn:
+    """Raise the error of an assignment to a name that a run does not have, or that is read only."""
+    import difflib  # only a mistake needs it
+
+    public = [known for known in {*dir(type(run)), *run.__dict__} if not known.startswith("_")]
+    if name in public:
+        raise UnknownAttributeError(f"run.{name} cannot be changed; what can be is {', '.join(SETTABLE)}")
+    near = difflib.get_close_matches(name, SETTABLE, n=1) or difflib.get_close_matches(name, public, n=1)
+    meant = f"; did you mean run.{near[0]}?" if near else ""
+    raise UnknownAttributeError(
+        f"a run has no attribute {name!r}{meant or '.'} To keep a value of your own: run.config[{name!r}] = ..., or "
+        f"run.summary[{name!r}] = ... for a result"
+    )
 
 
 def attribute_of_module(name: str) -> Any:

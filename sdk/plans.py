@@ -1,13 +1,124 @@
-"""Plans: what was learnt of the data that a program logs, so that the next call like it is quick."""
+"""Plans: what was learnt of the data that a program logs, so that the next call like it is quick.
 
-from typing import Any
+A `Plan` is made the first time data of a shape is logged and holds what follows from the shape alone: the function that makes
+the row, the schema announced in the journal and the start value of its checksum. `fastpath.py` stores calls by it.
+"""
 
-from milepost.sdk.fastpath import MAX_NAMES, MAX_PLANS, MAX_VARIANTS, Plan
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
 from milepost.sdk.frame import INLINE, ROW, frame_seed
 from milepost.sdk.metrics import Metrics
-from milepost.sdk.shape import Shape, shape_of
-from milepost.sdk.summary import Summary
+from milepost.sdk.shape import PLAIN, Builder, Shape, builder, leaves, shape_of
+from milepost.sdk.summary import Aggregate, Summary
 from milepost.sdk.writer import Writer
+
+MAX_PLANS: Final = 500
+MAX_VARIANTS: Final = 16
+"""Combinations of types for one set of keys that get plans."""
+MAX_NAMES: Final = 20_000
+"""Names of a row that a plan is made for; wider ones do not fit the quick way."""
+_FLOAT: Final = b"\xcb"
+_SHORT: Final = 11
+"""Values of a row whose array needs a one-byte msgpack header (15 less the four numbers of the head)."""
+
+
+class Plan:
+    """What follows from the shape of a call's data.
+
+    top:          the keys of the data itself.
+    take:         takes their values out of the data.
+    keys:         the flat names of its values.
+    direct:       whether its values, all floats, are the row as they stand.
+    build:        makes the row to encode, or None when the values do not fit the shape.
+    checked:      the same, and it always checks.
+    plain:        whether the data is a dict of the row's names and values as they stand.
+    markers:      when all values are floats: the byte that starts a float, once per value; else empty, and `build` checks.
+    schema, seed: of its frames.
+    watched:      aggregates to feed, by position in the row.
+    nested:       the names of its inner dicts.
+    last:         the last row, [seq, time_ns, runtime_us, step, value, ...], from which the summary is read.
+    next:         the plan for the same keys with values of other types, or None.
+    """
+
+    __slots__ = (
+        "build", "checked", "direct", "keys", "last", "markers", "nested", "next", "plain", "schema", "seed", "shape", "take",
+        "top", "watched", "wide",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        top: tuple[str, ...],
+        keys: tuple[str, ...],
+        shape: Shape,
+        schema: int,
+        seed: int,
+        watched: list[tuple[int, Aggregate]],
+        nested: tuple[str, ...] = (),
+    ) -> None:
+        self.top = top
+        self.take = taker(top)
+        self.keys = keys
+        self.shape = shape
+        self.schema = schema
+        self.seed = seed
+        self.watched = watched
+        self.nested = nested
+        self.last: list[Any] | None = None
+        self.next: Plan | None = None
+        floats = set(leaves(shape)) == {float}
+        self.direct = floats and tuple not in map(type, shape)
+        self.markers = _FLOAT * len(keys) if floats else b""
+        self.build = builder(shape, checked=not floats)
+        self.checked: Builder = _Later(self) if floats else self.build
+        self.plain = PLAIN.issuperset(shape)
+        self.wide = 2 if len(keys) > _SHORT else 0
+        """Bytes that the array's header takes beyond one."""
+
+    def watch(self, row: list[Any]) -> None:
+        """Feed the aggregates that `define_metric` asked for."""
+        for at, aggregate in self.watched:
+            aggregate.add(row[at])
+
+    def variants(self) -> list["Plan"]:
+        """This plan and those that follow it."""
+        found: list[Plan] = [self]
+        plan = self.next
+        while plan is not None:
+            found.append(plan)
+            plan = plan.next
+        return found
+
+    def add(self, other: "Plan") -> None:
+        """Have another plan for the same keys. From now on each checks its own types, to tell them apart."""
+        plans = self.variants()
+        plans[-1].next = other
+        for plan in (*plans, other):
+            plan.direct, plan.markers = False, b""
+            plan.build = plan.checked = builder(plan.shape, checked=True)
+
+
+class _Later:
+    """The checked function of a plan, made when it is first called."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __call__(self, values: Iterable[Any], seq: int, time_ns: int, runtime_us: int, step: int) -> list[Any] | None:
+        made = self._plan.checked = builder(self._plan.shape, checked=True)
+        return made(values, seq, time_ns, runtime_us, step)
+
+
+def taker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the values of these keys out of a dict, in this order. It raises KeyError where one is missing."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda data: tuple([data[key] for key in keys])
+
+
+NO_PLAN: Final = Plan((), (), (), 0, 0, [])
+"""Stands for none, where nobody called yet."""
 
 
 class Plans:

@@ -12,21 +12,21 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from time import monotonic_ns, time_ns
 from typing import Any, Final
-from zlib import crc32
 
 from milepost.sdk.call_arguments import arguments, usable
 from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
-from milepost.sdk.fastpath import MAX_PACKED, ROW_START, Fast, Gather, Plan, all_floats, packers
-from milepost.sdk.frame import HEADER_SIZE, ROW, SLICE, checksum, encode_payload, frame
+from milepost.sdk.fastpath import Fast, Steps
+from milepost.sdk.frame import ROW, encode_payload, frame
+from milepost.sdk.gather import Gather
 from milepost.sdk.metrics import Metrics
+from milepost.sdk.now import Now
 from milepost.sdk.pipeline import Pipeline
-from milepost.sdk.plans import Plans
+from milepost.sdk.plans import Plan, Plans
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
-from milepost.sdk.shape import MAX_COMPILED
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
@@ -61,7 +61,7 @@ class Recorder:
     ) -> None:
         self._record = record
         self._lock = threading.RLock()
-        self._busy = False
+        self._now = Now(record.start_step, record.resumed, self._log)
         self._deferred: deque[tuple[Any, ...]] = deque()
         self._writer = writer
         self._summary = Summary(Metrics()) if base_summary is None else base_summary
@@ -72,14 +72,7 @@ class Recorder:
             self._pipeline.encode_media.take = self._take_media
         self._gather = Gather()
         self._plans = Plans(writer, self._summary, self._metrics)
-        self._fast: Fast | None = None
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
-        self._at = record.start_step
-        self._open = False
-        self._held: tuple[Plan, list[Any]] | None = None
-        """The open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number
-        still to be filled in. Else the processor `merge` holds it."""
-        self._may_rewind = record.resumed
         self._on_invalid = on_invalid
         self._unordered = unordered
         self._warned: set[str] = set()
@@ -108,116 +101,27 @@ class Recorder:
         Raises DataError for data, a step or a commit that cannot be logged (nothing of the call is stored), and Error after
         `finish()`. Never waits for a network or an exporter, and for a disk only where rows outrun it (a second at the most).
         """
-        # There is no lock on this way: the row is made, and then stored only if nobody stored another one meanwhile. From that
-        # check to the call that stores, no other call is made, so neither another thread nor a signal handler can come in
-        # between (CPython switches between them at calls and jumps back).
-        fast = self._fast
-        if fast is not None and step is None and commit is None and type(data) is dict:
-            if fast.direct and "opentelemetry.trace" not in _modules:
-                try:
-                    alike = [*data] == fast.top
-                except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
-                    alike = False
-                if alike:
-                    now = monotonic_ns()
-                    seq = fast.seq
-                    row = [
-                        seq,
-                        fast.writer.clock_offset + now,
-                        (now - fast.began) // 1000,
-                        seq + fast.shift,
-                        *data.values(),
-                    ]
-                    try:
-                        payload = encode_payload(row)
-                    except (TypeError, ValueError, OverflowError):
-                        payload = b""
-                    if now >= fast.limit:
-                        fast.measure(now)
-                    # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as
-                    # its numbers make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes
-                    # on, and so on: all values are floats if each ninth byte says so. To ask each for its type takes three times
-                    # as long.
-                    if payload[fast.head :: 9] == fast.markers:
-                        block = fast.block
-                        start = block.pos
-                        end = start + fast.size
-                        crc = crc32(payload, fast.seed)
-                        if end <= fast.end and fast.live and fast.seq == seq:
-                            block.pos = end
-                            fast.seq = seq + 1
-                            fast.plan.last = row
-                            fast.pack(fast.buffer, start, ROW_START, fast.length, crc, fast.schema, payload)
-                            return
-            if self._log_fast(fast, data):
-                return
-        self._log(data, step, commit)
-
-    def _log_fast(self, fast: Fast, data: dict[Any, Any]) -> bool:
-        """The same for a plan of any kind; whether the row was stored."""
-        try:
-            plan = fast.plans.get(tuple(data))
-        except Exception:  # noqa: BLE001 - as above
-            return False
-        if plan is None or "opentelemetry.trace" in _modules:
-            return False
-        if plan is fast.seen and plan.direct and plan is not fast.plan:
-            fast.use(plan)
-        fast.seen = plan
-        now = monotonic_ns()
-        seq = fast.seq
-        clock, runtime = self._writer.clock_offset + now, (now - fast.began) // 1000
-        found = plan
-        # Of a wide row, to look at each value would take as long as all the rest.
-        wide = len(plan.keys) > MAX_COMPILED and plan.markers
-        build = plan.build if wide else plan.checked
-        row = build(data.values(), seq, clock, runtime, seq + fast.shift)
-        while row is None:
-            if found.next is None:
-                return False
-            found = found.next
-            row = found.checked(data.values(), seq, clock, runtime, seq + fast.shift)
-        try:
-            payload = encode_payload(row)
-        except (TypeError, ValueError, OverflowError):
-            return False
-        if wide and not all_floats(plan, row, payload):
-            return False
-        size = len(payload)
-        block = fast.block
-        start = block.pos
-        end = start + HEADER_SIZE + size
-        if end > fast.end or size > MAX_PACKED:
-            return False
-        crc = crc32(payload, found.seed) if size <= SLICE else checksum(payload, found.seed)
-        pack_into = packers[size]
-        if not fast.live or fast.seq != seq:
-            return False
-        block.pos = end
-        fast.seq = seq + 1
-        found.last = row
-        pack_into(block.buffer, start, ROW_START, size, crc, found.schema, payload)
-        if found.watched:
-            found.watch(row)
-        return True
+        fast = self._now.fast
+        if fast is None or commit is not None or not fast.log(data, step):
+            self._log(data, step, commit)
 
     def _pause(self) -> None:
-        """Leave the fast path: from now on number and step are where all others look for them."""
-        fast = self._fast
+        """Leave the fast path: from now on number, step and open row are where all others look for them."""
+        now = self._now
+        fast = now.fast
         if fast is not None:
-            fast.live = False
-            self._fast = None
-            self._writer.seq, self._at = fast.seq, fast.seq + fast.shift
+            fast.end = 0  # no call stores anything any more, whichever was under way
+            self._writer.seq, now.at = fast.seq, fast.at
+            if isinstance(fast, Steps):
+                now.held = fast.plan, fast.row
+                self._writer.parts = fast.parts
+            now.fast = None
 
     @property
     def _step(self) -> int:
         """The step that the next values land in."""
-        fast = self._fast
-        return self._at if fast is None else fast.seq + fast.shift
-
-    @_step.setter
-    def _step(self, step: int) -> None:
-        self._at = step
+        now = self._now
+        return now.at if now.fast is None else now.fast.at
 
     def _log(self, data: Any, step: Any, commit: Any) -> None:
         """The long way, for whatever is not a planned row."""
@@ -229,7 +133,7 @@ class Recorder:
         with self._lock:
             if self._ended_at_exit and threading.current_thread() is not threading.main_thread():
                 late = True
-            elif nested and self._busy:
+            elif nested and self._now.busy:
                 self._check_running("log")
                 self._deferred.append(
                     (snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace)
@@ -237,23 +141,22 @@ class Recorder:
                 return
             else:
                 late = False
-                self._busy = True
-                if self._fast is not None:
+                self._now.busy = True
+                if self._now.fast is not None:
                     self._pause()
                 try:
                     if trace is not None or not self._planned(data, step, commit, now, runtime):
                         self._call(data, step, commit, now, runtime, trace)
                 finally:
-                    self._busy = False
-                    if self._held is None or self._deferred:
-                        self._settle()
+                    self._now.busy = False
+                    self._settle()
         if late:  # a daemon thread, and the interpreter is about to end: this call never returns
             threading.Event().wait()
 
     def _settle(self) -> None:
         """Store the calls and events that came while a call was busy, then open the fast path if it may be used."""
         while True:
-            self._busy = True
+            self._now.busy = True
             self._pause()
             while self._deferred:
                 waiting = self._deferred.popleft()
@@ -264,25 +167,29 @@ class Recorder:
                     self._call(*waiting)
                 except Error as error:
                     logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
-            fast = self._standard and not self._open and not self._finished and _HAS_GIL
-            block = self._writer.block
-            if fast and block is not None and not self._writer.has_gap:
+            now, writer = self._now, self._writer
+            block, held = writer.block, now.held
+            quick = self._standard and not self._finished and _HAS_GIL and self._forked_from is None
+            if quick and (held is not None or not now.open) and block is not None and not writer.has_gap:
                 # While busy, so that a call that interrupts is set aside: were it stored, its number would be used a second time.
-                self._fast = Fast(self._plans.by_keys, self._writer, block, self._at, self._began)
-            self._busy = False
+                if held is not None:
+                    now.fast = Steps(*held, writer, block, self._began)
+                else:
+                    now.fast = Fast(self._plans.by_keys, writer, block, now.at, self._began)
+            self._now.busy = False
             if not self._deferred:
                 return
 
     def _planned(self, data: Any, step: Any, commit: Any, now: int, runtime: int) -> bool:
         """What `_call` would do, in a few steps, with a call that has `step` or `commit`, or joins one that had, and data that
         has a plan. False, and nothing done, for all other calls."""
-        held, current = self._held, self._at
+        held, current = self._now.held, self._now.at
         at = current if step is None else step
         closes = step is None if commit is None else commit
         if type(at) is not int or not current <= at <= INT_MAX or type(closes) is not bool or type(data) is not dict:
             return False
         if held is None and (
-            (self._open and at == current)
+            (self._now.open and at == current)
             or (step is None and closes)
             or self._finished
             or self._forked_from is not None
@@ -306,16 +213,16 @@ class Recorder:
             plan, row = joined, [0, now, runtime, at, *held[1][4:], *row[4:]]
         elif held is not None:
             self._store(*held)
-        elif self._open:
+        elif self._now.open:
             self._close_row()
         if closes:
             self._store(plan, row)
         else:
             self._writer.part(values, at, now, runtime)
-            self._held = plan, row
-            self._open = True
-            self._at = at
-        self._may_rewind = False
+            self._now.held = plan, row
+            self._now.open = True
+            self._now.at = at
+        self._now.may_rewind = False
         return True
 
     def _store(self, plan: Plan, row: list[Any]) -> None:
@@ -327,15 +234,15 @@ class Recorder:
             writer.numbered(frame(ROW, payload, plan.seed, plan.schema), is_row=True)
         finally:
             if writer.seq != seq:  # else Ctrl-C came before, and the open row stays as it was
-                self._held, self._open, self._at = None, False, row[3] + 1
+                self._now.held, self._now.open, self._now.at = None, False, row[3] + 1
                 plan.last = row
         if plan.watched:
             plan.watch(row)
 
     def _let_go(self) -> None:
         """Leave the open row to the processor `merge`: what comes next may be any call."""
-        if self._held is not None:
-            plan, row = self._held
+        if self._now.held is not None:
+            plan, row = self._now.held
             event = Event(
                 kind="row",
                 values=dict(zip(plan.keys, row[4:], strict=True)),
@@ -349,7 +256,7 @@ class Recorder:
                 seq=self._writer.seq,
             )
             self._pipeline.merge.restore(event)
-            self._held = None
+            self._now.held = None
 
     def _call(self, data: Any, step: Any, commit: Any, now: int, runtime: int, trace: Trace | None) -> None:
         """One call to `log`, in full."""
@@ -422,13 +329,13 @@ class Recorder:
     def _move_to(self, step: int, values: Mapping[str, Any]) -> bool:
         """Make an explicit step the current one, closing the open row; False when the step is behind and the call is dropped."""
         if step < self._step and not self._unordered:
-            if not self._may_rewind:
+            if not self._now.may_rewind:
                 self._stale(step, values)
                 return False
             self._rewind(step)
-        self._may_rewind = False
+        self._now.may_rewind = False
         self._close_row()
-        self._step = step
+        self._now.at = step
         return True
 
     def _stale(self, step: int, values: Mapping[str, Any]) -> None:
@@ -446,13 +353,13 @@ class Recorder:
         """Go on at an earlier step: rows logged before from there on are superseded (kept, hidden)."""
         with self._lock:
             self._check_running("rewind")
-            self._busy = True
+            self._now.busy = True
             self._pause()
             try:
                 if step < self._step:
                     self._rewind(step)
-                    self._step = step
-                self._may_rewind = False
+                    self._now.at = step
+                self._now.may_rewind = False
             finally:
                 self._settle()
 
@@ -470,9 +377,9 @@ class Recorder:
 
     def _close_row(self) -> None:
         """Commit the open row, if any, under its own step."""
-        if self._held is not None:
-            self._store(*self._held)
-        elif self._open:
+        if self._now.held is not None:
+            self._store(*self._now.held)
+        elif self._now.open:
             held = self._pipeline.merge.held()
             step = self._step if held is None or held.step is None else held.step
             closing = Event(
@@ -495,18 +402,18 @@ class Recorder:
         Ctrl-C on the way leaves the open row as it was, for it holds values of calls that returned.
         """
         merge, writer = self._pipeline.merge, self._writer
-        before = merge.held(), self._open, self._step, writer.seq
+        before = merge.held(), self._now.open, self._step, writer.seq
         try:
             row = self._pipeline.run(event)
-            self._open = not event.commit
+            self._now.open = not event.commit
             if event.commit:
-                self._step = (self._step if event.step is None else event.step) + 1
+                self._now.at = (self._step if event.step is None else event.step) + 1
             if row is not None:
                 self._commit(row)
         except BaseException:
             if writer.seq == before[3]:
                 merge.restore(before[0])
-                self._open, self._step = before[1:3]
+                self._now.open, self._now.at = before[1:3]
             raise
         return row
 
@@ -555,10 +462,10 @@ class Recorder:
 
     def _event(self, kind: str, values: Mapping[str, Any]) -> None:
         """Say something of the run, alone with the writer; inside a call of the same thread, after it."""
-        if self._busy:
+        if self._now.busy:
             self._deferred.append((kind, values))
             return
-        self._busy = True
+        self._now.busy = True
         self._pause()
         try:
             if self._forked_from is not None:

@@ -86,6 +86,7 @@ class Run(Identity):
         self._lanes = Lanes((), int)
         self._ship_plan = plan
         self._shipping: Shipping | None = None
+        self._names = frozenset(self.__dict__)
         self._emit("run.start", self._start_values())
         self._serve()
 
@@ -133,6 +134,10 @@ class Run(Identity):
     def summary(self) -> RunSummary:
         """The summary: last values, aggregates, and what was set by hand. Reads and writes like nested dicts."""
         return RunSummary(self._read_summary, self._set_summary, self._delete_summary)
+
+    @summary.setter
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self.summary.update(values)
 
     def _set_summary(self, path: str, value: Any) -> None:
         with self._lock:
@@ -266,6 +271,16 @@ class Run(Identity):
 
             return attribute_of_run(self, name)
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            """As in wandb, a name that a run does not have cannot be assigned to: `run.note = "..."` would be lost."""
+            if "_names" in self.__dict__ and name not in self._names:
+                known = getattr(type(self), name, None)
+                if known is None or (isinstance(known, property) and known.fset is None):
+                    from milepost.sdk.migration import refuse_to_set
+
+                    refuse_to_set(self, name)
+            object.__setattr__(self, name, value)
+
     def __repr__(self) -> str:
         return f"<milepost run {self.path} ({self.state}, step {self._step})>"
 
@@ -319,7 +334,7 @@ class Run(Identity):
                 self._finished = True  # a child that never logged has nothing to close
                 return
             self._settle()
-            self._busy = True
+            self._now.busy = True
             self._pause()
             self._close_row()
             for event in self._pipeline.flush():
@@ -329,7 +344,7 @@ class Run(Identity):
             words = self._last_words(state, exit_code)
             self._emit("run.finish", words)
             self._finished = True
-            self._busy = False
+            self._now.busy = False
         try:
             self._deliver_rest(deadline, words)
         finally:
@@ -421,7 +436,7 @@ class Run(Identity):
         if self._finished or self._forked_from is not None:
             return
         self._settle()
-        self._busy = True
+        self._now.busy = True
         self._pause()
         self._close_row()
         for event in self._pipeline.flush():
@@ -463,7 +478,7 @@ class Run(Identity):
 
     def _add(self, kind: str, values: Mapping[str, Any]) -> None:
         """Add an event, inside a call or not. Called under the lock."""
-        if self._busy:
+        if self._now.busy:
             self._emit(kind, values)
         else:
             self._event(kind, values)
@@ -533,7 +548,7 @@ class Run(Identity):
     def _after_fork(self) -> None:
         """In a forked child: the ring, the journal and the threads are the parent's; become a writer when first needed."""
         self._lock = threading.RLock()
-        self._busy = False
+        self._now.busy = False
         self._deferred.clear()
         self._pause()
         self._lanes = Lanes((), int)
@@ -541,12 +556,12 @@ class Run(Identity):
             self._shipping.forget()
             self._shipping = None
         self._plans.clear()
-        self._held = None
+        self._now.held = None
         if self._forked_from is None:
             self._forked_from = self._writer.id
         self.closers.clear()
         self._pipeline.discard()
-        self._open = False
+        self._now.open = False
         if self._media is not None:
             self._media.forget()
             self._media = None

@@ -83,7 +83,7 @@ class Writer:
         """Why the journal takes nothing right now."""
         self.at_limit = False
         """Whether it is its own size that stops it, which waiting does not change."""
-        self._parts = 0
+        self.parts = 0
         self._schemas: dict[tuple[str, ...], int] = {}
         self._schemas_made = 0
         self.schema_frames: list[bytes] = []
@@ -186,8 +186,8 @@ class Writer:
 
     def part(self, values: Mapping[str, Any], step: int, time_ns: int, runtime_us: int) -> None:
         """Append a call that is not committed yet; recovery commits it if the program dies first."""
-        payload = frame.encode_payload([self.seq, self._parts, time_ns, runtime_us, step, values])
-        self._parts += 1
+        payload = frame.encode_payload([self.seq, self.parts, time_ns, runtime_us, step, values])
+        self.parts += 1
         if not self.append(frame.frame(PART, payload, self._seed_part)):
             self.warn("part", "an uncommitted call found no room; it is in memory only until its row is committed")
 

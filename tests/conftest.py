@@ -42,7 +42,8 @@ def _finish_leftover_runs() -> None:
     if lifecycle is not None:
         for run in reversed(lifecycle.running()):
             run.finish()
-        lifecycle.current.run = lifecycle.current.runs_dir = None
+        lifecycle.current.set(None)
+        lifecycle.current.runs_dir = None
 
 
 @pytest.fixture(scope="session")

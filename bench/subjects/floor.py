@@ -21,7 +21,7 @@ def start(directory: Path) -> Subject:
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         os.posix_fallocate(file.fileno(), 0, _SIZE)
         mapping = mmap.mmap(file.fileno(), _SIZE, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-    encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+    encode = msgspec.msgpack.Encoder(enc_hook=plain).encode
     position = 0
 
     def log(row: dict[str, Any], step: int | None = None) -> None:
@@ -36,6 +36,6 @@ def start(directory: Path) -> Subject:
     return Subject(log, lambda: None)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A numpy scalar as the number it is."""
     return value.item()

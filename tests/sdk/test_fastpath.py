@@ -6,6 +6,8 @@ so takes the loop for every call.
 
 import math
 import struct
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -221,6 +223,56 @@ def test_more_types_of_one_name_than_a_plan_takes_are_the_same_on_both_ways() ->
     ]
 
     both([*calls, *calls])
+
+
+def test_data_whose_keys_come_in_another_order_is_the_same_on_both_ways() -> None:
+    forward = {"a": 1.0, "b": 2.0, "c": {"d": 3.0, "e": 4.0}}
+    calls: list[Call] = [(forward, None, None)] * 3
+    calls += [
+        ({"c": {"d": 5.0, "e": 6.0}, "b": 7.0, "a": 8.0}, None, None),
+        ({"a": 1.0, "b": 2.0, "d": 3.0}, None, None),
+    ]
+
+    both(calls * 2)
+
+
+def test_threads_that_log_other_keys_do_not_store_each_other_s_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both log so many values that the frames are as long; each gets its turn every few instructions."""
+    calls = 25_000
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with recorded() as run:
+
+            def work(name: str) -> None:
+                for number in range(calls):
+                    run.log({f"{name}{at}": float(number) for at in range(8)})
+
+            threads = [threading.Thread(target=work, args=(name,)) for name in "pq"]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            rows = run.values()
+    finally:
+        sys.setswitchinterval(before)
+
+    for name in "pq":
+        mine = [row for row in rows if f"{name}0" in row]
+        assert [row[f"{name}0"] for row in mine] == [float(number) for number in range(calls)]
+        assert all({row[f"{name}{at}"] for at in range(8)} == {row[f"{name}0"]} for row in mine)
+    assert len(rows) == 2 * calls
+
+
+def test_a_step_s_row_is_stored_when_the_next_step_comes_and_its_call_before_that() -> None:
+    with recorded() as run:
+        for step in range(0, 40, 2):
+            run.log({"a": float(step), "b": step}, step=step)
+            assert run.run.step == step
+        assert run.run.summary["_step"] == 36  # of the last whole row
+        run.run.finish()
+
+        assert run.rows() == [{"_step": step, "a": float(step), "b": step} for step in range(0, 40, 2)]
 
 
 def test_what_a_call_makes_in_a_value_s_own_method_comes_after_it() -> None:
