@@ -90,6 +90,37 @@ def test_everything_else_of_a_run_is_read_only(attribute: str) -> None:
         setattr(run.run, attribute, "new")
 
 
+@pytest.mark.parametrize("mode", [None, "disabled"])
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [
+        ("notess", "did you mean run.notes?"),
+        ("stepp", "did you mean run.step?"),
+        ("best_loss", "run.summary['best_loss']"),
+        ("_mine", "no attribute '_mine'"),
+        ("group", "can be is name, tags, notes, config, summary"),
+    ],
+)
+def test_a_name_that_a_run_does_not_have_cannot_be_assigned_to(mode: str | None, attribute: str, said: str) -> None:
+    with milepost.init(project="p", mode=mode) as run:
+        with pytest.raises(milepost.UsageError) as caught:
+            setattr(run, attribute, 1)
+        assert said in str(caught.value)
+        assert isinstance(caught.value, AttributeError)
+        assert not hasattr(run, attribute) or attribute == "group"
+
+
+@pytest.mark.parametrize("mode", [None, "disabled"])
+def test_assigning_a_summary_or_a_config_adds_to_it(mode: str | None) -> None:
+    with milepost.init(project="p", mode=mode, config={"a": 1}) as run:
+        run.log({"loss": 0.5})
+        run.config = {"b": 2}
+        run.summary = {"best": 0.1}
+
+        assert run.config.as_dict() == {"a": 1, "b": 2}
+        assert (run.summary["loss"], run.summary["best"]) == (0.5, 0.1)
+
+
 def test_one_tag_may_be_a_text() -> None:
     with recorded(tags="baseline") as run:
         assert run.run.tags == ("baseline",)
