@@ -1,9 +1,13 @@
 """Stores: where the server's runs are. `directory` reads run directories live; the API knows this interface only."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from milepost.sdk.reading.result import wish
 from milepost.sdk.reading.wish import Wish
@@ -38,13 +42,26 @@ class RowQuery:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that happened to a run: "run" (it is new, or what it says of itself changed), "rows", or "deleted"."""
+    """Something that happened to a run: "run" (it is new, or what it says of itself changed), "rows", or "deleted".
+
+    told: all of it as JSON, made once for all who listen.
+    """
 
     version: int
     kind: str
     project: str
     run: str
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    told: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        told = msgspec.json.encode({"project": self.project, "run": self.run, **self.facts})
+        object.__setattr__(self, "told", told)
+
+
+def last_of(changes: deque[Change], count: int) -> list[Change]:
+    """The last so many changes, in order."""
+    return list(islice(reversed(changes), count))[::-1]
 
 
 class Store(Protocol):

@@ -22,7 +22,7 @@ from milepost.server.store.stored_rows import UNREADABLE, set_aside
 
 ENOUGH_ROWS: Final = 4096
 ENOUGH_BATCHES: Final = 64
-OLD_S: Final = 4.0
+OLD_S: Final = 2.0
 MOST_ROWS: Final = 16_384
 IDLE_S: Final = 0.25
 REST_S: Final = 600.0

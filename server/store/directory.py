@@ -22,7 +22,7 @@ from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.run import ENDS, Run
 from milepost.sdk.reading.run_files import run_files
 from milepost.server.records import KeyRecord, RunRecord, is_aggregate
-from milepost.server.store import Change, Row, RowQuery
+from milepost.server.store import Change, Row, RowQuery, last_of
 from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 
 logger = logging.getLogger("milepost.server")
@@ -309,7 +309,7 @@ class DirectoryStore:
         with self._lock:
             if after < self._version - len(self._changes) or after > self._version:
                 return self._version, None
-            return self._version, [change for change in self._changes if change.version > after]
+            return self._version, last_of(self._changes, self._version - after)
 
 
 def _final(directory: Path) -> Callable[[Any], Any]:

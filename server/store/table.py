@@ -18,7 +18,7 @@ import msgspec
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.wire import WireEvent
 from milepost.server.records import RunRecord
-from milepost.server.store import Change, Row
+from milepost.server.store import Change, Row, last_of
 from milepost.server.store.ingest import Stored
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
 from milepost.server.store.parts import Part
@@ -322,4 +322,4 @@ class Table:
         with self.lock:
             if after < self._version - len(self._changes) or after > self._version:
                 return self._version, None
-            return self._version, [change for change in self._changes if change.version > after]
+            return self._version, last_of(self._changes, self._version - after)
