@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,11 @@ def long_runs(data: Path, runs: int, steps: int, keys: int = 1, project: str = "
         for run in range(runs):
             config = {"lr": 10.0 ** -(1 + run % 5), "seed": run, "model": {"layers": 2 + run % 4}}
             add_run(connection, project, f"{project}-{run}", run + 1, curve_parts(names, steps, run), config)
+
+
+def long_run(steps: int) -> Path:
+    """The dataset of one run of so many steps."""
+    return dataset(f"steps-{steps}", partial(long_runs, runs=1, steps=steps))
 
 
 def table(data: Path, runs: int, columns: int = 50, project: str = "table") -> None:

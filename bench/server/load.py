@@ -46,9 +46,9 @@ def bodies(kind: str, writer: str, batches: int, seed: int) -> list[bytes]:
         group = Group(
             keys=NAMES,
             seq=first,
-            time=_packed(BEGIN + seq * STEP_NS),
-            runtime=_packed(seq * (STEP_NS // 1000)),
-            step=_packed(seq),
+            time=packed(BEGIN + seq * STEP_NS),
+            runtime=packed(seq * (STEP_NS // 1000)),
+            step=packed(seq),
             values=[{"f8": values[key, first : first + ROWS].tobytes()} for key in range(KEYS)],
         )
         batch = WireBatch(
@@ -58,14 +58,18 @@ def bodies(kind: str, writer: str, batches: int, seed: int) -> list[bytes]:
     return found
 
 
-def _packed(values: NDArray[np.int64]) -> dict[str, bytes]:
+def packed(values: NDArray[np.int64]) -> list[Any] | dict[str, bytes] | int:
+    """A column of whole numbers as the wire has it."""
     return {"i8": values.astype("<i8").tobytes()}
 
 
 class Writer:
-    """Sends batches until it is told to stop; seconds of every acknowledgement are in `waits`."""
+    """Sends batches until it is told to stop; seconds of every acknowledgement are in `waits`.
 
-    def __init__(self, server: Served, number: int, batches: Sequence[bytes]) -> None:
+    every_s: from the beginning of one batch to that of the next; 0 for at once. Waits count from when a batch was due.
+    """
+
+    def __init__(self, server: Served, number: int, batches: Sequence[bytes], every_s: float = 0.0) -> None:
         self.waits: list[float] = []
         self.runs: list[str] = []
         self.refused = 0
@@ -73,6 +77,7 @@ class Writer:
         self._server = server
         self._number = number
         self._batches = batches
+        self._every_s = every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._guarded, daemon=True)
 
@@ -97,6 +102,7 @@ class Writer:
         server = self._server
         connection = socket.create_connection((server.host, server.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        due = time.perf_counter() + self._every_s * self._number / 8
         with connection:
             while not self._stop.is_set():
                 run = f"w{self._number}-{len(self.runs)}"
@@ -106,17 +112,18 @@ class Writer:
                         f"POST /api/v1/runs/{run}/batches HTTP/1.1\r\nHost: {server.host}\r\nAuthorization: Bearer {KEY}\r\n"
                         f"Content-Type: {MEDIA_TYPE}\r\nContent-Encoding: zstd\r\nContent-Length: {len(body)}\r\n\r\n"
                     ).encode()
-                    self._send(connection, head + body)
+                    due = due + self._every_s if self._every_s else time.perf_counter()
+                    time.sleep(max(due - time.perf_counter(), 0.0))
+                    self._send(connection, head + body, due)
                     if self._stop.is_set():
                         return
 
-    def _send(self, connection: socket.socket, request: bytes) -> None:
+    def _send(self, connection: socket.socket, request: bytes, due: float) -> None:
         while True:
-            began = time.perf_counter()
             connection.sendall(request)
             status = answer(connection)
             if status == 200:
-                self.waits.append(time.perf_counter() - began)
+                self.waits.append(time.perf_counter() - due)
                 return
             if status not in (429, 503):
                 raise RuntimeError(f"a batch was answered with {status}")

@@ -1,31 +1,42 @@
 """The server taking rows in: eight writers over HTTP, durable acknowledgements, the compactor at work and charts being read."""
 
+import random
+import shutil
 import threading
 import time
 from typing import Any
 
 from bench.benchmark import Benchmark, Task
 from bench.measuring import Figures, directory_bytes
-from bench.server import load
+from bench.server import datasets, load
 from bench.server.process import Served, serve
 
 WRITERS = 8
 BATCHES = 60
 """Of a run: 6,000 rows of 100 numbers."""
-READ_EVERY_S = 0.5
+PACE = 750_000
+"""Points a second that are sent when not as many as can be."""
+READ_EVERY_S = 0.25
+STEPS = 10_000_000
+"""Of a run that was there before, which is looked at meanwhile."""
 
 
 def measure(task: Task) -> Figures:
     """task.size: seconds of load. Acknowledged points a second, waits, and what is left to compact when the load ends."""
-    bodies = [load.bodies(task.case, f"{n:016x}", BATCHES, n) for n in range(WRITERS)]
-    with serve("--data", task.directory) as server:
+    kind, _, pace = task.case.partition(", ")
+    every_s = WRITERS * load.POINTS / PACE if pace else 0.0
+    bodies = [load.bodies(kind, f"{n:016x}", BATCHES, n) for n in range(WRITERS)]
+    directory = task.directory / "data"
+    shutil.copytree(datasets.long_run(STEPS if task.size > 2 else STEPS // 10), directory)
+    before = directory_bytes(directory)
+    with serve("--data", directory) as server:
         client = server.client()
         client.get("/api/v1/projects").raise_for_status()
         time.sleep(1.0)
         idle = server.rss_mb()
         server.reset_peak()
-        writers = [load.Writer(server, n, each) for n, each in enumerate(bodies)]
-        charts = _Charts(server)
+        writers = [load.Writer(server, n, each, every_s) for n, each in enumerate(bodies)]
+        charts = _Charts(server, STEPS if task.size > 2 else STEPS // 10)
         cpu, own = server.cpu_s(), time.process_time()
         began = time.perf_counter()
         for writer in writers:
@@ -35,7 +46,7 @@ def measure(task: Task) -> Figures:
         for writer in writers:
             writer.stop()
         seconds = time.perf_counter() - began
-        backlog = _backlog_s(client)
+        oldest = _gauge(client, "milepost_server_uncompacted_seconds")
         used = [now - before for now, before in zip(server.cpu_s(), cpu, strict=True)]
         own = time.process_time() - own
         charts.stop()
@@ -48,14 +59,15 @@ def measure(task: Task) -> Figures:
         "ack_p50_ms": load.percentile(waits, 0.5) * 1e3,
         "ack_p99_ms": load.percentile(waits, 0.99) * 1e3,
         "ack_max_ms": max(waits) * 1e3,
-        "backlog_s": backlog,
-        "settled_s": settled,
-        "bytes_per_point": directory_bytes(task.directory) / points,
+        "oldest_s": oldest,
+        "backlog_s": settled,
+        "bytes_per_point": (directory_bytes(directory) - before) / points,
         "idle_mb": sum(idle),
         "peak_mb": sum(peak),
         "server_peak_mb": peak[0],
         "chart_p50_ms": load.percentile(charts.waits, 0.5) * 1e3,
-        "chart_max_ms": max(charts.waits, default=0.0) * 1e3,
+        "zoom_p50_ms": load.percentile(charts.zooms, 0.5) * 1e3,
+        "zoom_p95_ms": load.percentile(charts.zooms, 0.95) * 1e3,
         "server_cores": used[0] / seconds,
         "compactor_cores": used[1] / seconds,
         "load_cores": own / seconds,
@@ -65,33 +77,40 @@ def measure(task: Task) -> Figures:
 
 
 class _Charts:
-    """Reads a chart of four curves of a run that is being written, again and again."""
+    """Reads charts in turn: four curves of a run that is being written, a zoom into 100,000 steps of a long one."""
 
-    def __init__(self, server: Served) -> None:
+    def __init__(self, server: Served, steps: int) -> None:
         self.waits: list[float] = []
+        self.zooms: list[float] = []
+        self._steps = steps
         self._client = server.client()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
+        """Begin to read."""
         self._thread.start()
 
     def stop(self) -> None:
+        """End it."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
+        source = random.Random(1)
         at = 0
         while not self._stop.wait(READ_EVERY_S):
             at += 1
-            asked: dict[str, Any] = {
-                "runs": [f"{load.PROJECT}/w{at % WRITERS}-0"],
-                "keys": [load.NAMES[(at * 7 + n) % load.KEYS] for n in range(4)],
-                "buckets": 1000,
-            }
-            began = time.perf_counter()
-            self._client.post("/api/v1/history", json=asked).raise_for_status()
-            self.waits.append(time.perf_counter() - began)
+            keys = [load.NAMES[(at * 7 + n) % load.KEYS] for n in range(4)]
+            self._ask(self.waits, f"{load.PROJECT}/w{at % WRITERS}-0", keys, None)
+            low = source.uniform(0, self._steps - 100_000)
+            self._ask(self.zooms, "long/long-0", ["loss"], (low, low + 100_000))
+
+    def _ask(self, waits: list[float], run: str, keys: list[str], between: tuple[float, float] | None) -> None:
+        asked: dict[str, Any] = {"runs": [run], "keys": keys, "buckets": 1000, "range": between}
+        began = time.perf_counter()
+        self._client.post("/api/v1/history", json=asked).raise_for_status()
+        waits.append(time.perf_counter() - began)
 
 
 def _gauge(client: Any, name: str) -> float:
@@ -99,17 +118,11 @@ def _gauge(client: Any, name: str) -> float:
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + " "))
 
 
-def _backlog_s(client: Any) -> float:
-    return _gauge(client, "milepost_server_uncompacted_seconds")
-
-
 def _settle(client: Any) -> float:
-    """Seconds until everything is compacted."""
+    """Seconds until what is left to compact are a few rows of each writer, which wait for others on purpose."""
     began = time.perf_counter()
-    while _gauge(client, "milepost_server_uncompacted_rows") > 0:
-        if time.perf_counter() - began > 300:
-            return float("inf")
-        time.sleep(0.2)
+    while _gauge(client, "milepost_server_uncompacted_rows") > WRITERS * 512 and time.perf_counter() - began < 60:
+        time.sleep(0.1)
     return time.perf_counter() - began
 
 
@@ -121,20 +134,21 @@ INGEST = Benchmark(
         "ack_p50_ms",
         "ack_p99_ms",
         "ack_max_ms",
+        "oldest_s",
         "backlog_s",
-        "settled_s",
         "bytes_per_point",
         "idle_mb",
         "peak_mb",
         "server_peak_mb",
         "chart_p50_ms",
-        "chart_max_ms",
+        "zoom_p50_ms",
+        "zoom_p95_ms",
         "server_cores",
         "compactor_cores",
         "load_cores",
         "points",
         "refused",
     ),
-    cases={"float32": ("milepost",), "float64": ("milepost",)},
+    cases=dict.fromkeys(("float32", "float64", f"float32, {PACE:,} points/s"), ("milepost",)),
     sizes={"tiny": 2, "quick": 15, "full": 60},
 )

@@ -31,7 +31,7 @@ def _long_in_store(size: int) -> Figures:
     from milepost.server import history
     from milepost.server.store.sqlite import SqliteStore
 
-    store = SqliteStore(_long(size))
+    store = SqliteStore(datasets.long_run(size * LONG))
 
     def chart(_: int) -> object:
         until = store.watermark("long", "long-0")
@@ -44,13 +44,10 @@ def _long_in_store(size: int) -> Figures:
     return _asked(chart)
 
 
-def _long(size: int) -> Path:
-    steps = size * LONG
-    return datasets.dataset(f"steps-{steps}", partial(datasets.long_runs, runs=1, steps=steps))
-
-
 def _long_over_http(size: int) -> Figures:
-    return _served("--data", _long(size), lambda _, client: partial(_chart, client, ["long/long-0"], None))
+    return _served(
+        "--data", datasets.long_run(size * LONG), lambda _, client: partial(_chart, client, ["long/long-0"], None)
+    )
 
 
 def _zooms(size: int) -> Figures:
@@ -65,7 +62,7 @@ def _zooms(size: int) -> Figures:
 
         return zoom
 
-    return _served("--data", _long(size), zooms, times=200)
+    return _served("--data", datasets.long_run(size * LONG), zooms, times=200)
 
 
 def _twenty(size: int) -> Figures:

@@ -1,0 +1,184 @@
+"""Many small programs at once: each sends a few rows a second, pages listen to what changes, charts are read afterwards."""
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import zstandard
+
+from bench.benchmark import Benchmark, Task
+from bench.measuring import Figures
+from bench.server import load
+from bench.server.process import KEY, Served, serve
+from milepost.sdk.wire import MEDIA_TYPE, Group, WireBatch
+
+SECONDS = 12
+KEYS = tuple(f"metric_{at}" for at in range(20))
+ROWS = 2
+"""Rows of a batch; a run sends one each second."""
+THREADS = 8
+PAGES = 50
+
+
+def measure(task: Task) -> Figures:
+    """task.size: runs. Waits for acknowledgements, processors and memory while they log, and after 200 charts."""
+    bodies = _bodies(SECONDS + 2)
+    with serve("--data", task.directory) as server, server.client() as client:
+        client.get("/api/v1/projects").raise_for_status()
+        idle = sum(server.rss_mb())
+        pages = _Pages(server)
+        parts = [range(n, task.size, THREADS) for n in range(THREADS)]
+        senders = [_Sender(server, part, bodies) for part in parts]
+        for sender in senders:
+            sender.start()
+        time.sleep(2)  # all runs are known
+        cpu, own, began, sent = server.cpu_s(), time.process_time(), time.perf_counter(), _sent(senders)
+        time.sleep(SECONDS - 2)
+        used = [now - before for now, before in zip(server.cpu_s(), cpu, strict=True)]
+        own = time.process_time() - own
+        seconds = time.perf_counter() - began
+        sent = _sent(senders) - sent
+        for sender in senders:
+            sender.stop()
+        told = pages.stop()
+        live = sum(server.rss_mb())
+        for at in range(200):
+            body = {"runs": [f"live/run-{(at * 4 + n) % task.size}" for n in range(4)], "keys": list(KEYS[:5])}
+            client.post("/api/v1/history", json=body).raise_for_status()
+        after = sum(server.rss_mb())
+    waits = [wait for sender in senders for wait in sender.waits]
+    return {
+        "batches_per_s": sent / seconds,
+        "ack_p50_ms": load.percentile(waits, 0.5) * 1e3,
+        "ack_p99_ms": load.percentile(waits, 0.99) * 1e3,
+        "server_cores": used[0] / seconds,
+        "compactor_cores": used[1] / seconds,
+        "load_cores": own / seconds,
+        "idle_mb": idle,
+        "live_mb": live,
+        "after_charts_mb": after,
+        "pages": PAGES,
+        "events_per_page": told,
+        "runs": task.size,
+    }
+
+
+def _sent(senders: Sequence["_Sender"]) -> int:
+    return sum(len(sender.waits) for sender in senders)
+
+
+def _bodies(batches: int) -> list[bytes]:
+    source = np.random.default_rng(2)
+    press = zstandard.ZstdCompressor(level=3).compress
+    found: list[bytes] = []
+    for first in range(0, batches * ROWS, ROWS):
+        seq = np.arange(first, first + ROWS)
+        clocks = {"time": load.packed(load.BEGIN + seq * 500_000_000), "runtime": load.packed(seq * 500_000)}
+        values: list[list[float] | dict[str, bytes] | int] = [{"f8": source.random(ROWS).tobytes()} for _ in KEYS]
+        group = Group(keys=list(KEYS), seq=first, step=load.packed(seq), values=values, **clocks)
+        batch = WireBatch(writer="ab" * 8, first=first, last=first + ROWS - 1, project="live", groups=[group])
+        found.append(press(msgspec.msgpack.encode(batch)))
+    return found
+
+
+class _Sender:
+    """Sends a batch of each of its runs each second, over one connection."""
+
+    def __init__(self, server: Served, runs: range, bodies: Sequence[bytes]) -> None:
+        self.waits: list[float] = []
+        self.error: BaseException | None = None
+        self._server, self._runs, self._bodies = server, runs, bodies
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._guarded, daemon=True)
+        self.start = self._thread.start
+
+    def stop(self) -> None:
+        """End it. Raises what went wrong."""
+        self._stop.set()
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self.error = error
+
+    def _run(self) -> None:
+        server = self._server
+        began = time.perf_counter()
+        with socket.create_connection((server.host, server.port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for second, body in enumerate(self._bodies):
+                for place, run in enumerate(self._runs):
+                    due = began + second + place / len(self._runs)
+                    if self._stop.wait(max(due - time.perf_counter(), 0.0)):
+                        return
+                    head = (
+                        f"POST /api/v1/runs/run-{run}/batches HTTP/1.1\r\nHost: {server.host}\r\n"
+                        f"Authorization: Bearer {KEY}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Encoding: zstd\r\n"
+                        f"Content-Length: {len(body)}\r\n\r\n"
+                    )
+                    sent = time.perf_counter()
+                    connection.sendall(head.encode() + body)
+                    status = load.answer(connection)
+                    if status != 200:
+                        raise RuntimeError(f"a batch was answered with {status}")
+                    self.waits.append(time.perf_counter() - sent)
+
+
+class _Pages:
+    """Event streams, read by one thread."""
+
+    def __init__(self, server: Served) -> None:
+        self._bytes = 0
+        self._events = 0
+        self._stop = threading.Event()
+        self._selector = selectors.DefaultSelector()
+        head = f"GET /api/v1/events HTTP/1.1\r\nHost: {server.host}\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+        for _ in range(PAGES):
+            connection = socket.create_connection((server.host, server.port))
+            connection.sendall(head)
+            self._selector.register(connection, selectors.EVENT_READ, connection)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """End them; how many events each got."""
+        self._stop.set()
+        self._thread.join()
+        for key in list(self._selector.get_map().values()):
+            key.data.close()
+        return self._events / PAGES
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(0.1):
+                self._events += key.data.recv(1 << 20).count(b"event: ")
+            self._stop.wait(0.05)
+
+
+LIVE = Benchmark(
+    title="Many runs that log two rows of 20 numbers a second each, 50 pages listening",
+    measure=measure,
+    fields=(
+        "batches_per_s",
+        "ack_p50_ms",
+        "ack_p99_ms",
+        "server_cores",
+        "compactor_cores",
+        "load_cores",
+        "idle_mb",
+        "live_mb",
+        "after_charts_mb",
+        "events_per_page",
+        "runs",
+    ),
+    cases={"runs": ("milepost",)},
+    sizes={"tiny": 8, "quick": 300, "full": 1000},
+)
