@@ -28,6 +28,7 @@ from milepost.server import (
 )  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
 from milepost.server.keys_api import keys_router
+from milepost.server.otlp_errors import OtlpErrors
 from milepost.server.proxy_users import ProxyUsers
 from milepost.server.request_log import RequestLog
 from milepost.server.store import Store
@@ -96,10 +97,12 @@ def create_app(
     app.state.streams = 0
     app.state.stopping = asyncio.Event()
     app.state.users = users
+    app.state.otlp = otlp.Receiver()
     app.add_middleware(Gate, keys=keys, hosts=hosts, users=users)
+    app.add_middleware(OtlpErrors)
     app.add_middleware(RequestLog)
     app.add_middleware(SafeHeaders)
-    app.router.routes += [*ingest.routes(), *blobs.routes(), *otlp.Receiver().routes()]
+    app.router.routes += [*ingest.routes(), *blobs.routes(), *app.state.otlp.routes()]
     problems.install(app)
 
     @app.get("/healthz", tags=["operation"])

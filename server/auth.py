@@ -35,7 +35,7 @@ _PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/log
 _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
     r"|POST /api/v1/runs/[^/]+/writers/[^/]+/heartbeat"
-    r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs)"
+    r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs|traces)"
 )
 _ADMIN: Final = re.compile(r"[A-Z]+ /api/v1/keys(/.*)?")
 _READ: Final = re.compile(r"(GET|HEAD) /(api/v1/.+|metrics)|POST /api/v1/(history|runs/[^/]+/[^/]+/read)")

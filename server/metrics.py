@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from milepost.server.otlp import Receiver
 from milepost.server.proxy_users import ProxyUsers
 from milepost.server.store import Store
 from milepost.server.store.sqlite import SqliteStore
@@ -38,4 +39,14 @@ def metrics(request: Request) -> Response:
             ("milepost_server_database_bytes", "gauge", "Size of the database.", size),
         ]
     lines = [f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in figures]
+    lines += _otlp_lines(request.app.state.otlp)
     return Response("".join(lines), media_type="text/plain; version=0.0.4")
+
+
+def _otlp_lines(receiver: Receiver) -> list[str]:
+    """What OpenTelemetry clients sent and was not taken, by signal and reason."""
+    name = "milepost_server_otlp_rejected_total"
+    lines = [f"# HELP {name} Points and log records that were not taken.\n# TYPE {name} counter\n"]
+    for (signal, reason), count in sorted(receiver.rejected.items()):
+        lines.append(f'{name}{{signal="{signal}",reason="{reason}"}} {count}\n')
+    return lines

@@ -10,7 +10,7 @@
              Others are console lines
 
 OTLP has no numbers, so they are given here; a body that comes again within ten minutes under one key is taken for a retry and
-dropped. Beyond that, rows arrive at least once.
+dropped. Beyond that, rows arrive at least once. An error is a google.rpc.Status in the form of the request: `otlp_errors`.
 
 Source: OpenTelemetry Protocol specification, "OTLP/HTTP".
 """
@@ -20,16 +20,18 @@ import hashlib
 import math
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -38,6 +40,7 @@ from milepost.sdk import wire
 from milepost.sdk.event import Event
 from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
+from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.problems import Problem
 from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
@@ -46,43 +49,27 @@ from milepost.server.store.sqlite import SqliteStore
 MAX_DECODED: Final = 64 << 20
 RETRY_S: Final = 600.0
 KEPT_HASHES: Final = 20_000
-_STEPS: Final = ("step", "milepost.step")
-_WORDS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-@dataclass
-class Found:
-    """What one resource brings. rows: by time in nanoseconds. records: exact rows (time, step, values). lines: (time, text)."""
-
-    attributes: dict[str, Any]
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    steps: dict[int, int] = field(default_factory=dict)
-    records: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
-    lines: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def project(self) -> str:
-        """The project that it belongs to."""
-        return str(self.attributes.get("milepost.project") or self.attributes.get("service.name") or "otlp")
-
-    @property
-    def run(self) -> str:
-        """The run that it belongs to."""
-        named = (self.attributes.get(name) for name in ("milepost.run.id", "service.instance.id", "service.name"))
-        return str(next(filter(None, named), "otlp"))
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
 
 
 class Receiver:
     """Takes requests in. One for each app: it gives rows their numbers."""
 
     def __init__(self) -> None:
+        self.rejected: Counter[tuple[str, str]] = Counter()
+        """How many points or records were not taken, by signal and reason, since the start."""
         self._seen: OrderedDict[bytes, float] = OrderedDict()
         self._next: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
         """The routes."""
-        return [Route("/v1/metrics", self.metrics, methods=["POST"]), Route("/v1/logs", self.logs, methods=["POST"])]
+        return [
+            Route("/v1/metrics", self.metrics, methods=["POST"]),
+            Route("/v1/logs", self.logs, methods=["POST"]),
+            Route("/v1/traces", self.traces, methods=["POST"]),
+        ]
 
     async def metrics(self, request: Request) -> Response:
         """Take metrics in."""
@@ -92,19 +79,25 @@ class Receiver:
         """Take log records in."""
         return await self._take(request, ExportLogsServiceRequest(), "logs")
 
+    async def traces(self, _: Request) -> Response:
+        """Say that they are not taken: an SDK that is given one address for all signals sends them too."""
+        raise Problem(
+            404, "no such signal", "traces are not stored here, metrics and logs are; OTEL_TRACES_EXPORTER=none"
+        )
+
     async def _take(self, request: Request, message: Any, signal: str) -> Response:
         store = store_of_ingest(request)
         principal: Principal | None = request.scope.get("principal")
         body = await read_body(request, MAX_BODY)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in ("application/x-protobuf", "application/json"):
+        if kind not in (PROTOBUF, JSON):
             text = f"OTLP comes as application/x-protobuf or application/json, got {kind[:80]!r}"
             raise Problem(415, "unsupported media type", text)
         digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
         if self._is_repeated(digest):
-            return _answer(kind, 0, "", signal)
+            return _answer(kind, Rejected(), signal)
         encoding = request.headers.get("content-encoding", "")
-        found, rejected, why = await asyncio.to_thread(_read, body, encoding, kind, message, signal)
+        found, rejected = await asyncio.to_thread(_read, body, encoding, kind, message, signal)
         for each in found:
             check_project(each.project, principal)
             if not is_name(each.project) or not is_name(each.run):
@@ -121,7 +114,8 @@ class Receiver:
             self._seen[digest] = time.monotonic()
             while len(self._seen) > KEPT_HASHES:
                 self._seen.popitem(last=False)
-        return _answer(kind, rejected, why, signal)
+        self.rejected.update({(signal, reason): n for reason, n in rejected.by_reason.items()})
+        return _answer(kind, rejected, signal)
 
     def _is_repeated(self, digest: bytes) -> bool:
         with self._lock:
@@ -174,145 +168,31 @@ def _events(found: Found, first: int) -> list[Event]:
     return events
 
 
-def _read(body: bytes, encoding: str, kind: str, message: Any, signal: str) -> tuple[list[Found], int, str]:
-    """What the resources of a request bring; how many points or records cannot be taken, and why."""
+def _read(body: bytes, encoding: str, kind: str, message: Any, signal: str) -> tuple[list[Found], Rejected]:
+    """What the resources of a request bring, and which points or records cannot be taken."""
     data = unpack(body, encoding, MAX_DECODED)
     try:
-        if kind == "application/json":
+        if kind == JSON:
             json_format.Parse(data, message, ignore_unknown_fields=True, max_recursion_depth=50)
         else:
             message.ParseFromString(data)
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise Problem(400, "invalid request", f"this is no OTLP {signal} request: {str(error)[:200]}") from None
     try:
-        if signal == "metrics":
-            return _metrics(message.resource_metrics)
-        return _logs(message.resource_logs)
+        return metrics_of(message.resource_metrics) if signal == "metrics" else logs_of(message.resource_logs)
     except (InvalidBatch, ValueError, OverflowError) as error:
         raise Problem(400, "invalid request", str(error)[:200]) from None
 
 
-def _metrics(resources: Iterable[Any]) -> tuple[list[Found], int, str]:
-    found: list[Found] = []
-    rejected, why = 0, ""
-    for resource in resources:
-        one = Found(_attributes(resource.resource.attributes))
-        found.append(one)
-        for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-            shape = metric.WhichOneof("data")
-            points = getattr(metric, shape).data_points if shape else ()
-            if shape not in ("gauge", "sum", "histogram"):
-                rejected += len(points)
-                why = why or f"{shape} of {metric.name!r} is not taken; gauges, sums and histograms are"
-                continue
-            for point in points:
-                _add_point(one, metric.name, shape, point)
-    return found, rejected, why
-
-
-def _add_point(found: Found, name: str, shape: str, point: Any) -> None:
-    at = int(point.time_unix_nano) & (2**63 - 1)
-    attributes = _attributes(point.attributes)
-    if shape == "histogram":
-        value: Any = _histogram(point)
-    else:
-        value = point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
-    for step in _STEPS:
-        if _is_step(attributes.get(step)):
-            found.steps[at] = int(attributes.pop(step))
-    if name == "milepost.step":
-        if _is_step(value):
-            found.steps[at] = int(value)
-        return
-    if attributes:
-        name += "{" + ",".join(f"{key}={value}" for key, value in sorted(attributes.items())) + "}"
-    if 0 < len(name) <= 4096:
-        found.rows.setdefault(at, {})[name] = value
-
-
-def _is_step(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and 0 <= value < 2**62
-
-
-def _histogram(point: Any) -> dict[str, Any]:
-    """As the media type Histogram has it. OTLP leaves out the two outer edges: the least and greatest value, where told."""
-    bounds = list(point.explicit_bounds)
-    low = point.min if point.HasField("min") else (bounds[0] if bounds else 0.0)
-    high = point.max if point.HasField("max") else (bounds[-1] if bounds else 0.0)
-    edges = [min([low, *bounds[:1]]), *bounds, max([high, *bounds[-1:]])]
-    return {"_type": "histogram", "values": list(point.bucket_counts) or [point.count], "bins": edges}
-
-
-def _logs(resources: Iterable[Any]) -> tuple[list[Found], int, str]:
-    found: list[Found] = []
-    rejected, why = 0, ""
-    for resource in resources:
-        one = Found(_attributes(resource.resource.attributes))
-        found.append(one)
-        for record in (record for scope in resource.scope_logs for record in scope.log_records):
-            at = int(record.time_unix_nano or record.observed_time_unix_nano) & (2**63 - 1)
-            attributes = _attributes(record.attributes)
-            body = _value(record.body)
-            if (record.event_name or attributes.get("event.name")) == "milepost.row":
-                values = _row_of(body)
-                if values is None:
-                    rejected, why = rejected + 1, "the body of milepost.row is a JSON object or a map"
-                    continue
-                step = attributes.get("milepost.step", values.get("_step"))
-                row = {key: value for key, value in values.items() if not key.startswith("_")}
-                one.records.append((at, int(step or 0) if _is_step(step) else 0, row))
-            else:
-                text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
-                one.lines.append((at, f"{record.severity_text} {text}".strip()))
-    return found, rejected, why
-
-
-def _row_of(body: Any) -> dict[str, Any] | None:
-    if isinstance(body, str):
-        try:
-            body = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-    if not isinstance(body, dict):
-        return None
-    return {str(key): _WORDS.get(value, value) if isinstance(value, str) else value for key, value in body.items()}
-
-
-def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: Any) -> Any:
-    """An AnyValue as a plain value."""
-    shape = value.WhichOneof("value")
-    if shape is None:
-        return None
-    inner = getattr(value, shape)
-    if shape == "array_value":
-        return [_value(each) for each in inner.values]
-    if shape == "kvlist_value":
-        return _attributes(inner.values)
-    return inner.hex() if shape == "bytes_value" else inner
-
-
-def _answer(kind: str, rejected: int, why: str, signal: str) -> Response:
+def _answer(kind: str, rejected: Rejected, signal: str) -> Response:
     """Success, or partial success."""
-    name = "rejectedDataPoints" if signal == "metrics" else "rejectedLogRecords"
-    if kind == "application/json":
-        told: Mapping[str, Any] = {"partialSuccess": {name: str(rejected), "errorMessage": why}} if rejected else {}
-        return Response(msgspec.json.encode(told), media_type=kind)
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-
-    answer: Message
-    if signal == "metrics":
-        metrics = ExportMetricsServiceResponse()
-        if rejected:
-            metrics.partial_success.rejected_data_points, metrics.partial_success.error_message = rejected, why
-        answer = metrics
-    else:
-        logs = ExportLogsServiceResponse()
-        if rejected:
-            logs.partial_success.rejected_log_records, logs.partial_success.error_message = rejected, why
-        answer = logs
+    metrics = signal == "metrics"
+    if kind == JSON:
+        name = "rejectedDataPoints" if metrics else "rejectedLogRecords"
+        partial: Mapping[str, Any] = {name: str(rejected.total), "errorMessage": str(rejected)}
+        return Response(msgspec.json.encode({"partialSuccess": partial} if rejected.total else {}), media_type=kind)
+    answer: Any = ExportMetricsServiceResponse() if metrics else ExportLogsServiceResponse()
+    if rejected.total:
+        setattr(answer.partial_success, "rejected_data_points" if metrics else "rejected_log_records", rejected.total)
+        answer.partial_success.error_message = str(rejected)
     return Response(answer.SerializeToString(), media_type=kind)

@@ -1,26 +1,42 @@
 """OpenTelemetry clients send to the server, and their data shows as runs with steps."""
 
+import asyncio
 import gzip
 import os
+import re
+import time
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
 import milepost
-from milepost.server.otlp import Found, writer_of
+from milepost.server.otlp import writer_of
+from milepost.server.otlp_errors import OtlpErrors
+from milepost.server.otlp_read import Found
+from milepost.server.problems import Problem
+from milepost.server.problems import answer as problem_answer
 from tests.server.conftest import ADMIN_KEY, Server
 from tests.server.sending import row as one_row
 from tests.server.sending import rows_of, send
 
+Status: Any = import_module("google.rpc.status_pb2").Status
 T0 = 1_790_000_000_000_000_000
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
@@ -112,7 +128,7 @@ def test_json_and_other_attributes_and_histograms(client: httpx.Client) -> None:
     answer = client.post("/v1/metrics", json=body)
 
     assert answer.json()["partialSuccess"]["rejectedDataPoints"] == "1"
-    assert "summary of 'odd' is not taken" in answer.json()["partialSuccess"]["errorMessage"]
+    assert "1 x summary, which nobody can add up" in answer.json()["partialSuccess"]["errorMessage"]
     (row,) = rows_of(client, "r", "json")
     assert row["memory{gpu=1}"] == 3
     assert row["time"] == {"_type": "histogram", "values": [1, 2], "bins": [1.0, 5.0, 9.0]}
@@ -159,6 +175,134 @@ def test_the_otlp_exporter_shows_the_rows_of_a_run_once(client: httpx.Client) ->
     assert [(row["_step"], row["loss"]) for row in rows] == [(n * 2, 1 / (n + 1)) for n in range(20)]
     assert rows[3]["odd"] == "NaN"
     assert client.get("/api/v1/runs/via-otlp/r").json()["rows"] == 20
+
+
+@pytest.mark.parametrize("most", [160, 4], ids=["fine", "coarse"])
+@pytest.mark.parametrize("kind", ["positive", "both", "negative", "zeros", "one", "wide"])
+def test_exponential_histograms_of_the_stock_sdk_are_histograms(client: httpx.Client, kind: str, most: int) -> None:
+    random = np.random.default_rng(3)
+    values = {
+        "positive": random.lognormal(size=500),
+        "both": random.normal(size=500),
+        "negative": -random.lognormal(size=500),
+        "zeros": np.concatenate((np.zeros(20), random.normal(size=100))),
+        "one": np.full(7, 4.0),
+        "wide": 10.0 ** random.uniform(-300, 300, 400),
+    }[kind]
+    reader = InMemoryMetricReader()
+    run = f"exp-{kind}-{most}"
+    resource = Resource.create({"service.name": "shop", "service.instance.id": run})
+    view = View(instrument_name="time", aggregation=ExponentialBucketHistogramAggregation(max_size=most))
+    meter = MeterProvider(resource=resource, metric_readers=[reader], views=[view]).get_meter("m")
+    histogram = meter.create_histogram("time")
+    for value in values.tolist():
+        # The SDK refuses what is below zero here, but its aggregation, and other SDKs, take it.
+        histogram.record(value) if value >= 0 else record_below_zero(histogram, value)
+    body = encode_metrics(reader.get_metrics_data()).SerializeToString()  # type: ignore[arg-type]
+
+    answer = client.post("/v1/metrics", content=body, headers=PROTOBUF)
+
+    assert not ExportMetricsServiceResponse.FromString(answer.content).HasField("partial_success"), answer.content
+    (row,) = rows_of(client, run, "shop")
+    counts, edges = row["time"]["values"], row["time"]["bins"]
+    assert sum(counts) == len(values)
+    assert all(a < b for a, b in pairwise(edges))
+    assert edges[0] <= values.min()
+    assert values.max() <= edges[-1]
+    # The edges are exact powers: no value lies on one but the least, the greatest, zero and 4.0 = 2 ** 2.
+    if kind != "one":
+        inside = np.histogram(values, np.nextafter(edges, np.inf))[0]
+        assert abs(inside - counts).sum() <= 2
+
+
+def record_below_zero(histogram: Any, value: float) -> None:
+    measurement = Measurement(value, time.time_ns(), histogram, Context(), None)
+    histogram._measurement_consumer.consume_measurement(measurement)
+
+
+def test_what_is_not_taken_is_counted_by_reason(client: httpx.Client) -> None:
+    request = gauges("odd", [{"a": 1.0}])
+    metrics = request.resource_metrics[0].scope_metrics[0].metrics
+    metrics.add(name="twice").gauge.data_points.extend([metrics[0].gauge.data_points[0]] * 3)
+    metrics.add(name="nothing").gauge.data_points.add(time_unix_nano=T0)
+    metrics.add(name="stale").gauge.data_points.add(time_unix_nano=T0, flags=1)
+    metrics.add(name="n" * 5000).gauge.data_points.add(time_unix_nano=T0, as_double=1)
+    metrics.add(name="").gauge.data_points.add(time_unix_nano=T0, as_double=1)
+    metrics.add(name="milepost.step").gauge.data_points.add(time_unix_nano=T0, as_double=-1)
+    metrics.add(name="h").histogram.data_points.add(time_unix_nano=T0, explicit_bounds=[2, 1], bucket_counts=[1, 1, 1])
+    metrics.add(name="h2").histogram.data_points.add(time_unix_nano=T0, explicit_bounds=[2, 1], bucket_counts=[1, 1])
+    point = metrics.add(name="e").exponential_histogram.data_points.add(time_unix_nano=T0, scale=99)
+    point.positive.bucket_counts.append(1)
+
+    answer = client.post("/v1/metrics", content=request.SerializeToString(), headers=PROTOBUF)
+    told = ExportMetricsServiceResponse.FromString(answer.content).partial_success
+
+    assert told.rejected_data_points == 9
+    assert "2 x second point of one time, name and attributes, such as 'twice'" in told.error_message
+    assert "2 x name that has not 1 to 4,096 characters" in told.error_message
+    (row,) = rows_of(client, "odd", "shop")
+    assert {key: row[key] for key in row if not key.startswith("_")} == {"a": 1.0, "twice": 1.0}
+    counted = re.findall(
+        r'^milepost_server_otlp_rejected_total\{signal="metrics",reason="(.*)"\} (\d+)$',
+        client.get("/metrics").text,
+        re.MULTILINE,
+    )
+    assert ("milepost.step that is no step", "1") in counted
+
+
+def test_a_time_that_is_not_told_is_now(client: httpx.Client) -> None:
+    request = gauges("timeless", [{"a": 1.0}])
+    request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0].time_unix_nano = 0
+    before = time.time()
+    client.post("/v1/metrics", content=request.SerializeToString(), headers=PROTOBUF)
+
+    assert before <= rows_of(client, "timeless", "shop")[0]["_timestamp"] <= time.time()
+
+
+@pytest.mark.parametrize("kind", ["application/x-protobuf", "application/json"])
+def test_an_error_is_a_status_in_the_form_of_the_request(client: httpx.Client, kind: str) -> None:
+    def status(answer: httpx.Response) -> tuple[int, str]:
+        assert answer.headers["content-type"] == kind
+        if kind == "application/json":
+            told = answer.json()
+            return told["code"], told["message"]
+        found = Status.FromString(answer.content)
+        return found.code, found.message
+
+    headers = {"Content-Type": kind}
+    wrong = client.post("/v1/metrics", content=b"{\xff", headers=headers)
+    unknown = client.post("/v1/logs", content=b"", headers={**headers, "Authorization": "Bearer mp_no_" + "x" * 300})
+    traces = client.post("/v1/traces", content=b"", headers=headers)
+
+    assert (wrong.status_code, status(wrong)[0]) == (400, 3)
+    assert "this is no OTLP metrics request" in status(wrong)[1]
+    assert (unknown.status_code, *status(unknown)) == (
+        401,
+        16,
+        "unauthorized: send a key: Authorization: Bearer mp_...",
+    )
+    assert (traces.status_code, status(traces)[0]) == (404, 5)
+    assert "traces are not stored here" in status(traces)[1]
+
+
+def test_a_server_that_is_busy_says_when_to_come_again() -> None:
+    async def ask() -> tuple[int, dict[str, str], bytes]:
+        text = "x" * 200
+        problem = Problem(429, "busy", text, headers={"Retry-After": "7"})
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/v1/metrics", "headers": [(b"content-type", b"application/x-protobuf")]}
+        await OtlpErrors(problem_answer(problem))(scope, None, send)  # type: ignore[arg-type]
+        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], headers, sent[1]["body"]
+
+    code, headers, body = asyncio.run(ask())
+
+    assert (code, headers["retry-after"], headers["content-length"]) == (429, "7", str(len(body)))
+    assert Status.FromString(body) == Status(code=8, message="busy: " + "x" * 200)
 
 
 @pytest.mark.parametrize(
