@@ -14,8 +14,10 @@ export type Column = Schemas["Column"];
 export type ProjectKey = Schemas["ProjectKey"];
 export type RunKey = Schemas["Key"];
 export type HistoryRequest = Schemas["HistoryRequest"];
-export type HistoryAnswer = Schemas["HistoryAnswer"];
-export type CurveAnswer = Schemas["Curve"];
+type Columns = "x" | "min" | "max" | "mean" | "last" | "count";
+/** With its columns as arrays, NaN where nothing is finite. */
+export type CurveAnswer = Omit<Schemas["Curve"], Columns> & Record<Columns, Float64Array>;
+export type HistoryAnswer = Omit<Schemas["HistoryAnswer"], "series"> & { series: CurveAnswer[] };
 export type MediaItem = Schemas["MediaItem"];
 export type MediaPage = Schemas["MediaPage"];
 export type FileItem = Schemas["FileItem"];

@@ -42,23 +42,17 @@ export interface Wanted {
 
 const MARKS = { nan: "NaN", inf: "+Inf", "-inf": "-Inf" } as const;
 
-function array(values: readonly (number | null)[]): Float64Array {
-  const out = new Float64Array(values.length);
-  for (let i = 0; i < out.length; i++) out[i] = values[i] ?? NaN;
-  return out;
-}
-
-/** A curve of the answer as arrays, in the order of x. */
+/** A curve of the answer as a chart keeps it. */
 export function points(curve: CurveAnswer): Points {
   return {
     run: curve.run,
     key: curve.key,
-    x: array(curve.x),
-    min: array(curve.min),
-    max: array(curve.max),
-    mean: array(curve.mean),
-    last: array(curve.last),
-    count: array(curve.count),
+    x: curve.x,
+    min: curve.min,
+    max: curve.max,
+    mean: curve.mean,
+    last: curve.last,
+    count: curve.count,
     marks: Object.entries(curve.marks).flatMap(([name, list]) =>
       list.map(([x, n]) => ({ x, n, what: MARKS[name as keyof typeof MARKS] ?? ("NaN" as const) })),
     ),
@@ -112,35 +106,41 @@ function smaller(a: number, b: number): number {
 
 interface Waiting {
   wanted: Wanted;
+  signal: AbortSignal | undefined;
   resolve: (loaded: Loaded) => void;
   reject: (error: unknown) => void;
 }
 
-/** Requests of one moment that differ in their keys only, by all that they share. */
-const queue = new Map<string, { request: Omit<HistoryRequest, "keys">; waiting: Waiting[] }>();
-let scheduled = false;
-/** One answer for many charts is quick; one of too many curves keeps the first chart waiting. */
-const KEYS_MOST = 8;
-const CURVES_MOST = 100;
+type Request = Omit<HistoryRequest, "keys">;
 
-/** The points of one key of several runs. */
-export function load(wanted: Wanted): Promise<Loaded> {
+/** Who waits, the first one first, by what requests share that differ in their keys only. */
+const queue = new Map<string, { request: Request; waiting: Waiting[] }>();
+/** One answer for a few charts is quick, and its arrival does not hold up a frame; one of many keeps the first chart waiting. */
+const KEYS_MOST = 4;
+const CURVES_MOST = 40;
+/** The server reads one after the other; what waits here can still be given up when its chart is scrolled away. */
+const REQUESTS_MOST = 2;
+let running = 0;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+/** The points of one key of several runs. signal: nobody wants them any more. */
+export function load(wanted: Wanted, signal?: AbortSignal): Promise<Loaded> {
   const { x, range, buckets, writer } = wanted;
-  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer }, wanted);
+  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer }, wanted, signal);
 }
 
 /** What runs have logged since; the same object when there is nothing new. Where rows were taken back it begins anew. */
-export async function follow(loaded: Loaded, wanted: Wanted, runs: readonly string[]): Promise<Loaded> {
+export async function follow(loaded: Loaded, wanted: Wanted, runs: readonly string[], signal?: AbortSignal): Promise<Loaded> {
   const after: Record<string, string> = {};
   for (const run of [...runs].sort()) {
     const mark = loaded.watermarks[run];
     if (mark !== undefined) after[run] = mark;
   }
   const known = Object.keys(after);
-  if (known.length === 0) return load(wanted);
+  if (known.length === 0) return load(wanted, signal);
   const { x, range, buckets, writer } = wanted;
   const width = loaded.width > 0 ? loaded.width : null;
-  const more = await ask({ runs: known, x, range, buckets, width, after, writer }, { ...wanted, runs: known });
+  const more = await ask({ runs: known, x, range, buckets, width, after, writer }, { ...wanted, runs: known }, signal);
   const series = new Map(loaded.series);
   for (const [run, fresh] of more.series) {
     const old = series.get(run);
@@ -148,40 +148,53 @@ export async function follow(loaded: Loaded, wanted: Wanted, runs: readonly stri
   }
   const size = Math.max(0, ...[...series.values()].map((each) => each.x.length));
   // The run has grown: the grid is made anew for what there is now.
-  if (size > buckets * 2.5) return load(wanted);
+  if (size > buckets * 2.5) return load(wanted, signal);
   return { width: loaded.width, low: loaded.low ?? more.low, series, watermarks: { ...loaded.watermarks, ...more.watermarks } };
 }
 
-function ask(request: Omit<HistoryRequest, "keys">, wanted: Wanted): Promise<Loaded> {
+function ask(request: Request, wanted: Wanted, signal: AbortSignal | undefined): Promise<Loaded> {
   const group = JSON.stringify(request);
   return new Promise((resolve, reject) => {
-    const one = { wanted, resolve, reject };
+    const one: Waiting = { wanted, signal, resolve, reject };
     const same = queue.get(group);
     if (same) same.waiting.push(one);
     else queue.set(group, { request, waiting: [one] });
-    if (!scheduled) {
-      scheduled = true;
-      setTimeout(flush, 8);
-    }
+    timer ??= setTimeout(() => ((timer = undefined), next()), 8);
   });
 }
 
-function flush(): void {
-  scheduled = false;
-  for (const { request, waiting } of queue.values()) {
+/** Send what may be sent now. */
+function next(): void {
+  for (const [group, { request, waiting }] of queue) {
+    if (running >= REQUESTS_MOST) return;
+    const wanted = waiting.filter((each) => !each.signal?.aborted);
+    for (const each of waiting) if (each.signal?.aborted) each.reject(each.signal.reason);
     const size = Math.max(1, Math.min(KEYS_MOST, Math.floor(CURVES_MOST / request.runs.length)));
-    for (let i = 0; i < waiting.length; i += size) void send(request, waiting.slice(i, i + size));
+    const sent = wanted.splice(0, size);
+    if (wanted.length) queue.set(group, { request, waiting: wanted });
+    else queue.delete(group);
+    if (sent.length) void send(request, sent);
   }
-  queue.clear();
+  if (queue.size && running < REQUESTS_MOST) next();
 }
 
-async function send(request: Omit<HistoryRequest, "keys">, waiting: Waiting[]): Promise<void> {
+async function send(request: Request, waiting: Waiting[]): Promise<void> {
+  running++;
+  const abort = new AbortController();
+  const gone = () => {
+    if (waiting.every((each) => each.signal?.aborted)) abort.abort();
+  };
+  for (const each of waiting) each.signal?.addEventListener("abort", gone);
   try {
     const keys = [...new Set(waiting.map((each) => each.wanted.key))];
-    const answer = await api.history({ ...request, keys });
+    const answer = await api.history({ ...request, keys }, abort.signal);
     for (const { wanted, resolve } of waiting) resolve(only(answer, wanted.key));
   } catch (error) {
     for (const { reject } of waiting) reject(error);
+  } finally {
+    for (const each of waiting) each.signal?.removeEventListener("abort", gone);
+    running--;
+    next();
   }
 }
 

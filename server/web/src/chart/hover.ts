@@ -23,7 +23,10 @@ export function hoverAt(x: number | null, axis: string, source: object): void {
 const waiting: (() => void)[] = [];
 let working = false;
 
-/** Do something heavy soon, one per frame: charts that scroll into sight do not stop the scrolling. */
+/** Heavy things that one frame takes. They are drawn when it ends, which takes longer than the calls that this could time. */
+const PER_FRAME = 2;
+
+/** Do something heavy soon, few per frame: charts that scroll into sight do not stop the scrolling. */
 export function whenFree(work: () => void): () => void {
   waiting.push(work);
   if (!working) {
@@ -37,8 +40,7 @@ export function whenFree(work: () => void): () => void {
 }
 
 function next1(): void {
-  const until = performance.now() + 8;
-  while (waiting.length && performance.now() < until) waiting.shift()!();
+  for (let n = 0; n < PER_FRAME && waiting.length; n++) waiting.shift()!();
   if (waiting.length) requestAnimationFrame(next1);
   else working = false;
 }

@@ -52,7 +52,8 @@ const LIMITS: [number, number] = [0, 1];
 export class Plot {
   private readonly u: uPlot;
   private look: Look;
-  private readonly overlay: HTMLCanvasElement;
+  /** Made when something is first pointed at: each canvas is a layer that scrolling has to carry along. */
+  private overlay: HTMLCanvasElement | null = null;
   private readonly styles: CSSStyleDeclaration;
   private cursorX: number | null = null;
 
@@ -60,9 +61,6 @@ export class Plot {
     this.look = look;
     this.styles = getComputedStyle(document.documentElement);
     this.u = new uPlot(this.options(width, height), [LIMITS, [null, null]] as unknown as uPlot.AlignedData, host);
-    this.overlay = document.createElement("canvas");
-    this.overlay.style.cssText = "position:absolute;inset:0;width:100%;height:100%;pointer-events:none";
-    this.u.over.append(this.overlay);
     this.u.over.addEventListener("dblclick", () => this.events.zoom(null, null));
     this.u.over.addEventListener("mouseleave", () => this.events.hover(null, true));
   }
@@ -224,6 +222,16 @@ export class Plot {
   }
 
   private drawDots(values: Hover["values"]): void {
+    if (!this.overlay) {
+      if (values.length === 0) return;
+      this.overlay = document.createElement("canvas");
+      this.overlay.style.cssText = "position:absolute;inset:0;width:100%;height:100%;pointer-events:none";
+      this.u.over.append(this.overlay);
+    } else if (values.length === 0) {
+      this.overlay.remove();
+      this.overlay = null;
+      return;
+    }
     const ratio = uPlot.pxRatio;
     const { clientWidth, clientHeight } = this.u.over;
     const width = Math.round(clientWidth * ratio);
