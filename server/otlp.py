@@ -9,20 +9,18 @@
     logs     records `milepost.row` are rows, exact; a run that has them does not show its metrics besides.
              Others are console lines
 
-OTLP has no numbers, so they are given here; a body that comes again within ten minutes under one key is taken for a retry and
-dropped. Beyond that, rows arrive at least once. An error is a google.rpc.Status in the form of the request: `otlp_errors`.
+OTLP has no numbers, so they are given when rows are stored. A body that comes again within a day under one key is taken for a
+retry, and what was stored of it is not stored again, also after the server was killed. Beyond that, rows arrive at least once.
+An error is a google.rpc.Status in the form of the request: `otlp_errors`.
 
 Source: OpenTelemetry Protocol specification, "OTLP/HTTP".
 """
 
 import asyncio
 import hashlib
-import math
-import threading
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from google.protobuf import json_format
@@ -42,26 +40,29 @@ from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.problems import Problem
-from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace
+from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
-from milepost.server.store.sqlite import SqliteStore
 
 MAX_DECODED: Final = 64 << 20
-RETRY_S: Final = 600.0
-KEPT_HASHES: Final = 20_000
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
 
+class _Told(NamedTuple):
+    """A row or a line without a number. time: nanoseconds since 1970."""
+
+    time: int
+    kind: str
+    step: int | None
+    values: dict[str, Any]
+
+
 class Receiver:
-    """Takes requests in. One for each app: it gives rows their numbers."""
+    """Takes requests in. One for each app."""
 
     def __init__(self) -> None:
         self.rejected: Counter[tuple[str, str]] = Counter()
         """How many points or records were not taken, by signal and reason, since the start."""
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
-        self._next: dict[tuple[str, str, str], int] = {}
-        self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -93,51 +94,43 @@ class Receiver:
         if kind not in (PROTOBUF, JSON):
             text = f"OTLP comes as application/x-protobuf or application/json, got {kind[:80]!r}"
             raise Problem(415, "unsupported media type", text)
-        digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
-        if self._is_repeated(digest):
-            return _answer(kind, Rejected(), signal)
         encoding = request.headers.get("content-encoding", "")
         found, rejected = await asyncio.to_thread(_read, body, encoding, kind, message, signal)
         for each in found:
             check_project(each.project, principal)
             if not is_name(each.project) or not is_name(each.run):
                 raise Problem(400, "invalid resource", f"{each.project[:80]!r} / {each.run[:80]!r} cannot name a run")
+        digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
+        repeated: list[bool] = []
         try:
-            for each in found:
-                await self._store(store, each, signal)
+            for n, each in enumerate(found):
+                if told := _told(each):
+                    job = _job(each, told, signal, digest[:20] + n.to_bytes(4, "big"))
+                    repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
         except (Conflict, InvalidBatch) as error:
             raise Problem(400, "invalid request", str(error)[:200]) from None
         except (Busy, NoSpace) as error:
             status = 429 if isinstance(error, Busy) else 503
             raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None
-        with self._lock:
-            self._seen[digest] = time.monotonic()
-            while len(self._seen) > KEPT_HASHES:
-                self._seen.popitem(last=False)
-        self.rejected.update({(signal, reason): n for reason, n in rejected.by_reason.items()})
+        if not repeated or not all(repeated):
+            self.rejected.update({(signal, reason): n for reason, n in rejected.by_reason.items()})
         return _answer(kind, rejected, signal)
 
-    def _is_repeated(self, digest: bytes) -> bool:
-        with self._lock:
-            return time.monotonic() - self._seen.get(digest, -math.inf) < RETRY_S
 
-    async def _store(self, store: SqliteStore, found: Found, signal: str) -> None:
-        key = found.project, found.run, writer_of(found, signal)
-        with self._lock:
-            first = self._next.get(key)
-            if first is None:
-                first = store.next_number(*key)
-            events = _events(found, first)
-            if not events:
-                return
-            self._next[key] = events[-1].seq + 1
-            parent = "" if signal == "logs" else writer_of(found, "logs")
-            batch = wire.batch_of(events, first, events[-1].seq, project=found.project, writer=key[2], parent=parent)
-            parts = parts_of(batch)
-            groups = [part.group() for part in parts]
-            body = pressed(wire.WireBatch(writer=batch.writer, first=first, last=batch.last, groups=groups))
-            waiting = store.ingest.submit(Job(found.project, found.run, batch, parts, body))
-        await asyncio.wrap_future(waiting)
+def _job(found: Found, told: list[_Told], signal: str, mark: bytes) -> Job:
+    """What one resource brings, to be numbered when it is stored."""
+    writer = writer_of(found, signal)
+    parent = "" if signal == "logs" else writer_of(found, "logs")
+
+    def numbered(first: int) -> Numbered:
+        events = _events(found, told, first)
+        batch = wire.batch_of(events, first, events[-1].seq, project=found.project, writer=writer, parent=parent)
+        parts = parts_of(batch)
+        groups = [part.group() for part in parts]
+        return batch, parts, pressed(wire.WireBatch(writer=writer, first=first, last=batch.last, groups=groups))
+
+    head = wire.WireBatch(writer=writer, first=0, last=0, parent=parent, created=told[0].time)
+    return Job(found.project, found.run, head, [], None, numbered, mark)
 
 
 def writer_of(found: Found, signal: str) -> str:
@@ -146,21 +139,25 @@ def writer_of(found: Found, signal: str) -> str:
     return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:16]
 
 
-def _events(found: Found, first: int) -> list[Event]:
+def _told(found: Found) -> list[_Told]:
+    """Rows and lines by time."""
+    told = [_Told(at, "row", found.steps.get(at), values) for at, values in found.rows.items() if values]
+    told += [_Told(at, "row", step, values) for at, step, values in found.records]
+    told += [_Told(at, "console", None, {"stream": "log", "text": text}) for at, text in found.lines]
+    told.sort(key=lambda each: each.time)
+    return told
+
+
+def _events(found: Found, told: list[_Told], first: int) -> list[Event]:
     """Numbered events: what the resource says at the beginning, then rows and lines by time."""
-    told: list[tuple[int, str, int | None, dict[str, Any]]] = []
-    told += [(at, "row", found.steps.get(at), values) for at, values in found.rows.items() if values]
-    told += [(at, "row", step, values) for at, step, values in found.records]
-    told += [(at, "console", None, {"stream": "log", "text": text}) for at, text in found.lines]
-    told.sort(key=lambda each: each[0])
-    if first == 0 and told:
+    if first == 0:
         name = found.attributes.get("milepost.run.name") or found.run
         said = {
             "name": name,
             "group": found.attributes.get("milepost.run.group"),
             "environment": {"resource": found.attributes},
         }
-        told.insert(0, (told[0][0], "run.start", None, said))
+        told = [_Told(told[0].time, "run.start", None, said), *told]
     events: list[Event] = []
     for seq, (at, kind, step, values) in enumerate(told, start=first):
         place = step if step is not None or kind != "row" else seq

@@ -85,7 +85,7 @@ class Contents:
             return 0
 
     def _growing(self, sha256: str, who: str) -> Path:
-        return self.uploads / f"{sha256}-{who}"
+        return self.uploads / f"{sha256}-{hashlib.sha256(who.encode()).hexdigest()[:16]}"
 
     def add(self, sha256: str, who: str, project: str, offset: int, data: bytes, length: int) -> int:
         """Add bytes to a content of `length` bytes; how many are there then. The last ones put it in its place.

@@ -2,7 +2,8 @@
 
 A batch is known by its writer and its interval of numbers. What of it is stored already is compared and left out, so that a
 batch may come again, and cut in another way: a lost acknowledgement and a restart cut anew. Where a number comes with
-another row than before, nothing of that batch is stored and `Conflict` says so.
+another row than before, nothing of that batch is stored and `Conflict` says so. What comes without numbers gets them here, in the
+transaction that stores it: one that is refused leaves no gap.
 """
 
 import logging
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,30 +48,44 @@ class NoSpace(Exception):
     """The database cannot be written: the disk is full or fails. Nothing of the batch is stored."""
 
 
+Numbered = tuple[WireBatch, list[Part], bytes | None]
+"""A batch, its parts, and its bytes."""
+
+
 @dataclass(slots=True)
 class Job:
-    """A batch on its way. body: as it came, when it can be stored like that."""
+    """A batch on its way. body: as it came, when it can be stored like that.
+
+    numbered: gives the batch once the number of its first row is known, for one that comes without numbers; `batch` then says
+              whose it is. mark: what such a one is known by when it comes again: it is then not stored twice.
+    """
 
     project: str
     run: str
     batch: WireBatch
     parts: list[Part]
     body: bytes | None
+    numbered: Callable[[int], Numbered] | None = None
+    mark: bytes = b""
     done: "Future[Receipt]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch. stored_through: everything up to this number is accounted for, without holes below it."""
+    """What became of a batch. stored_through: everything up to this number is accounted for, without holes below it.
+
+    repeated: it is known by its mark, and was stored before.
+    """
 
     stored_through: int
     duplicates: int
     gaps: list[tuple[int, int]]
+    repeated: bool = False
 
 
 @dataclass(slots=True)
 class Stored:
-    """What a batch added, for those who keep what is known of a run up to date."""
+    """What a batch added, for those who keep what is known of a run up to date. batch_id: 0 when it brought nothing new."""
 
     job: Job
     run_id: int
@@ -186,12 +201,14 @@ class Ingest:
                 except Conflict as error:
                     connection.execute("ROLLBACK TO job")
                     job.done.set_exception(error)
-                except (OverflowError, TypeError, ValueError) as error:  # a number that has no place, for instance
+                except (sqlite3.OperationalError, MemoryError):  # the disk, or the machine: of no job in particular
+                    raise
+                except Exception as error:  # noqa: BLE001 - a number that has no place, for instance: the others are stored
                     connection.execute("ROLLBACK TO job")
-                    job.done.set_exception(InvalidBatch(str(error)))
+                    job.done.set_exception(InvalidBatch(str(error) or type(error).__name__))
                 else:
+                    stored.append(added)
                     receipts.append((job, receipt))
-                    stored += [added] if added is not None else []
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is: nothing is stored, and everybody is told
@@ -205,15 +222,24 @@ class Ingest:
             self._stored(stored)
         except Exception:
             logger.exception("milepost: a stored batch is not shown yet; it will be after a restart")
+        for added in stored:
+            self.rows += sum(map(len, added.parts))
+            self.points += sum(len(part) * len(part.keys) for part in added.parts)
         for job, receipt in receipts:
             self.batches += 1
             self.duplicates += receipt.duplicates
             job.done.set_result(receipt)
 
-    def _store(self, connection: sqlite3.Connection, job: Job) -> tuple[Stored | None, Receipt]:
+    def _store(self, connection: sqlite3.Connection, job: Job) -> tuple[Stored, Receipt]:
         now = time.time()
         run_id, created = run_of(connection, job.project, job.run, _first_time(job, now))
         writer_id = _writer_of(connection, run_id, job.batch)
+        if job.numbered is not None:
+            if connection.execute("SELECT 1 FROM taken WHERE mark = ?", (job.mark,)).fetchone() is not None:
+                receipt = replace(receipt_of(connection, writer_id, 0), repeated=True)
+                return Stored(job, run_id, writer_id, 0, created, [], [], now), receipt
+            connection.execute("INSERT INTO taken VALUES (?, ?, ?)", (job.mark, writer_id, now))
+            job.batch, job.parts, job.body = job.numbered(_next_number(connection, writer_id))
         first, last = job.batch.first, job.batch.last
         spans = connection.execute(
             "SELECT first, last FROM span WHERE writer = ? AND first <= ? AND last >= ? ORDER BY first",
@@ -228,7 +254,7 @@ class Ingest:
         low, high = min([first, *(a for a, _ in spans)]), max([last, *(b for _, b in spans)])
         connection.execute("DELETE FROM span WHERE writer = ? AND first >= ? AND last <= ?", (writer_id, low, high))
         connection.execute("INSERT INTO span VALUES (?, ?, ?)", (writer_id, low, high))
-        added: Stored | None = None
+        batch_id = 0
         rows = sum(map(len, parts))
         if rows or events:
             if body is None:
@@ -245,9 +271,7 @@ class Ingest:
                 "INSERT INTO event (writer, seq, kind, batch, body) VALUES (?, ?, ?, ?, ?)",
                 [(writer_id, e.seq, e.kind, batch_id, msgspec.msgpack.encode(e)) for e in events],
             )
-            added = Stored(job, run_id, writer_id, batch_id, created, parts, events, now)
-        self.rows += rows
-        self.points += sum(len(part) * len(part.keys) for part in parts)
+        added = Stored(job, run_id, writer_id, batch_id, created, parts, events, now)
         return added, receipt_of(connection, writer_id, duplicates)
 
     def _trimmed(
@@ -330,6 +354,12 @@ def _writer_of(connection: sqlite3.Connection, run_id: int, batch: WireBatch) ->
         (run_id, batch.writer, batch.attempt, batch.rank, batch.parent, batch.started, batch.host),
     )
     return int(made.lastrowid or 0)
+
+
+def _next_number(connection: sqlite3.Connection, writer_id: int) -> int:
+    """The number behind all that are stored of a writer, whatever holes are below it."""
+    (last,) = connection.execute("SELECT MAX(last) FROM span WHERE writer = ?", (writer_id,)).fetchone()
+    return 0 if last is None else int(last) + 1
 
 
 def receipt_of(connection: sqlite3.Connection, writer_id: int, duplicates: int) -> Receipt:

@@ -8,6 +8,7 @@ batch   rows as they were received: durable before they are acknowledged, gone o
 grp     rows of a writer that hold the same keys; chunk: their columns (level 0) and rollups (levels 1, 2)
 file    of a run, by path, with the hash of its content; blob: what is stored; sent: which projects sent it
 media   what became of the media of a writer, by number (sdk/encoding/refs.py)
+taken   marks of requests without numbers (OTLP) that were stored, so that they are known when they come again
 unreadable  batches that cannot be decoded: set aside, so that they stop nothing
 deleted writers of runs that were deleted: from them nothing is taken any more
 api_key keys, hashed
@@ -68,6 +69,10 @@ MIGRATIONS: Final = (
     CREATE TABLE deleted (
         project TEXT NOT NULL, run TEXT NOT NULL, writer TEXT NOT NULL, at REAL NOT NULL,
         PRIMARY KEY (project, run, writer)) WITHOUT ROWID;
+    CREATE TABLE taken (
+        mark BLOB PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, at REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX taken_at ON taken (at);
+    CREATE INDEX taken_writer ON taken (writer);
     CREATE TABLE unreadable (
         id INTEGER PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, first INTEGER NOT NULL,
         last INTEGER NOT NULL, rows INTEGER NOT NULL, received REAL NOT NULL, body BLOB NOT NULL, why TEXT NOT NULL);

@@ -103,15 +103,6 @@ class SqliteStore:
         ).fetchone()
         return receipt_of(connection, int(found[0]), 0) if found is not None else Receipt(-1, 0, [])
 
-    def next_number(self, project: str, run: str, writer: str) -> int:
-        """The number behind all that are stored of a writer, whatever holes are below it."""
-        query = """
-            SELECT MAX(span.last) FROM span JOIN writer ON writer.id = span.writer JOIN run ON run.id = writer.run
-            WHERE project = ? AND run.name = ? AND writer.name = ?
-        """
-        (last,) = self.reading().execute(query, (project, run, writer)).fetchone()
-        return 0 if last is None else int(last) + 1
-
     def add_file(
         self, connection: sqlite3.Connection, project: str, run: str, path: str, sha256: str, size: int, most: int
     ) -> None:

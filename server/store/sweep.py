@@ -22,6 +22,7 @@ EVERY_S: Final = 3600.0
 FRESH_S: Final = 3600.0
 """How long a content that has no name yet is kept: its upload ends before its name comes."""
 UPLOAD_S: Final = 7 * 24 * 3600.0
+RETRY_S: Final = 24 * 3600.0
 BUSY_S: Final = 60.0
 
 Call = Callable[[Callable[[sqlite3.Connection], None]], None]
@@ -74,7 +75,7 @@ class Sweeper:
                     self._remove(unused)
                 if self._stopping.is_set():
                     return True
-            self._call(_forget_senders)
+            self._call(_forget_old)
             for part in _older(self._data / "uploads", UPLOAD_S):
                 part.unlink(missing_ok=True)
             return True
@@ -99,9 +100,10 @@ class Sweeper:
         self._call(unlink)
 
 
-def _forget_senders(connection: sqlite3.Connection) -> None:
-    """Who sent a content is of use until it has a name."""
+def _forget_old(connection: sqlite3.Connection) -> None:
+    """Who sent a content is of use until it has a name; that a request was taken, as long as it may come again."""
     connection.execute("DELETE FROM sent WHERE received < ?", (time.time() - FRESH_S,))
+    connection.execute("DELETE FROM taken WHERE at < ?", (time.time() - RETRY_S,))
 
 
 def _older(folder: Path, age_s: float) -> Iterator[Path]:

@@ -166,6 +166,9 @@ class Table:
         key = each.job.project, each.job.run
         if key in self.unreadable:
             return  # it is on disk, and shown when the run can be read again
+        if not each.batch_id:
+            self.meet(each.run_id, *key, each.created)
+            return
         known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
         before = known.record
         known.live.created = min(known.live.created, each.created)

@@ -5,7 +5,7 @@ import gzip
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -96,11 +96,9 @@ def test_without_a_step_rows_are_counted(client: httpx.Client) -> None:
     assert [row["x"] for row in rows_of(client, "b", "shop")] == [1.0, 2.0]
 
 
-def test_after_a_request_that_was_refused_and_a_restart_rows_get_numbers_behind_all_that_are_stored(
-    client: httpx.Client,
-) -> None:
+def test_rows_get_numbers_behind_all_that_are_stored_whatever_holes_are_below(client: httpx.Client) -> None:
     writer = writer_of(Found({"service.name": "shop", "service.instance.id": "holes"}), "metrics")
-    stored = [one_row(n, {"loss": float(n)}) for n in (2, 3)]  # 0 and 1 were refused: the disk was full
+    stored = [one_row(n, {"loss": float(n)}) for n in (2, 3)]
     assert send(client, stored, run="holes", project="shop", writer=writer).status_code == 200
 
     body = gauges("holes", [{"loss": 0.5}] * 4, first=4).SerializeToString()
@@ -108,6 +106,44 @@ def test_after_a_request_that_was_refused_and_a_restart_rows_get_numbers_behind_
 
     assert answer.status_code == 200, answer.text
     assert [r["loss"] for r in rows_of(client, "holes", "shop")] == [2.0, 3.0, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_a_request_that_is_refused_leaves_no_gap(client: httpx.Client) -> None:
+    def post(request: ExportMetricsServiceRequest) -> int:
+        return client.post("/v1/metrics", content=request.SerializeToString(), headers=PROTOBUF).status_code
+
+    too_many = gauges("no-gap", [{f"key {n}": 1.0 for n in range(200_001)}])
+
+    assert [post(too_many), post(gauges("no-gap", [{"loss": 0.5}])), post(too_many)] == [400, 200, 400]
+    assert post(gauges("no-gap", [{"loss": 0.25}], first=1)) == 200
+    assert [r["loss"] for r in rows_of(client, "no-gap", "shop")] == [0.5, 0.25]
+    assert client.get("/api/v1/runs/shop/no-gap").json()["completeness"]["gaps"] == []
+
+
+def test_a_client_that_goes_on_after_its_run_was_deleted_makes_it_anew(client: httpx.Client) -> None:
+    for first in range(3):
+        body = gauges("anew", [{"loss": float(first)}], first).SerializeToString()
+        assert client.post("/v1/metrics", content=body, headers=PROTOBUF).status_code == 200
+        if first == 1:
+            deleted = client.post("/api/v1/bulk", json={"runs": ["shop/anew"], "delete": True})
+            assert deleted.json()["changed"] == 1
+
+    told = client.get("/api/v1/runs/shop/anew").json()
+    assert [r["loss"] for r in rows_of(client, "anew", "shop")] == [2.0]
+    assert told["metadata"]["resource"]["service.instance.id"] == "anew"
+    assert told["completeness"]["gaps"] == []
+
+
+def test_a_retry_is_known_also_after_the_server_was_killed(data_server: Callable[[], Server]) -> None:
+    two = gauges("one", [{"loss": 0.5}])
+    two.MergeFrom(gauges("two", [{"loss": 0.5}]))
+    for _ in range(2):
+        server = data_server()
+        with server.client(ADMIN_KEY) as client:
+            for _ in range(2):
+                assert client.post("/v1/metrics", content=two.SerializeToString(), headers=PROTOBUF).status_code == 200
+            assert [len(rows_of(client, run, "shop")) for run in ("one", "two")] == [1, 1]
+        server.kill()
 
 
 def test_json_and_other_attributes_and_histograms(client: httpx.Client) -> None:
