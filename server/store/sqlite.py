@@ -249,7 +249,7 @@ class SqliteStore:
         """What else was recorded."""
         known = self._table.find(project, run)
         with self._table.lock:
-            writers = [writer.id for writer in known.live.speaking()]
+            writers = [writer.id for writer in known.live.leading()]
         for event in self._stored.events(self.reading(), writers, kind):
             yield {"time": event.time / 1e9, "runtime": event.runtime / 1e6, "values": event.values}
 
