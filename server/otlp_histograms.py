@@ -33,10 +33,13 @@ def histogram_of(point: Any) -> dict[str, Any]:
         raise NotTaken("histogram whose bounds do not rise")
     low, high = _outer(point, bounds[0] if bounds else 0.0, bounds[-1] if bounds else 0.0)
     edges = [min([low, *bounds[:1]]), *bounds, max([high, *bounds[-1:]])]
+    first, filled = _trimmed(0, counts)
+    if filled:  # an SDK's default bounds go to 10,000, whatever is measured
+        counts, edges = filled, edges[first : first + len(filled) + 1]
     while len(counts) > MAX_BINS:
         counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
         edges = [*edges[:-1:2], edges[-1]]
-    return _value(counts, edges)
+    return _value(counts, edges, low, high)
 
 
 def _without_infinite(bounds: list[float], counts: list[int]) -> tuple[list[float], list[int]]:
@@ -66,13 +69,7 @@ def exponential_histogram_of(point: Any) -> dict[str, Any]:
         # The bucket of zero reaches to its neighbours: nothing was counted between them.
         counts = [*negative[::-1], zero, *positive]
         edges = [*(under or [-threshold]), *(over or [threshold])]
-    low, high = _outer(point, edges[0], edges[-1])
-    # Least and greatest value are exact; the outer edges are the next powers.
-    if edges[0] < low < edges[1]:
-        edges[0] = low
-    if edges[-2] < high < edges[-1]:
-        edges[-1] = high
-    return _value(counts, edges)
+    return _value(counts, edges, *_outer(point, edges[0], edges[-1]))
 
 
 def _trimmed(offset: int, counts: list[int]) -> tuple[int, list[int]]:
@@ -103,8 +100,15 @@ def _outer(point: Any, low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
-def _value(counts: list[int], edges: list[float]) -> dict[str, Any]:
-    """The mapping of the row. Edges rise: equal ones, of a single value, are put apart as numpy does."""
+def _value(counts: list[int], edges: list[float], low: float, high: float) -> dict[str, Any]:
+    """The mapping of the row. The least and greatest value are exact; the outer edges are where buckets end.
+
+    Edges rise: equal ones, of a single value, are put apart as numpy does.
+    """
+    if edges[0] < low < edges[1]:
+        edges[0] = low
+    if edges[-2] < high < edges[-1]:
+        edges[-1] = high
     if len(edges) == 2 and not edges[0] < edges[1]:
         edges = [edges[0] - 0.5, edges[0] + 0.5]
     for at in range(1, len(edges)):
