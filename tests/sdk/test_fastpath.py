@@ -236,19 +236,25 @@ def test_data_whose_keys_come_in_another_order_is_the_same_on_both_ways() -> Non
     both(calls * 2)
 
 
-def test_threads_that_log_other_keys_do_not_store_each_other_s_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both log so many values that the frames are as long; each gets its turn every few instructions."""
+@pytest.mark.parametrize(
+    "other", [float, lambda number: {"x": float(number)}, lambda number: (number, "text")[number % 2]]
+)
+def test_threads_that_log_other_keys_do_not_store_each_other_s_rows(other: Callable[[int], Any]) -> None:
+    """Both log as many values, in frames of the same length or not; each gets its turn every few instructions."""
     calls = 25_000
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
         with recorded() as run:
 
-            def work(name: str) -> None:
+            def work(name: str, value: Callable[[int], Any]) -> None:
                 for number in range(calls):
-                    run.log({f"{name}{at}": float(number) for at in range(8)})
+                    run.log({f"{name}{at}": float(number) for at in range(7)} | {f"{name}7": value(number)})
 
-            threads = [threading.Thread(target=work, args=(name,)) for name in "pq"]
+            threads = [
+                threading.Thread(target=work, args=("p", float)),
+                threading.Thread(target=work, args=("q", other)),
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -260,7 +266,8 @@ def test_threads_that_log_other_keys_do_not_store_each_other_s_rows(monkeypatch:
     for name in "pq":
         mine = [row for row in rows if f"{name}0" in row]
         assert [row[f"{name}0"] for row in mine] == [float(number) for number in range(calls)]
-        assert all({row[f"{name}{at}"] for at in range(8)} == {row[f"{name}0"]} for row in mine)
+        assert all({row[f"{name}{at}"] for at in range(7)} == {row[f"{name}0"]} for row in mine)
+        assert all(len([key for key in row if key[0] in "pq"]) == 8 for row in mine)
     assert len(rows) == 2 * calls
 
 
