@@ -32,18 +32,22 @@ class HeldFile:
     """The bytes of a large payload in a file of shared memory without a name, which `log()` gives one: they are copied once, not
     twice. The file goes with the last object that uses it, also when the program is killed.
 
-    begin: where the bytes begin. linked: whether it has a name by now; then it belongs to that run.
+    begin:   where the bytes begin. linked: whether a run has it by now.
+    process: that made it; a forked child has the same file, and must leave it as it is.
+    spare:   its name while no run has it: "" at first; where it lies since a run was done with it, for the next object.
     """
 
     total = 0
     """Bytes of all of them."""
-    __slots__ = ("begin", "descriptor", "linked", "nbytes")
+    __slots__ = ("begin", "descriptor", "linked", "nbytes", "process", "spare")
 
-    def __init__(self, descriptor: int, begin: int, nbytes: int) -> None:
+    def __init__(self, descriptor: int, begin: int, nbytes: int, spare: str = "") -> None:
         self.descriptor = descriptor
         self.begin = begin
         self.nbytes = nbytes
         self.linked = False
+        self.process = os.getpid()
+        self.spare = spare
         HeldFile.total += nbytes
 
     def __bytes__(self) -> bytes:
@@ -56,13 +60,16 @@ class HeldFile:
 
     def __del__(self) -> None:
         HeldFile.total -= self.nbytes
-        os.close(self.descriptor)
+        if keep is None or not keep(self):
+            os.close(self.descriptor)
 
 
 LARGE: Final = 2**20
 """Bytes from which on a copy of an array is taken into a `HeldFile`, where that is possible."""
 hold: Callable[[memoryview], HeldFile | None] | None = None
 """Copies bytes into a HeldFile, or gives None where there is no room. Set by the SDK."""
+keep: Callable[[HeldFile], bool] | None = None
+"""Takes the descriptor of a HeldFile that nobody uses any more, for the next one; whether it did. Set by the SDK."""
 
 
 def copied(view: memoryview) -> Buffer | HeldFile:

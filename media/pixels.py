@@ -74,7 +74,7 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy:
     if array.size == 0:
         raise DataError(f"{owner}: the array is empty: {about}")
     kind = array.dtype.kind
-    if kind == "b" or (normalize and array.dtype == np.uint8 and array.max() <= 1):
+    if kind == "b" or (normalize and array.dtype == np.uint8 and _is_binary(array)):
         scaled: NDArray[np.uint8] = np.multiply(array, 255, dtype=np.uint8, order="C")
         return scaled
     if array.dtype == np.uint8:
@@ -105,6 +105,12 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy:
     if low < 0 or high > 255:
         array = array.clip(0, 255)
     return np.ascontiguousarray(array.astype(np.uint8))
+
+
+def _is_binary(array: "NDArray[Any]") -> bool:
+    """Whether whole numbers are all 0 or 1. Most pictures say no in a row of theirs: to ask all of 12 MB takes 0.5 to 1 ms."""
+    middle = array[len(array) // 2]
+    return bool(middle.max() <= 1 and array.max() <= 1)
 
 
 def warn(pattern: str, text: str) -> None:

@@ -217,24 +217,17 @@ def recover_later(root: Path) -> None:
     """Put away what dead processes left in shared memory for this runs directory, and complete their runs' files, off the
     caller's path."""
     with contextlib.suppress(OSError):
-        if any(shared_memory().glob("*.ring")) or any(shared_memory().glob("*.stash")):
+        if any(any(shared_memory().glob(kind)) for kind in ("*.ring", "*.stash", "*.spare")):
             threading.Thread(target=_recover, args=(root,), name="milepost-recover", daemon=True).start()
 
 
-def _has_stash(root: Path) -> bool:
-    """Whether media of a run at or below a directory lie in shared memory, be it a living program's."""
-    from milepost.sdk.encoding import stash
-
-    notes = map(stash.owner, shared_memory().glob("*.stash"))
-    return any(note is not None and Path(note.run_dir).is_relative_to(root.absolute()) for note in notes)
-
-
 def _recover(root: Path) -> None:
+    from milepost.sdk.encoding.abandoned import remove_abandoned
     from milepost.sdk.recovery import recover
 
     try:
         recovered = recover(root)
-        if recovered or _has_stash(root):
+        if remove_abandoned(root) or recovered:
             from milepost.sdk.encoding.orphans import (
                 orphan_runs,
             )  # numpy with it: 100 ms, so only when there is something

@@ -3,6 +3,10 @@
 It is started with the first media of a run and ends when the program does, however that ends, for then its input ends. Both
 sides speak in records of msgpack, each behind its length. What a file costs is so never taken from the program's threads, and
 a payload that kills its encoder kills nothing else.
+
+While the program trains, a thread of low priority does the work. On a machine whose cores are all busy it gets a tenth of one;
+so when somebody waits for the files (an empty record says so), a thread of ordinary priority takes over with the next one. A
+process without privileges can give priority away and not take it back, hence two threads.
 """
 
 import contextlib
@@ -10,8 +14,10 @@ import os
 import select
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -23,6 +29,8 @@ from milepost.sdk.text import told
 
 MAX_SECONDS: Final = 600.0
 """How long one file may take."""
+CALM: Final = 10
+"""How much nicer than the program the encoder is while nobody waits for it."""
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from milepost.sdk.encoding.process import main; main()"
@@ -63,7 +71,7 @@ def made(encoders: Encoders, job: Job) -> dict[str, Any]:
 
 
 class EncoderProcess:
-    """The program's side. Used by one thread. Raises OSError when the child cannot be started."""
+    """The program's side. Used by one thread, but for `hurry`. Raises OSError when the child cannot be started."""
 
     def __init__(self) -> None:
         import json
@@ -82,6 +90,8 @@ class EncoderProcess:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._to, self._from = self._child.stdin, self._child.stdout
+        self._sending = threading.Lock()
+        self._hurried = False
         paths = [os.path.abspath(path) for path in sys.path]
         self._guard(lambda: self._to.write(json.dumps(paths).encode() + b"\n"))
 
@@ -89,6 +99,12 @@ class EncoderProcess:
         """Hand a job over."""
         record = msgspec.msgpack.encode(job)
         self._guard(lambda: _send(self._to, record))
+
+    def hurry(self) -> None:
+        """Somebody waits: from the next file on the child works at ordinary priority. From any thread."""
+        if not self._hurried:
+            self._hurried = True
+            self._guard(lambda: _send(self._to, b""))
 
     def answer(self) -> dict[str, Any]:
         """The answer to the oldest job. Raises EncoderGone."""
@@ -125,24 +141,35 @@ class EncoderProcess:
         self._child.returncode = 0  # it is the parent's to wait for
 
     def _guard(self, write: Any) -> None:
-        try:
+        # What is the matter shows when its answer is read. A pipe that was closed meanwhile is a ValueError.
+        with self._sending, contextlib.suppress(OSError, ValueError):
             write()
-        except OSError:  # what is the matter shows when its answer is read
-            pass
 
 
 def main() -> None:
     """What the child does until its input ends."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # an encoder that prints must not speak on this line
-    encoders = Encoders()
+    jobs: SimpleQueue[Job] = SimpleQueue()
+    hurried = threading.Event()
+    threading.Thread(target=_work, args=(jobs.get, hurried.is_set, answers), daemon=True).start()
     decode = msgspec.msgpack.Decoder(Job).decode
     while (record := _receive(requests)) is not None:
-        began = time.monotonic()
-        facts = made(encoders, decode(record))
-        facts["seconds"] = round(time.monotonic() - began, 6)
+        if record:
+            jobs.put(decode(record))
+        else:
+            hurried.set()
+
+
+def _work(next_job: Callable[[], Job], hurried: Callable[[], bool], answers: BinaryIO) -> None:
+    """Answer jobs, in order; each is done by a thread of the priority that is right by now."""
+    from concurrent.futures import ThreadPoolExecutor  # 5 ms that the program's own process does not need
+
+    encoders = Encoders()
+    calm, ordinary = ThreadPoolExecutor(1, initializer=_be_nice), ThreadPoolExecutor(1)
+    while True:
+        job = next_job()
+        facts = (ordinary if hurried() else calm).submit(made, encoders, job).result()
         try:
             encoded = msgspec.msgpack.encode(facts)
         except (TypeError, ValueError) as error:
@@ -152,6 +179,12 @@ def main() -> None:
             answers.flush()
         except OSError:
             return
+
+
+def _be_nice() -> None:
+    """Give the priority of this thread away."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + CALM)
 
 
 def _send(pipe: Any, record: bytes) -> None:

@@ -23,6 +23,7 @@ from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
 from milepost.sdk.encoding.stash import Held, Note, Stash
+from milepost.sdk.ring import mount_namespace
 from milepost.sdk.text import told
 from milepost.sdk.writer import Writer
 
@@ -72,6 +73,10 @@ class MediaQueue:
         self._in_call = in_call
         self._say = say
         self._encode_in = encode_in
+        self._mounts = mount_namespace()
+        self._device = 0
+        with contextlib.suppress(OSError):
+            self._device = os.stat(writer.run_dir).st_dev
         self._stash = Stash(writer.id, use_memory=writer.ring is not None, max_bytes=max_waiting_bytes)
         self._numbers = 0
         self._unsettled = 0
@@ -140,6 +145,8 @@ class MediaQueue:
             options=payload.options,
             children=children,
             size=size,
+            device=self._device,
+            mounts=self._mounts,
         )
         try:
             waiting = self._keep(note, payload)
@@ -184,8 +191,6 @@ class MediaQueue:
                 self._thread = thread
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             with self._changed:
                 idle = not self._waiting and not self._running
@@ -248,6 +253,8 @@ class MediaQueue:
         if self._process is None:
             try:
                 self._process = EncoderProcess()
+                if self._hurry.is_set():
+                    self._process.hurry()
             except OSError as error:
                 self._warn("process", f"no process for encoding media can be started ({error}); a thread does it")
                 self._encode_in = "thread"
@@ -267,7 +274,6 @@ class MediaQueue:
 
     def _settle(self, waiting: _Waiting, facts: dict[str, Any]) -> None:
         """Take in what became of a payload: said in the journal first, then its bytes are let go."""
-        facts.pop("seconds", None)
         again = facts.pop("again", False)
         if "error" in facts:
             waiting.tries += 1
@@ -309,6 +315,10 @@ class MediaQueue:
         """Wait until everything is encoded; whether that is so."""
         with self._changed:
             self._hurry.set()
+            process = self._process
+        if process is not None and self._unsettled:
+            process.hurry()
+        with self._changed:
             while self._unsettled and self._thread is not None and self._thread.is_alive():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(min(left, 0.5)):

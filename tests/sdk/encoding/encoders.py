@@ -21,3 +21,8 @@ def counts(data: memoryview, options: dict[str, Any], target: Any) -> dict[str, 
 def slow(data: memoryview, options: dict[str, Any], target: Any) -> None:
     time.sleep(1.5)
     target.write(data)
+
+
+def priority(data: memoryview, options: dict[str, Any], target: Any) -> dict[str, Any]:
+    target.write(data)
+    return {"nice": os.getpriority(os.PRIO_PROCESS, 0)}

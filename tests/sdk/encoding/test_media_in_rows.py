@@ -218,6 +218,21 @@ def test_an_encoder_of_the_script_works_behind_one_that_dies() -> None:
     assert all("path" in row["slow"] for row in rows[::2])
 
 
+def test_files_are_made_at_low_priority_until_somebody_waits_for_them() -> None:
+    with milepost.init(project="p", exporters=["file"], settings={"capture": False}) as run:
+        run.log({"im": Custom(b"x" * 5000, "slow")})
+        run.log({"im": Custom(b"z" * 5000, "priority")})
+        deadline = time.monotonic() + 60
+        while not list((Path(run.dir) / "media").rglob("im_1_*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        run.log({"im": Custom(b"y" * 5000, "slow")})
+        run.log({"im": Custom(b"z" * 6000, "priority")})
+
+    rows = list(milepost.Api().run(run.path).scan_history())
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert (rows[1]["im"]["nice"], rows[3]["im"]["nice"]) == (min(own + 10, 19), own)
+
+
 def test_what_an_encoder_returns_joins_the_value() -> None:
     value = logged(Custom(b"abc", "counts"))
 

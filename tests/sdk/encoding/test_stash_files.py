@@ -1,0 +1,155 @@
+"""Files in shared memory: large ones are used again, and what dead programs left goes when nobody can want it any more."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import milepost
+from milepost.sdk.ring import shared_memory
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import os, sys
+import numpy as np
+import milepost
+
+run = milepost.init(project="p", dir=sys.argv[1], exporters=["file"], settings={"capture": False})
+run.log({"im": milepost.Image(np.full((40, 50, 3), 7, np.uint8)), "large": milepost.Image(np.full((600, 700, 3), 9, np.uint8))})
+print(run.writer, flush=True)
+"""
+KILL = "os.kill(os.getpid(), 9)"
+PROCESS = {"capture": False}
+
+
+def started(directory: Path, end: str) -> "tuple[subprocess.Popen[bytes], str]":
+    """A program that logs two pictures and then does what `end` says; and the id of its writer."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + end, str(directory)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert program.stdout is not None
+    return program, program.stdout.readline().decode().strip()
+
+
+def left_by(directory: Path, end: str) -> str:
+    """The id of the writer of such a program that is gone."""
+    program, writer = started(directory, end)
+    with program:
+        program.wait(120)
+    return writer
+
+
+def stash_of(writer: str) -> list[Path]:
+    return list(shared_memory().glob(f"{writer}-*.stash"))
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
+    """Whether it came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def age(paths: list[Path], days: float) -> None:
+    for path in paths:
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+
+
+def begin(directory: Path) -> None:
+    """A run of another directory, which puts things away in the background, and waits until that is done."""
+    with milepost.init(project="p", dir=directory, exporters=["file"], settings=PROCESS):
+        import threading
+
+        for thread in threading.enumerate():
+            if thread.name == "milepost-recover":
+                thread.join(60)
+
+
+def test_media_of_a_run_that_was_deleted_with_its_runs_directory_go_after_a_day(tmp_path: Path) -> None:
+    writer = left_by(tmp_path / "gone", KILL)
+    other = left_by(tmp_path / "there", KILL)
+    shutil.rmtree(tmp_path / "gone")
+
+    begin(tmp_path / "next")
+    assert stash_of(writer)
+
+    age([*stash_of(writer), *stash_of(other)], days=2)
+    begin(tmp_path / "next")
+    assert not stash_of(writer)
+    assert stash_of(other)
+
+
+def test_media_of_a_living_program_stay_though_its_run_was_deleted(tmp_path: Path) -> None:
+    program, writer = started(tmp_path / "gone", "os.kill(os.getpid(), 19)")
+    with program:
+        paths = stash_of(writer)
+        shutil.rmtree(tmp_path / "gone")
+        age(paths, days=2)
+
+        begin(tmp_path / "next")
+
+        assert paths
+        assert all(path.exists() for path in paths)
+        program.kill()
+
+
+def test_a_large_file_is_used_again_and_every_picture_is_its_own(tmp_path: Path) -> None:
+    before = set(shared_memory().glob("*.spare"))
+    kept = milepost.Image(np.full((600, 700, 3), 250, np.uint8))
+    for _ in range(2):
+        with milepost.init(project="p", dir=tmp_path, exporters=["file"], settings=PROCESS) as run:
+            run.log({"im": kept})
+            for n in range(4):
+                run.log({"im": milepost.Image(np.full((600, 700, 3), n + 2, np.uint8))})
+                assert until(lambda: not stash_of(run.writer))
+            spare = set(shared_memory().glob("*.spare")) - before
+
+        rows = list(milepost.Api(tmp_path).run(run.path).scan_history())
+        assert [int(row["im"].to_numpy().max()) for row in rows] == [250, 2, 3, 4, 5]
+        assert all(row["im"].to_numpy().min() == row["im"].to_numpy().max() for row in rows)
+        assert 1 <= len(spare) <= 3
+
+    del kept
+    assert set(shared_memory().glob("*.spare")) <= before
+
+
+def test_what_a_killed_program_kept_for_its_next_picture_goes_with_the_next_init(tmp_path: Path) -> None:
+    before = set(shared_memory().glob("*.spare"))
+    left_by(tmp_path, "run._media.flush(1e9)\n" + KILL)
+    assert set(shared_memory().glob("*.spare")) - before
+
+    begin(tmp_path / "next")
+
+    assert not set(shared_memory().glob("*.spare")) - before
+
+
+def test_a_forked_child_leaves_the_files_of_its_parent_alone(tmp_path: Path) -> None:
+    image = milepost.Image(np.full((600, 700, 3), 5, np.uint8))
+    with milepost.init(project="p", dir=tmp_path, exporters=["file"], settings=PROCESS) as run:
+        child = os.fork()
+        if child == 0:
+            run.log({"child": image})
+            del image
+            for n in range(3):
+                run.log({"child": milepost.Image(np.full((600, 700, 3), n + 6, np.uint8))})
+            run.finish()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        run.log({"parent": image})
+
+    rows = list(milepost.Api(tmp_path).run(run.path).scan_history(writer="all"))
+    shown = {(key, int(row[key].to_numpy().max())) for row in rows for key in ("child", "parent") if key in row}
+    assert shown == {("parent", 5), ("child", 5), ("child", 6), ("child", 7), ("child", 8)}
