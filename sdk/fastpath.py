@@ -93,7 +93,7 @@ class Fast:
         """Store a call as a row; whether that was done."""
         if step is not None or type(data) is not dict or "opentelemetry.trace" in _modules:
             return False
-        take, build = self.take, self.build  # both of one plan; what is read later may be another's, which the end finds out
+        take, build = self.take, self.build  # both of one plan; of what is read later the last check finds that out
         if len(data) != self.count:
             return self._log_other(data)
         try:
