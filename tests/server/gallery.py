@@ -56,6 +56,8 @@ def stl() -> bytes:
     return bytes(80) + struct.pack("<I", len(faces)) + body
 
 
+GRAPH = b'{"format": "keras", "nodes": [{"id": 0, "name": "input"}, {"id": 1}, {"id": 2}], "edges": [[0, 1], [1, 2], [2, 0]]}'
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 6"><circle cx="4" cy="3" r="2" onclick="alert(2)"/><script>alert(1)</script></svg>'
 OBJ = "v 1 1 1\nv -1 -1 1\nv -1 1 -1\nv 1 -1 -1\nf 1 2 3\nf 1 4 2\nf 1 3 4\nf 2 4 3\n"
 
 
@@ -136,9 +138,7 @@ def last_row(run_dir: Path, random: np.random.Generator) -> dict[str, Any]:
     rows = [[at, small[at], classes[at % 3], random.random(), "<img src=x onerror=alert(1)>"] for at in range(40)]
     counts = [[a, b, int(30 if a == b else random.integers(0, 9))] for a in classes for b in classes]
     html = stored(run_dir, "html", "report.html", HTML.encode())
-    svg = stored(
-        run_dir, "images", "evil.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    )
+    svg = stored(run_dir, "images", "evil.svg", SVG)
     tone = np.sin(np.arange(8000) * 0.3) * 0.5
     pixels = [PIL.Image.fromarray(random.integers(0, 255, (48, 48, 3), dtype=np.uint8)) for _ in range(6)]
     moving = io.BytesIO()
@@ -163,7 +163,7 @@ def last_row(run_dir: Path, random: np.random.Generator) -> dict[str, Any]:
         "media/mesh": {"_type": "object3D-file", **stored(run_dir, "object3D", "mesh.obj", OBJ.encode())},
         "media/tone": {"_type": "audio-file", "caption": "tone", **stored(run_dir, "audio", "tone.wav", wav(tone, 8000))},
         "media/clip": {"_type": "video-file", "caption": "noise", **stored(run_dir, "videos", "clip.gif", moving.getvalue())},
-        "media/graph": {"_type": "graph-file", **stored(run_dir, "graph", "net.graph.json", b'{"format": "keras", "nodes": [], "edges": []}')},
+        "media/graph": {"_type": "graph-file", **stored(run_dir, "graph", "net.graph.json", GRAPH)},
     }  # fmt: skip
 
 

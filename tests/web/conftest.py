@@ -123,6 +123,9 @@ def log_real(directory: Path) -> None:
     milepost.log(
         {"picture": picture, "several": several, "table": table, "report": milepost.Html("<p id=a>read me</p>")}
     )
+    heat = {"data": [{"type": "heatmap", "z": [[1, 2], [3, 4]]}], "layout": {}}
+    solid = {"data": [{"type": "surface", "z": [[1, 2], [3, 4]]}, {"type": "mesh3d"}], "layout": {}}
+    milepost.log({"heat": milepost.Plotly(heat), "surface": milepost.Plotly(solid)})
     milepost.finish()
 
 

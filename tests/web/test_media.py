@@ -1,6 +1,7 @@
 """Every kind of media is drawn, and none of it can do more than be looked at."""
 
 import contextlib
+import json
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -42,7 +43,7 @@ SELECTORS = {
     "media/cloud": ".scene canvas >> nth=1",
     "media/solid": ".scene canvas >> nth=1",
     "media/mesh": ".scene canvas >> nth=1",
-    "media/graph": "a[download] >> nth=1",
+    "media/graph": "svg rect >> nth=5",
     "media/drawing": "img >> nth=1",
 }
 
@@ -81,7 +82,8 @@ def test_media_that_log_stored_are_shown(tab: Tab) -> None:
         panel(page, key)
         expect(page.locator(f"figure.panel[aria-label='{key}'] img")).to_have_count(pictures)
     panel(page, "report")
-    expect(page.frame_locator("iframe").locator("#a")).to_have_text("read me")
+    report = page.frame_locator("iframe[title='HTML document']")
+    expect(report.locator("#a")).to_have_text("read me")
 
     page.wait_for_function(
         "[...document.querySelectorAll('figure.panel img')].every(image => image.naturalWidth === 40)"
@@ -117,6 +119,22 @@ def test_a_plotly_figure_is_drawn_in_a_box_too(tab: Tab) -> None:
 
     expect(page.frame_locator("iframe >> nth=0").locator(".plot-container .trace").first).to_be_visible()
     expect(page.frame_locator("iframe >> nth=0").locator(".gtitle")).to_have_text("A figure")
+
+
+def test_a_figure_that_cannot_be_drawn_is_offered_as_a_file(tab: Tab) -> None:
+    page = tab.open("/p/real?k=surface")
+    panel(page, "surface")
+    expect(page.get_by_text("this figure has surface, mesh3d")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the figure").click()
+
+    assert json.loads(download.value.path().read_text())["data"][0]["type"] == "surface"
+
+
+def test_a_heatmap_of_plotly_has_its_colours(tab: Tab) -> None:
+    page = tab.open("/p/real?k=heat")
+    frame = page.frame_locator("iframe >> nth=0")
+    expect(frame.locator(".heatmaplayer image")).to_have_count(1)
 
 
 def test_a_logged_table_is_searched_and_sorted(tab: Tab) -> None:

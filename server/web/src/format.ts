@@ -65,6 +65,12 @@ export function ago(time: number | null | undefined, now: number): string {
   return date(time).slice(0, 10);
 }
 
+/** How long ago, in words: now, 5 m ago, then the date. */
+export function since(time: number | null | undefined, now: number): string {
+  const told = ago(time, now);
+  return /[smhd]$/.test(told) ? `${told} ago` : told;
+}
+
 const pad = (value: number) => String(value).padStart(2, "0");
 
 /** 2026-11-25 08:15:02, in the viewer's time zone. */

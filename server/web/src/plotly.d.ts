@@ -1,4 +1,4 @@
-declare module "plotly.js-basic-dist-min/plotly-basic.min.js?url" {
+declare module "plotly.js-cartesian-dist-min/plotly-cartesian.min.js?url" {
   const address: string;
   export default address;
 }

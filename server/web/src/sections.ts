@@ -24,6 +24,18 @@ export function shortName(key: string): string {
 /** Natural order: layer2 before layer10. */
 export const natural = new Intl.Collator("en", { numeric: true }).compare;
 
+const NUMBERS = /(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/i;
+
+/** Values in the order of the numbers in them, decimals and powers of ten included: lr=1e-4 before lr=0.01. */
+export function byValue(a: string, b: string): number {
+  const [x, y] = [a.split(NUMBERS), b.split(NUMBERS)];
+  for (let i = 0; i < Math.min(x.length, y.length); i++) {
+    const by = i % 2 ? Number(x[i]) - Number(y[i]) : x[i] === y[i] ? 0 : natural(x[i]!, y[i]!);
+    if (by) return by;
+  }
+  return x.length - y.length || natural(a, b);
+}
+
 /** In each section curves before media. Training first, then what it is judged by, then the rest in the order of names; the machine's own measurements last. */
 export function sections(keys: readonly Key[], search = ""): Section[] {
   const matches = matcher(search);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe as suite, expect, test } from "vitest";
 import { ago, bytes, compact, duration, number } from "../format";
-import { matcher, sections } from "../sections";
+import { byValue, matcher, sections } from "../sections";
 import { tile } from "../media/tiles";
 import { parse, path, queryText } from "../url";
 import { at, clippedRange, csv, type Curve, describe, mean, nearest, quoted, range, smooth, words } from "./curves";
@@ -108,7 +108,7 @@ suite("pictures in a card", () => {
     expect(tile(1, { width: 300, height: 200 }, 1, 0)).toBe(200);
     expect(tile(1, { width: 300, height: 200 }, 4, 0)).toBe(300);
     expect(tile(8, { width: 424, height: 218 }, 1, 0)).toBe(101);
-    expect(tile(900, { width: 300, height: 200 }, 1, 18)).toBe(56);
+    expect(tile(900, { width: 300, height: 200 }, 1, 18)).toBe(44);
   });
 });
 
@@ -130,6 +130,11 @@ suite("sections", () => {
     const kinds = { roc: "chart-file", roc_table: "table-file", "a/pr_table": "table-file", b: "chart-file", b_table: "scalar" };
     const some = Object.entries(kinds).map(([name, kind]) => ({ name, kind, n: 1 }));
     expect(sections(some).flatMap((one) => one.keys.map((key) => key.name))).toEqual(["b_table", "b", "roc", "a/pr_table"]);
+  });
+  test("groups stand in the order of the numbers in their values", () => {
+    expect(["lr=0.01", "lr=0.001", "lr=1e-4", "lr=0.3"].sort(byValue)).toEqual(["lr=1e-4", "lr=0.001", "lr=0.01", "lr=0.3"]);
+    expect(["10", "-2", "9.5", "(none)"].sort(byValue)).toEqual(["-2", "9.5", "10", "(none)"]);
+    expect(["vit-b", "resnet50", "resnet18"].sort(byValue)).toEqual(["resnet18", "resnet50", "vit-b"]);
   });
   test("search takes words in any order, or a regular expression", () => {
     expect(matcher("loss TRAIN")("train/loss")).toBe(true);

@@ -1,8 +1,9 @@
 /** A chart as a file: PNG with title and legend, SVG drawn from the same curves, CSV of the points. */
 
-import { compact, duration } from "../format";
+import { duration } from "../format";
 import { type Curve, csv } from "./curves";
 import { type Line, resolved, type XKind, xText } from "./plot";
+import { labels, logLabels, powers, ticks } from "./ticks";
 
 export interface Picture {
   title: string;
@@ -94,11 +95,15 @@ export function svg(picture: Picture, width = 800, height = 450): string {
     `<text x="12" y="35" fill="${resolved("--muted")}">${escape(picture.note)}</text>`,
     `<clipPath id="c"><rect x="${left}" y="${top}" width="${w}" height="${h}"/></clipPath>`,
   ];
-  for (const tick of ticks(picture.y, picture.yLog)) {
-    out.push(`<path d="M${left} ${Y(tick)}H${left + w}" stroke="${resolved("--grid")}"/><text x="${left - 6}" y="${Y(tick)}" dy="4" text-anchor="end" fill="${resolved("--muted")}">${escape(compact(tick))}</text>`);
+  const yTicks = picture.yLog ? powers(picture.y) : ticks(picture.y, 7);
+  const yLabels = picture.yLog ? logLabels(yTicks) : labels(yTicks);
+  for (const [i, tick] of yTicks.entries()) {
+    out.push(`<path d="M${left} ${Y(tick)}H${left + w}" stroke="${resolved("--grid")}"/><text x="${left - 6}" y="${Y(tick)}" dy="4" text-anchor="end" fill="${resolved("--muted")}">${escape(yLabels[i]!)}</text>`);
   }
-  for (const tick of ticks(picture.x, picture.xKind === "log")) {
-    const label = picture.xKind === "time" ? xText(tick, "time").slice(5, 16) : picture.xKind === "duration" ? duration(tick) : compact(tick);
+  const xTicks = picture.xKind === "log" ? powers(picture.x) : ticks(picture.x, 7);
+  const xLabels = picture.xKind === "log" ? logLabels(xTicks) : labels(xTicks);
+  for (const [i, tick] of xTicks.entries()) {
+    const label = picture.xKind === "time" ? xText(tick, "time").slice(5, 16) : picture.xKind === "duration" ? duration(tick) : xLabels[i]!;
     out.push(`<text x="${X(tick)}" y="${top + h + 16}" text-anchor="middle" fill="${resolved("--muted")}">${escape(label)}</text>`);
   }
   out.push(`<text x="${left + w}" y="${top + h + 32}" text-anchor="end" fill="${resolved("--muted")}">${escape(picture.xLabel)}</text><g clip-path="url(#c)" fill="none">`);
@@ -128,20 +133,6 @@ function pathOf(curve: Curve, X: (v: number) => string, Y: (v: number) => string
     }
   }
   return d;
-}
-
-function ticks([min, max]: [number, number], log: boolean): number[] {
-  if (log) {
-    const found: number[] = [];
-    for (let p = Math.ceil(Math.log10(min)); p <= Math.log10(max); p++) found.push(10 ** p);
-    return found;
-  }
-  const span = max - min || 1;
-  const power = 10 ** Math.floor(Math.log10(span / 5));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => span / s <= 7) ?? span;
-  const found: number[] = [];
-  for (let v = Math.ceil(min / step) * step; v <= max; v += step) found.push(Number(v.toPrecision(12)));
-  return found;
 }
 
 export function fileName(title: string): string {

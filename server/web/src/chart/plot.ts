@@ -5,8 +5,9 @@
  */
 
 import uPlot from "uplot";
-import { compact, date, duration, number } from "../format";
+import { date, duration, number } from "../format";
 import { type Curve, lower, nearest, upper } from "./curves";
+import { labels, logLabels } from "./ticks";
 
 export interface Line {
   id: string;
@@ -79,7 +80,7 @@ export class Plot {
     const x = this.xRange();
     this.u.batch(() => {
       this.u.setScale("x", { min: x[0], max: x[1] });
-      const y = this.yRange();
+      const y = this.yScale();
       this.u.setScale("y", { min: y[0], max: y[1] });
     });
     this.u.redraw(false, true);
@@ -111,7 +112,7 @@ export class Plot {
       if (i < 0) continue;
       const { curve } = line;
       const y = curve.y[i]!;
-      const distance = top === null ? 0 : Math.abs(this.u.valToPos(y, "y") - top);
+      const distance = top === null ? 0 : Math.abs(this.yPos(y) - top);
       found.push({ line, x: curve.x[i]!, y, min: curve.min[i]!, max: curve.max[i]!, distance });
     }
     return top === null ? found : found.sort((a, b) => a.distance - b.distance);
@@ -129,7 +130,7 @@ export class Plot {
   }
 
   position(x: number, y: number): [number, number] {
-    return [this.u.valToPos(x, "x"), this.u.valToPos(y, "y")];
+    return [this.u.valToPos(x, "x"), this.yPos(y)];
   }
 
   private xRange(): [number, number] {
@@ -148,6 +149,27 @@ export class Plot {
     const room = (max - min) * 0.05;
     // A line that never goes below zero is not drawn with room below zero.
     return [min >= 0 && min - room < 0 ? 0 : min - room, max + room];
+  }
+
+  /** uPlot finds no ticks for numbers of more than 17 digits: such values are drawn in a power of ten. */
+  private unit(): number {
+    const size = Math.max(...this.yRange().map(Math.abs));
+    return this.look.yLog || size === 0 || (size < 1e14 && size > 1e-10) ? 1 : 10 ** Math.floor(Math.log10(size));
+  }
+
+  private yScale(): [number, number] {
+    const unit = this.unit();
+    return this.yRange().map((value) => value / unit) as [number, number];
+  }
+
+  private yPos(value: number): number {
+    return this.u.valToPos(value / this.unit(), "y");
+  }
+
+  private textWidth(text: string): number {
+    measuring ??= new OffscreenCanvas(1, 1).getContext("2d")!;
+    measuring.font = `11px ${this.css("--font")}`;
+    return measuring.measureText(text).width;
   }
 
   private css(name: string): string {
@@ -175,7 +197,7 @@ export class Plot {
       },
       scales: {
         x: { time: xKind === "time", distr: xKind === "log" ? 3 : 1, auto: false, range: () => this.xRange() },
-        y: { distr: yLog ? 3 : 1, auto: false, range: () => this.yRange() },
+        y: { distr: yLog ? 3 : 1, auto: false, range: () => this.yScale() },
       },
       axes: [
         {
@@ -183,14 +205,14 @@ export class Plot {
           size: 22,
           gap: 3,
           space: 64,
-          ...(xKind === "time" ? {} : { values: (_u, ticks) => ticks.map((tick) => (tick === null ? "" : xKind === "duration" ? duration(tick) : compact(tick))) }),
+          ...(xKind === "time" ? {} : { values: (_u, ticks) => (xKind === "duration" ? ticks.map(duration) : xKind === "log" ? logLabels(ticks) : labels(ticks)) }),
         },
         {
           ...axis,
           space: 32,
           gap: 6,
-          size: (_u, values) => Math.max(34, 10 + 6.4 * Math.max(0, ...(values ?? []).map((value) => value?.length ?? 0))),
-          values: (_u, ticks) => ticks.map((tick) => (tick === null ? "" : compact(tick))),
+          size: (_u, values) => Math.max(34, 14 + Math.max(0, ...(values ?? []).map((value) => this.textWidth(value ?? "")))),
+          values: (_u, ticks) => (yLog ? logLabels(ticks) : labels(ticks.map((tick) => tick * this.unit()))),
         },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
@@ -246,7 +268,7 @@ export class Plot {
     for (let i = values.length - 1; i >= 0; i--) {
       const { line, x, y } = values[i]!;
       context.beginPath();
-      context.arc(this.u.valToPos(x, "x") * ratio, this.u.valToPos(y, "y") * ratio, 3.5 * ratio, 0, 7);
+      context.arc(this.u.valToPos(x, "x") * ratio, this.yPos(y) * ratio, 3.5 * ratio, 0, 7);
       context.fillStyle = line.colour();
       context.fill();
       context.lineWidth = 1.5 * ratio;
@@ -261,8 +283,10 @@ export class Plot {
     const ratio = uPlot.pxRatio;
     const { lines, focus, envelope } = this.look;
     ctx.save();
+    // A little more than the plotting area: a point or a mark at its edge is not cut in half.
+    const room = 5 * ratio;
     ctx.beginPath();
-    ctx.rect(left, top, width, height);
+    ctx.rect(left - room, top - room, width + 2 * room, height + 2 * room);
     ctx.clip();
     ctx.lineJoin = "round";
     const [from, to] = this.xRange();
@@ -399,6 +423,7 @@ export class Plot {
   }
 }
 
+let measuring: OffscreenCanvasRenderingContext2D | null = null;
 const cache = new Map<string, string>();
 let probe: HTMLElement | null = null;
 

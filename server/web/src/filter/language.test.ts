@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ansi } from "../console";
 import { joined, type Points } from "../chart/data";
-import { amount, binned, confusion, ticks } from "../media/drawing";
+import { amount, binned, confusion } from "../media/drawing";
 import { lenientJson, nearest, parts } from "../media/source";
 import { compare } from "../media/tables";
 import { completions, effectiveFilter, isComplete, isPlain, written } from "./language";
@@ -94,10 +94,9 @@ describe("media", () => {
   test("tables sort numbers before texts before nothing", () => {
     expect([null, "b", 2, "a", 10].sort(compare)).toEqual([2, 10, "a", "b", null]);
   });
-  test("histograms count every value, matrices every guess, ticks are round", () => {
+  test("histograms count every value, matrices every guess", () => {
     expect(binned([1, 2, 3, 4]).reduce((sum, one) => sum + one.value, 0)).toBe(4);
     expect(confusion([["a", "a", 3], ["a", "b", 1]], 0, 1, 2)).toMatchObject({ names: ["a", "b"], counts: [[3, 1], [0, 0]], right: 0.75 });
-    expect(ticks([0, 1], 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
     expect([null, "", "1.5", true, 2, "a"].map(amount)).toEqual([NaN, NaN, 1.5, 1, 2, NaN]);
   });
 });

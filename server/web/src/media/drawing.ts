@@ -7,17 +7,6 @@ export function amount(cell: unknown): number {
   return typeof cell === "string" && cell.trim() !== "" ? Number(cell) : NaN;
 }
 
-/** Round numbers that divide a range into about so many parts. */
-export function ticks([low, high]: [number, number], about: number): number[] {
-  const span = high - low;
-  if (!(span > 0) || !Number.isFinite(span)) return [];
-  const power = 10 ** Math.floor(Math.log10(span / about));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => span / one <= about) ?? span;
-  const found: number[] = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
-  return found;
-}
-
 /** Values in as many bins as their number deserves (Sturges), each with the middle of the bin as its label. */
 export function binned(values: readonly number[]): { label: string; value: number }[] {
   if (values.length === 0) return [];

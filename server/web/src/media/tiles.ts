@@ -1,7 +1,7 @@
 /** How large equal pictures can be drawn in a card. */
 
 const GAP = 6;
-const LEAST = 56;
+const LEAST = 44;
 
 /** The width of one of so many pictures that are to stand in rows in this space, each with a caption below: as large as fits. When
  * even small ones do not fit, they keep a size that can be seen, and the card scrolls. */

@@ -10,7 +10,7 @@ import { connection, type Change } from "./live.svelte";
 import { place } from "./place.svelte";
 import { preferences, store, stored } from "./preferences.svelte";
 import { effectiveFilter } from "../filter/language";
-import { natural } from "../sections";
+import { byValue } from "../sections";
 import { text } from "../format";
 
 const PAGE = 100;
@@ -78,7 +78,7 @@ export class ProjectState {
       if (list) list.push(run);
       else found.set(value, [run]);
     }
-    return [...found].map(([value, runs]) => ({ value, runs })).sort((a, b) => natural(a.value, b.value));
+    return [...found].map(([value, runs]) => ({ value, runs })).sort((a, b) => byValue(a.value, b.value));
   });
 
   /** The lines of the table, with groups between them when there are any. */

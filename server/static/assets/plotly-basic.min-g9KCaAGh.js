@@ -1,1 +1,0 @@
-var e=`/assets/plotly-basic.min-Ciap5M7q.js`;export{e as default};

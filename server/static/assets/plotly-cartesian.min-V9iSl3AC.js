@@ -1,0 +1,1 @@
+var e=`/assets/plotly-cartesian.min-DuZQIhZ5.js`;export{e as default};

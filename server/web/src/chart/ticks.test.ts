@@ -1,0 +1,32 @@
+import { describe as suite, expect, test } from "vitest";
+import { labels, powers, ticks } from "./ticks";
+
+suite("ticks", () => {
+  test("are round, within the range, and few", () => {
+    expect(ticks([0, 1], 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
+    expect(ticks([-0.13, 0.27], 5)).toEqual([-0.1, 0, 0.1, 0.2]);
+    expect(ticks([2e300, 3e300], 4)).toHaveLength(3);
+    expect(ticks([1, 1], 5)).toEqual([]);
+    expect(powers([0.02, 300])).toEqual([0.1, 1, 10, 100]);
+  });
+});
+
+suite("labels of ticks", () => {
+  test("are as short as tells neighbours apart", () => {
+    expect(labels([0, 0.25, 0.5])).toEqual(["0", "0.25", "0.5"]);
+    expect(labels([0, 500e6, 1e9])).toEqual(["0", "0.5G", "1G"]);
+    expect(labels([0, 5000, 10000])).toEqual(["0", "5k", "10k"]);
+    expect(labels([1000, 2000])).toEqual(["1000", "2000"]);
+    expect(labels([1e12, 1.1e12])).toEqual(["1T", "1.1T"]);
+    expect(labels([-0.1, 0, 0.1])).toEqual(["-0.1", "0", "0.1"]);
+  });
+  test("never say the same of different ticks", () => {
+    expect(labels([999999.99, 1000000, 1000000.01])).toEqual(["999999.99", "1000000", "1000000.01"]);
+    expect(labels([0, 1e-10, 2e-10])).toEqual(["0", "1e-10", "2e-10"]);
+    expect(labels([1e302, 1.5e302, 2e302])).toEqual(["1e302", "1.5e302", "2e302"]);
+    for (const [low, high] of [[0, 1], [1e6, 1e6 + 1], [-3e-7, 4e-7], [0, 3e20], [123456, 123789], [5e9, 5.01e9]] as const) {
+      const all = ticks([low, high], 6);
+      expect(new Set(labels(all)).size, `${low} to ${high}`).toBe(all.length);
+    }
+  });
+});
