@@ -105,6 +105,24 @@ def single_blocks(place: FloatArray, value: FloatArray) -> Blocks:
     )
 
 
+def rising(values: NDArray[Any]) -> bool:
+    """Whether numbers never fall; False when one is NaN."""
+    return bool((values[1:] >= values[:-1]).all())
+
+
+def rolled_points(points: Points, factor: int = FACTOR) -> Blocks:
+    """As `rolled_up` of the points' blocks, which are not made."""
+    starts = np.arange(0, len(points), factor)
+    if not len(starts):
+        return points.blocks()
+    ends = np.append(starts[1:], len(points)) - 1
+    rolled = reduce_blocks(points.blocks(points.runtime), starts)
+    rolled.first, rolled.end = (
+        np.stack((points.step[at].astype(np.float64), points.time[at], points.runtime[at])) for at in (starts, ends)
+    )
+    return rolled
+
+
 def reduce_blocks(blocks: Blocks, starts: IntArray) -> Blocks:
     """Groups of consecutive blocks as one block each. starts: where each group begins, rising from 0."""
     ends = np.append(starts[1:], len(blocks)) - 1

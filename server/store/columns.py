@@ -78,16 +78,25 @@ class Group:
         self.seq, self.step, self.time, self.runtime = (Grown(np.int64) for _ in range(4))
         self.values = [Grown(np.float64) for _ in keys]
         self.kinds = [Grown(np.uint8) for _ in keys]
+        self._seconds: tuple[FloatArray, FloatArray] = np.empty(0), np.empty(0)
         self.last_other: dict[str, tuple[int, Any]] = {}
         """Of each key whose values are not numbers: seq and value of its last one."""
 
     def __len__(self) -> int:
         return len(self.seq)
 
+    def clocks(self) -> tuple[FloatArray, FloatArray]:
+        """Time and runtime of the rows, in seconds; the same arrays for all keys."""
+        time, runtime = self._seconds
+        if len(time) != len(self):
+            self._seconds = time, runtime = self.time.view() / 1e9, self.runtime.view() / 1e6
+        return time, runtime
+
     @property
     def nbytes(self) -> int:
         """Bytes taken."""
-        return sum(each.nbytes for each in (self.seq, self.step, self.time, self.runtime, *self.values, *self.kinds))
+        grown = (self.seq, self.step, self.time, self.runtime, *self.values, *self.kinds)
+        return sum(each.nbytes for each in self._seconds) + sum(each.nbytes for each in grown)
 
 
 class WriterColumns:

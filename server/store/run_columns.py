@@ -13,7 +13,7 @@ from milepost.sdk.reader import RunReader
 from milepost.sdk.reading.wish import Cut
 from milepost.sdk.reading.writer import WriterReader
 from milepost.server.records import KeyRecord
-from milepost.server.series import AXES, Blocks, FloatArray, Points, rolled_up
+from milepost.server.series import AXES, Blocks, FloatArray, Points, rising, rolled_points, rolled_up
 from milepost.server.store.columns import NONE, OTHER, WriterColumns
 
 LEVELS = 3
@@ -30,7 +30,7 @@ class KeySeries:
         self._x = x
         self._levels = levels if levels is not None and x is None else []
         place = self._place()
-        self.monotonic = bool((np.diff(place) >= 0).all()) if x is None else False
+        self.monotonic = rising(place) if x is None else False
 
     def _place(self) -> FloatArray | NDArray[np.int64]:
         if self._x is not None:
@@ -60,7 +60,7 @@ class KeySeries:
                 points = points.some(slice(start, max(start, stop)))
             return points.blocks(x)
         while len(self._levels) < level:
-            self._levels.append(rolled_up(self._levels[-1] if self._levels else self.points.blocks()))
+            self._levels.append(rolled_up(self._levels[-1]) if self._levels else rolled_points(self.points))
         blocks = self._levels[level - 1]
         row = AXES.index(self.axis)
         start = 0 if low is None else int(np.searchsorted(blocks.end[row], low, "left"))
@@ -83,7 +83,8 @@ class RunColumns:
     @property
     def nbytes(self) -> int:
         """Bytes taken."""
-        kept = sum(points.value.nbytes * 5 for _, points, _ in self._kept.values())
+        copies = [points for _, points, _ in self._kept.values() if points.value.base is None]
+        kept = sum(points.value.nbytes * 5 for points in copies)
         return sum(writer.nbytes for writer in self.writers.values()) + kept
 
     def follow(self, reader: RunReader) -> None:
@@ -187,13 +188,14 @@ class RunColumns:
             at = group.keys.index(key)
             size = len(group)
             kind = group.kinds[at].view()[:size]
+            time, runtime = group.clocks()
             points = Points(
                 group.step.view()[:size],
-                group.time.view()[:size] / 1e9,
-                group.runtime.view()[:size] / 1e6,
+                time,
+                runtime,
                 group.values[at].view()[:size],
                 group.seq.view()[:size],
-                np.full(size, number, np.int16),
+                np.broadcast_to(np.int16(number), (size,)),
             )
             numbers = (kind != NONE) & (kind != OTHER)
             if not numbers.all():
@@ -205,7 +207,7 @@ class RunColumns:
         points = parts[0]
         if len(parts) > 1:
             points = Points(*(np.concatenate([getattr(p, f) for p in parts]) for f in Points.__dataclass_fields__))
-        if (np.diff(points.seq) < 0).any():
+        if not rising(points.seq):
             points = points.some(np.argsort(points.seq, kind="stable"))
         for cut in self._cuts.get(name, ()):
             points = points.some((points.step < cut.step) | (points.seq >= cut.before))
