@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.measuring import Figures
-from bench.subjects import OWN, PEERS
+from bench.subjects import LOGGERS, OWN
 
-EVERYBODY = (*OWN, *PEERS)
+EVERYBODY = (*OWN, *LOGGERS)
 
 
 class Task(NamedTuple):

@@ -10,6 +10,7 @@ REQUIREMENTS: Final = {
     "wandb": ["wandb==0.31.0", "pillow"],
     "trackio": ["trackio==0.43.0"],
     "tensorboardx": ["tensorboardX==2.6.5", "pillow"],
+    "mlflow": ["mlflow==3.17.2"],
     "opentelemetry": ["opentelemetry-sdk==1.45.2"],
 }
 MARK: Final = "bench-requirements"

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 OWN: Final[tuple[str, ...]] = ("floor", "milepost")
-PEERS: Final[tuple[str, ...]] = ("wandb", "trackio", "tensorboardx", "opentelemetry")
+LOGGERS: Final[tuple[str, ...]] = ("wandb", "trackio", "tensorboardx", "opentelemetry")
+PEERS: Final[tuple[str, ...]] = (*LOGGERS, "mlflow")
+"""Of mlflow only the server is measured: see `bench.server.peers`."""
 
 
 class Subject(NamedTuple):

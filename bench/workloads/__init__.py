@@ -8,6 +8,7 @@ from bench.workloads import (
     million,
     otlp,
     reading,
+    server,
     side_by_side,
     slow_disk,
     startup,
@@ -32,4 +33,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "otlp_encoding": otlp.ENCODING,
     "otlp_shipping": otlp.SHIPPING,
     "otlp_latency": otlp.LATENCY,
+    "server_ingest": server.INGEST,
+    "server_reads": server.READS,
+    "server_live": server.LIVE,
+    "servers": server.SERVERS,
 }

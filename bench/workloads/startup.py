@@ -12,7 +12,7 @@ from typing import Final
 from bench import samples
 from bench.benchmark import Benchmark, Task
 from bench.measuring import Figures
-from bench.subjects import PEERS
+from bench.subjects import LOGGERS
 
 MODULES: Final = {
     "milepost": "milepost",
@@ -96,6 +96,6 @@ STARTUP = Benchmark(
     title="Starting and ending with nothing logged",
     measure=measure,
     fields=("import_ms", "init_finish_ms", "process_ms", "interpreter_ms", "disabled_call_us"),
-    cases={"nothing logged": ("milepost", *PEERS)},
+    cases={"nothing logged": ("milepost", *LOGGERS)},
     sizes={"tiny": 1, "quick": 3, "full": 5},
 )

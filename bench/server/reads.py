@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import msgspec
 
-from bench.benchmark import Benchmark, Task
+from bench.benchmark import Task
 from bench.measuring import Figures
 from bench.server import datasets
-from bench.server.load import percentile
 from bench.server.process import Served, serve
+from bench.server.sending import percentile
 
 Ask = Callable[[int], object]
 
@@ -24,7 +24,7 @@ LONG = 1_000_000
 
 def measure(task: Task) -> Figures:
     """task.size: a tenth of the full size is 1. Milliseconds from the question to its whole answer."""
-    return _CASES[task.case](task.size)
+    return CASES[task.case](task.size)
 
 
 def _long_in_store(size: int) -> Figures:
@@ -160,20 +160,12 @@ def _asked(ask: Ask, times: int = 40) -> Figures:
     }
 
 
-_CASES: dict[str, Callable[[int], Figures]] = {
+CASES: dict[str, Callable[[int], Figures]] = {
     "chart of 10 M steps, in the store": _long_in_store,
     "chart of 10 M steps": _long_over_http,
     "zooms into 10 M steps": _zooms,
-    "chart of 20 runs x 1 M steps": _twenty,
+    "20 runs x 1 M steps on a chart": _twenty,
     "table of 10,000 runs x 50 columns": _table,
     "search among 100,000 keys": _search,
-    "--runs: chart of 1 M rows": _directory,
+    "--runs: charts of 1 M rows": _directory,
 }
-
-READS = Benchmark(
-    title="A server that is asked, over HTTP where nothing else is said",
-    measure=measure,
-    fields=("first_ms", "p50_ms", "p95_ms", "max_ms"),
-    cases=dict.fromkeys(_CASES, ("milepost",)),
-    sizes={"tiny": 1, "quick": 10, "full": 10},
-)

@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 import zstandard
 
-from bench.benchmark import Benchmark, Task
+from bench.benchmark import Task
 from bench.measuring import Figures
-from bench.server import load
+from bench.server.batches import packed, to_run
+from bench.server.curves import BEGIN
 from bench.server.process import KEY, Served, serve
-from milepost.sdk.wire import MEDIA_TYPE, Group, WireBatch
+from bench.server.sending import answer, percentile
+from milepost.sdk.wire import Group, WireBatch
 
 SECONDS = 12
 KEYS = tuple(f"metric_{at}" for at in range(20))
@@ -53,8 +55,8 @@ def measure(task: Task) -> Figures:
     waits = [wait for sender in senders for wait in sender.waits]
     return {
         "batches_per_s": sent / seconds,
-        "ack_p50_ms": load.percentile(waits, 0.5) * 1e3,
-        "ack_p99_ms": load.percentile(waits, 0.99) * 1e3,
+        "ack_p50_ms": percentile(waits, 0.5) * 1e3,
+        "ack_p99_ms": percentile(waits, 0.99) * 1e3,
         "server_cores": used[0] / seconds,
         "compactor_cores": used[1] / seconds,
         "load_cores": own / seconds,
@@ -77,9 +79,9 @@ def _bodies(batches: int) -> list[bytes]:
     found: list[bytes] = []
     for first in range(0, batches * ROWS, ROWS):
         seq = np.arange(first, first + ROWS)
-        clocks = {"time": load.packed(load.BEGIN + seq * 500_000_000), "runtime": load.packed(seq * 500_000)}
+        clocks = {"time": packed(BEGIN + seq * 500_000_000), "runtime": packed(seq * 500_000)}
         values: list[list[float] | dict[str, bytes] | int] = [{"f8": source.random(ROWS).tobytes()} for _ in KEYS]
-        group = Group(keys=list(KEYS), seq=first, step=load.packed(seq), values=values, **clocks)
+        group = Group(keys=list(KEYS), seq=first, step=packed(seq), values=values, **clocks)
         batch = WireBatch(writer="ab" * 8, first=first, last=first + ROWS - 1, project="live", groups=[group])
         found.append(press(msgspec.msgpack.encode(batch)))
     return found
@@ -119,16 +121,11 @@ class _Sender:
                     due = began + second + place / len(self._runs)
                     if self._stop.wait(max(due - time.perf_counter(), 0.0)):
                         return
-                    head = (
-                        f"POST /api/v1/runs/run-{run}/batches HTTP/1.1\r\nHost: {server.host}\r\n"
-                        f"Authorization: Bearer {KEY}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Encoding: zstd\r\n"
-                        f"Content-Length: {len(body)}\r\n\r\n"
-                    )
                     sent = time.perf_counter()
-                    connection.sendall(head.encode() + body)
-                    status = load.answer(connection)
+                    connection.sendall(to_run(server.host, f"run-{run}", body))
+                    status, said = answer(connection)
                     if status != 200:
-                        raise RuntimeError(f"a batch was answered with {status}")
+                        raise RuntimeError(f"a batch was answered with {status}: {said!r}")
                     self.waits.append(time.perf_counter() - sent)
 
 
@@ -161,24 +158,3 @@ class _Pages:
             for key, _ in self._selector.select(0.1):
                 self._events += key.data.recv(1 << 20).count(b"event: ")
             self._stop.wait(0.05)
-
-
-LIVE = Benchmark(
-    title="Many runs that log two rows of 20 numbers a second each, 50 pages listening",
-    measure=measure,
-    fields=(
-        "batches_per_s",
-        "ack_p50_ms",
-        "ack_p99_ms",
-        "server_cores",
-        "compactor_cores",
-        "load_cores",
-        "idle_mb",
-        "live_mb",
-        "after_charts_mb",
-        "events_per_page",
-        "runs",
-    ),
-    cases={"runs": ("milepost",)},
-    sizes={"tiny": 8, "quick": 300, "full": 1000},
-)

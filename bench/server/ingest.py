@@ -6,14 +6,13 @@ import threading
 import time
 from typing import Any
 
-from bench.benchmark import Benchmark, Task
+from bench.benchmark import Task
 from bench.measuring import Figures, directory_bytes
-from bench.server import datasets, load
+from bench.server import batches, curves, datasets
+from bench.server.batches import WRITERS
 from bench.server.process import Served, serve
+from bench.server.sending import Writer, percentile
 
-WRITERS = 8
-BATCHES = 60
-"""Of a run: 6,000 rows of 100 numbers."""
 PACE = 750_000
 """Points a second that are sent when not as many as can be."""
 READ_EVERY_S = 0.25
@@ -22,10 +21,10 @@ STEPS = 10_000_000
 
 
 def measure(task: Task) -> Figures:
-    """task.size: seconds of load. Acknowledged points a second, waits, and what is left to compact when the load ends."""
+    """task.size: seconds of curves. Acknowledged points a second, waits, and what is left to compact when the load ends."""
     kind, _, pace = task.case.partition(", ")
-    every_s = WRITERS * load.POINTS / PACE if pace else 0.0
-    bodies = [load.bodies(kind, f"{n:016x}", BATCHES, n) for n in range(WRITERS)]
+    every_s = WRITERS * curves.POINTS / PACE if pace else 0.0
+    bodies = [batches.bodies(kind, n) for n in range(WRITERS)]
     directory = task.directory / "data"
     shutil.copytree(datasets.long_run(STEPS if task.size > 2 else STEPS // 10), directory)
     before = directory_bytes(directory)
@@ -35,7 +34,8 @@ def measure(task: Task) -> Figures:
         time.sleep(1.0)
         idle = server.rss_mb()
         server.reset_peak()
-        writers = [load.Writer(server, n, each, every_s) for n, each in enumerate(bodies)]
+        requests = [batches.requests(server.host, n, each) for n, each in enumerate(bodies)]
+        writers = [Writer(server.host, server.port, each, every_s) for each in requests]
         charts = _Charts(server, STEPS if task.size > 2 else STEPS // 10)
         cpu, own = server.cpu_s(), time.process_time()
         began = time.perf_counter()
@@ -53,11 +53,11 @@ def measure(task: Task) -> Figures:
         peak = server.peak_mb()
         settled = _settle(client)
         waits = [wait for writer in writers for wait in writer.waits]
-        points = len(waits) * load.POINTS
+        points = len(waits) * curves.POINTS
     return {
         "points_per_s": points / seconds,
-        "ack_p50_ms": load.percentile(waits, 0.5) * 1e3,
-        "ack_p99_ms": load.percentile(waits, 0.99) * 1e3,
+        "ack_p50_ms": percentile(waits, 0.5) * 1e3,
+        "ack_p99_ms": percentile(waits, 0.99) * 1e3,
         "ack_max_ms": max(waits) * 1e3,
         "oldest_s": oldest,
         "backlog_s": settled,
@@ -65,9 +65,9 @@ def measure(task: Task) -> Figures:
         "idle_mb": sum(idle),
         "peak_mb": sum(peak),
         "server_peak_mb": peak[0],
-        "chart_p50_ms": load.percentile(charts.waits, 0.5) * 1e3,
-        "zoom_p50_ms": load.percentile(charts.zooms, 0.5) * 1e3,
-        "zoom_p95_ms": load.percentile(charts.zooms, 0.95) * 1e3,
+        "chart_p50_ms": percentile(charts.waits, 0.5) * 1e3,
+        "zoom_p50_ms": percentile(charts.zooms, 0.5) * 1e3,
+        "zoom_p95_ms": percentile(charts.zooms, 0.95) * 1e3,
         "server_cores": used[0] / seconds,
         "compactor_cores": used[1] / seconds,
         "load_cores": own / seconds,
@@ -101,8 +101,8 @@ class _Charts:
         at = 0
         while not self._stop.wait(READ_EVERY_S):
             at += 1
-            keys = [load.NAMES[(at * 7 + n) % load.KEYS] for n in range(4)]
-            self._ask(self.waits, f"{load.PROJECT}/w{at % WRITERS}-0", keys, None)
+            keys = [curves.NAMES[(at * 7 + n) % curves.KEYS] for n in range(4)]
+            self._ask(self.waits, f"{curves.PROJECT}/w{at % WRITERS}-0", keys, None)
             low = source.uniform(0, self._steps - 100_000)
             self._ask(self.zooms, "long/long-0", ["loss"], (low, low + 100_000))
 
@@ -124,31 +124,3 @@ def _settle(client: Any) -> float:
     while _gauge(client, "milepost_server_uncompacted_rows") > WRITERS * 512 and time.perf_counter() - began < 60:
         time.sleep(0.1)
     return time.perf_counter() - began
-
-
-INGEST = Benchmark(
-    title="A server under load: 8 writers, 100 curves each, durable acknowledgements, charts being read",
-    measure=measure,
-    fields=(
-        "points_per_s",
-        "ack_p50_ms",
-        "ack_p99_ms",
-        "ack_max_ms",
-        "oldest_s",
-        "backlog_s",
-        "bytes_per_point",
-        "idle_mb",
-        "peak_mb",
-        "server_peak_mb",
-        "chart_p50_ms",
-        "zoom_p50_ms",
-        "zoom_p95_ms",
-        "server_cores",
-        "compactor_cores",
-        "load_cores",
-        "points",
-        "refused",
-    ),
-    cases=dict.fromkeys(("float32", "float64", f"float32, {PACE:,} points/s"), ("milepost",)),
-    sizes={"tiny": 2, "quick": 15, "full": 60},
-)
