@@ -31,7 +31,7 @@ SCOPES: Final = ("ingest", "read", "admin")
 COOKIE: Final = "milepost_session"
 SESSION_S: Final = 30 * 24 * 3600
 _KEY: Final = re.compile(r"mp_([a-z0-9]{4,32})_([A-Za-z0-9_-]{16,200})")
-_PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/login", "/api/v1/info"))
+_PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/login", "/api/v1/logout", "/api/v1/info"))
 _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
     r"|POST /api/v1/runs/[^/]+/writers/[^/]+/heartbeat"
@@ -67,6 +67,7 @@ class Keys:
         self._connect = connect
         self._first = self._mac(first) if first else None
         self._known: dict[str, tuple[bytes, Principal, float | None]] = {}
+        self._ended: set[bytes] = set()
         self.reload()
 
     def reload(self) -> None:
@@ -79,6 +80,7 @@ class Keys:
             number: (mac, Principal(number, frozenset(scopes.split()), project), expires)
             for number, mac, project, scopes, expires in connection.execute(query)
         }
+        self._ended = {session for (session,) in connection.execute("SELECT session FROM ended")}
         connection.close()
 
     @property
@@ -115,21 +117,42 @@ class Keys:
 
     def session(self, principal: Principal) -> str:
         """A cookie's value that stands for the key of this id until it ends."""
-        ends = int(time.time()) + SESSION_S
-        told = f"{principal.id}.{ends}"
-        return f"{told}.{hmac.digest(self._pepper, b'session ' + told.encode(), hashlib.sha256).hex()}"
+        told = f"{principal.id}.{int(time.time()) + SESSION_S}.{secrets.token_hex(8)}"
+        return f"{told}.{self._session_mac(told)}"
 
     def of_session(self, value: str) -> Principal | None:
-        """Who a cookie stands for, as long as its key is valid."""
+        """Who a cookie stands for, as long as its key is valid and nobody logged it out."""
         told, _, mac = value.rpartition(".")
-        number, _, ends = told.partition(".")
-        right = hmac.digest(self._pepper, b"session " + told.encode(errors="replace"), hashlib.sha256).hex()
-        if not hmac.compare_digest(mac.encode(errors="replace"), right.encode()) or float(ends) < time.time():
+        if not hmac.compare_digest(mac.encode(errors="replace"), self._session_mac(told).encode()):
             return None
+        number, ends, _ = told.split(".")
+        if float(ends) < time.time() or self._mac(told) in self._ended:
+            return None
+        return self._holder(number)
+
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether the key that somebody came with is still valid. Those whom a proxy recognised come without one."""
+        return principal.user is not None or principal == ANYBODY or self._holder(principal.id) is not None
+
+    def end_session(self, value: str) -> tuple[bytes, float] | None:
+        """Let a cookie stand for nobody from now on; the line of the table that says so, None where it stood for nobody."""
+        if self.of_session(value) is None:
+            return None
+        told = value.rpartition(".")[0]
+        line = self._mac(told), float(told.split(".")[1])
+        self._ended.add(line[0])
+        return line
+
+    def _holder(self, number: str) -> Principal | None:
         if number == "first" and self._first is not None:
             return Principal("first", frozenset(SCOPES))
         _, principal, expires = self._known.get(number, (b"", None, None))
         return None if expires is not None and expires < time.time() else principal
+
+    def _session_mac(self, told: str) -> str:
+        # another first key ends the sessions of the one before
+        first = self._first or b"" if told.startswith("first.") else b""
+        return hmac.digest(self._pepper, b"session " + first + told.encode(errors="replace"), hashlib.sha256).hex()
 
 
 def _pepper(path: Path) -> bytes:

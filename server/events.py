@@ -18,6 +18,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from milepost.server.auth import Keys, Principal
 from milepost.server.problems import Problem
 from milepost.server.read_api import store_of
 from milepost.server.store import Store
@@ -81,5 +82,12 @@ async def _changes(request: Request, store: Store, version: int, project: str | 
             yield b": quiet\n\n"
             told = time.monotonic()
         await asyncio.sleep(LOOK_S)
-        if await request.is_disconnected():
+        if await request.is_disconnected() or not _is_allowed(request):
             return
+
+
+def _is_allowed(request: Request) -> bool:
+    """Whether whoever opened the stream still may: its key may have been revoked, or be over."""
+    keys: Keys | None = request.app.state.keys
+    principal: Principal | None = request.scope.get("principal")
+    return keys is None or (principal is not None and keys.is_valid(principal))

@@ -1,5 +1,6 @@
-"""Keys over HTTP: make, list and revoke them (admin), and trade one for a browser's cookie."""
+"""Keys over HTTP: make, list and revoke them (admin), trade one for a browser's cookie, and end that."""
 
+import contextlib
 import sqlite3
 import time
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from milepost.sdk.errors import UsageError
 from milepost.server.auth import COOKIE, SESSION_S, Keys
 from milepost.server.problems import Problem, bad_request, not_found
+from milepost.server.proxy_users import check_own_page
 from milepost.server.store.sqlite import SqliteStore
 
 keys_router = APIRouter(prefix="/api/v1", tags=["keys"])
@@ -71,6 +73,22 @@ def login(request: Request, keys: TheKeys, given: Login) -> Response:
     return answer
 
 
+@keys_router.post("/logout", response_model=None, status_code=204)
+def logout(request: Request, keys: TheKeys) -> Response:
+    """End the session of a browser: its cookie stands for nobody from now on, wherever a copy of it is."""
+    session = request.cookies.get(COOKIE)
+    if session:
+        check_own_page("POST", request.headers)
+        with contextlib.suppress(ValueError):
+            line = keys.end_session(session)
+            store: Any = request.app.state.store
+            if line is not None and isinstance(store, SqliteStore):
+                store.ingest.call(lambda connection: end_session(connection, line))
+    answer = Response(status_code=204)
+    answer.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+    return answer
+
+
 @keys_router.get("/keys", response_model=None)
 def list_keys(store: TheStore) -> Response:
     """All keys, without their secrets."""
@@ -111,3 +129,9 @@ def revoke_key(keys: TheKeys, store: TheStore, number: str) -> Response:
 def add_key(connection: sqlite3.Connection, line: tuple[Any, ...]) -> None:
     """Store a key's line."""
     connection.execute("INSERT INTO api_key VALUES (?, ?, ?, ?, ?, ?, ?, ?)", line)
+
+
+def end_session(connection: sqlite3.Connection, line: tuple[bytes, float]) -> None:
+    """Store that a session was ended, and forget those that would be over by now."""
+    connection.execute("DELETE FROM ended WHERE until < ?", (time.time(),))
+    connection.execute("INSERT OR IGNORE INTO ended VALUES (?, ?)", line)

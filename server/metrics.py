@@ -3,7 +3,9 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from milepost.server.auth import Principal
 from milepost.server.otlp import Receiver
+from milepost.server.problems import Problem
 from milepost.server.proxy_users import ProxyUsers
 from milepost.server.store import Store
 from milepost.server.store.sqlite import SqliteStore
@@ -14,6 +16,9 @@ router = APIRouter(tags=["operation"])
 @router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}, "description": __doc__}})
 def metrics(request: Request) -> Response:
     """Figures of the server itself in the text format of Prometheus."""
+    principal: Principal | None = request.scope.get("principal")
+    if principal is not None and principal.project is not None:
+        raise Problem(403, "forbidden", "these are figures of the whole server, and this key is for one project")
     store: Store = request.app.state.store
     figures: list[tuple[str, str, str, float]] = [
         ("milepost_server_runs", "gauge", "Runs that are stored.", sum(len(store.runs(p)) for p in store.projects())),

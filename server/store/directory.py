@@ -61,7 +61,9 @@ class DirectoryStore:
         self._columns: OrderedDict[Path, RunColumns] = OrderedDict()
         self._lock = threading.Lock()
         self._changes: deque[Change] = deque(maxlen=KEPT_CHANGES)
-        self._version = 0
+        self._version = (
+            time.time_ns() // 1000
+        )  # above all that were told before a restart: a page that comes back misses nothing
         self._stop = threading.Event()
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None

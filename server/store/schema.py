@@ -11,7 +11,7 @@ media   what became of the media of a writer, by number (sdk/encoding/refs.py)
 taken   marks of requests without numbers (OTLP) that were stored, so that they are known when they come again
 unreadable  batches that cannot be decoded: set aside, so that they stop nothing
 deleted writers of runs that were deleted: from them nothing is taken any more
-api_key keys, hashed
+api_key keys, hashed; ended: sessions of browsers that were logged out before their time
 """
 
 import fcntl
@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
         mark BLOB PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, at REAL NOT NULL) WITHOUT ROWID;
     CREATE INDEX taken_at ON taken (at);
     CREATE INDEX taken_writer ON taken (writer);
+    CREATE TABLE ended (session BLOB PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
     CREATE TABLE unreadable (
         id INTEGER PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, first INTEGER NOT NULL,
         last INTEGER NOT NULL, rows INTEGER NOT NULL, received REAL NOT NULL, body BLOB NOT NULL, why TEXT NOT NULL);

@@ -53,8 +53,12 @@ class Table:
         self._rows_of = rows_of
         self.lock = threading.RLock()
         self._known: dict[tuple[str, str], Known] = {}
+        self._change_lock = threading.Lock()
+        """Held for moments only: whoever tells changes to pages does not wait for a run that is being read."""
         self._changes: deque[Change] = deque(maxlen=KEPT_CHANGES)
-        self._version = 0
+        self._version = (
+            time.time_ns() // 1000
+        )  # above all that were told before a restart: a page that comes back misses nothing
         self.unreadable: dict[tuple[str, str], str] = {}
         """Runs that cannot be read, and why. What comes for them is stored."""
 
@@ -214,8 +218,9 @@ class Table:
             self._change("rows", now, {"rows": now.rows, "last_step": now.last_step})
 
     def _change(self, kind: str, record: RunRecord, facts: dict[str, Any]) -> None:
-        self._version += 1
-        self._changes.append(Change(self._version, kind, record.project, record.id, facts))
+        with self._change_lock:
+            self._version += 1
+            self._changes.append(Change(self._version, kind, record.project, record.id, facts))
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Store what is known of the runs that changed: the compactor may then take their batches."""
@@ -322,7 +327,7 @@ class Table:
 
     def changes(self, after: int) -> tuple[int, list[Change] | None]:
         """The version now, and what changed since."""
-        with self.lock:
+        with self._change_lock:
             if after < self._version - len(self._changes) or after > self._version:
                 return self._version, None
             return self._version, last_of(self._changes, self._version - after)

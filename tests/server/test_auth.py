@@ -4,19 +4,24 @@ import functools
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.routing import Route
 
+from milepost import server as server_package
 from milepost.server.app import create_app
+from milepost.server.ingest import LIMITS
 from tests.server.conftest import ADMIN_KEY, Server, Start
 from tests.server.sending import WRITER, event, row, send
 
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/api/v1/info", "/api/v1/login", "/{path:path}"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/api/v1/info", "/api/v1/login", "/api/v1/logout", "/{path:path}"}
 SECRET = "sesame"
+
+Begin = Callable[[], Server]
 
 
 class Keys:
@@ -92,25 +97,81 @@ def test_no_route_answers_without_a_valid_key(keys: Keys, kind: str) -> None:
             assert SECRET not in answer.text
 
 
+def test_what_everybody_may_ask_for_holds_nothing_of_anybody(keys: Keys) -> None:
+    static = Path(server_package.__file__).with_name("static")
+    files = [f"/{path.relative_to(static).as_posix()}" for path in static.rglob("*") if path.is_file()]
+    public = [path for path in PUBLIC if "{" not in path]
+    tricks = ["/", "/mine/r1", "/../data/secret", "/..%2f..%2fdata%2fmilepost.db", "//etc/passwd", "/assets/../secret"]
+    with keys.server.client() as client:
+        for path in (*public, *files, *tricks):
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"):
+                answer = client.request(method, path, json={} if method in ("POST", "PUT", "PATCH") else None)
+                assert SECRET.encode() not in answer.content, (method, path)
+                assert answer.status_code < 500, (method, path)
+                if method not in ("GET", "HEAD") and not path.startswith("/api/v1/log"):
+                    assert answer.status_code in (401, 405, 422), (method, path, answer.status_code)
+
+
+WITHOUT_DATA: dict[tuple[str, str], Any] = {
+    ("GET", "/api/v1/projects"): {"projects": []},
+    ("GET", "/api/v1/limits"): LIMITS,
+    ("HEAD", "/api/v1/limits"): None,
+    ("POST", "/api/v1/history"): None,
+    ("POST", "/api/v1/bulk"): {"changed": 0, "missing": ["mine/r1"]},
+}
+"""What a key of another project may ask, and what it is told. Everything else is 401, 403 or 404."""
+
+
 def test_a_key_of_another_project_sees_nothing(keys: Keys) -> None:
+    bodies: dict[str, Any] = {
+        "/api/v1/history": {"runs": ["mine/r1"], "keys": [SECRET]},
+        "/api/v1/bulk": {"runs": ["mine/r1"], "delete": True},
+        "/api/v1/runs/mine/r1/read": {},
+        f"/api/v1/runs/r1/writers/{WRITER}/heartbeat": {"project": "mine"},
+        "/api/v1/runs/r1/files/x": {"project": "mine", "sha256": "0" * 64, "size": 1},
+    }
+    walked: set[tuple[str, str]] = set()
     with keys.server.client(keys.other) as client:
         for method, path in routes():
-            if path.startswith(("/api/v1/keys", "/api/v1/events")):
-                continue  # an admin of a project is none of the server; a stream has no end
-            body = (
-                {"runs": ["mine/r1"], "keys": ["loss"]}
-                if path.endswith("/history")
-                else {"runs": ["mine/r1"], "delete": True}
-            )
-            answer = client.request(method, path, json=body if method == "POST" else None)
+            if path == "/api/v1/events":
+                continue  # a stream has no end: below
+            walked.add((method, path))
+            body = bodies.get(path)
+            if path == "/api/v1/runs/r1/batches":
+                answer = send(client, [row(9, {"a": 1})], project="mine")
+            elif path.startswith("/v1/"):
+                answer = client.post(path, json=otlp_of("mine"))
+            else:
+                answer = client.request(method, path, params={"project": "mine", "by": "config.lr"}, json=body)
             assert SECRET not in answer.text, (method, path)
-            assert answer.status_code in (200, 400, 403, 404, 405, 415, 422), (method, path, answer.status_code)
-        assert client.get("/api/v1/projects").json() == {"projects": []}
+            if (method, path) not in WITHOUT_DATA:
+                assert answer.status_code in (401, 403, 404, 405), (method, path, answer.status_code, answer.text)
+            elif WITHOUT_DATA[method, path] is not None:
+                assert answer.json() == WITHOUT_DATA[method, path]
+        curves = client.post("/api/v1/history", json=bodies["/api/v1/history"]).json()
+        assert curves["series"] == []
+        assert curves["missing"] == [{"run": "mine/r1", "key": SECRET, "why": "no such run"}]
+        with client.stream("GET", "/api/v1/events", params={"after": 0, "project": "mine"}) as stream:
+            assert SECRET not in next(stream.iter_text())
         assert client.post("/api/v1/keys", json={"scopes": ["admin"]}).status_code == 403
         assert client.get("/api/v1/keys").status_code == 403
-        assert send(client, [row(9, {"a": 1})], project="mine").status_code == 403
+    assert {("POST", "/v1/metrics"), ("POST", "/v1/logs"), ("GET", "/metrics")} < walked
     with keys.server.client(keys.good) as client:
         assert client.get("/api/v1/runs/mine/r1").json()["name"] == SECRET
+        assert client.get("/api/v1/runs/mine/r1").json()["rows"] == 1
+
+
+def otlp_of(project: str) -> dict[str, Any]:
+    """A request of each signal that would go to a project."""
+    attributes = [{"key": "milepost.project", "value": {"stringValue": project}}]
+    point = {"timeUnixNano": "1", "asInt": "1"}
+    metric = {"name": "a", "gauge": {"dataPoints": [point]}}
+    record = {"timeUnixNano": "1", "body": {"stringValue": "x"}}
+    resource = {"attributes": attributes}
+    return {
+        "resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}],
+        "resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}],
+    }
 
 
 def test_scopes_are_kept_apart(keys: Keys) -> None:
@@ -146,6 +207,58 @@ def test_a_browser_trades_its_key_for_a_cookie_that_other_sites_cannot_use(keys:
     with keys.server.client() as forger:
         forger.cookies.set("milepost_session", "first.99999999999." + "0" * 64)
         assert forger.get("/api/v1/projects").status_code == 401
+
+
+def test_who_logs_out_is_out_also_with_a_copy_of_the_cookie_and_after_a_restart(data_server: Begin) -> None:
+    server = data_server()
+    with server.client() as browser, server.client() as other:
+        for each in (browser, other):
+            assert each.post("/api/v1/login", json={"key": ADMIN_KEY}).status_code == 200
+        copy = browser.cookies["milepost_session"]
+        out = "/api/v1/logout"
+        assert browser.post(out, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert browser.get("/api/v1/projects").status_code == 200
+        assert browser.post(out, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 204
+        assert browser.cookies.get("milepost_session") is None
+        assert browser.post(out).status_code == 204
+        browser.cookies.set("milepost_session", copy)
+        assert browser.get("/api/v1/projects").status_code == 401
+        assert other.get("/api/v1/projects").status_code == 200
+        kept = other.cookies["milepost_session"]
+    server.stop()
+    with data_server().client() as browser:
+        for session, status in ((copy, 401), (kept, 200)):
+            browser.cookies.set("milepost_session", session)
+            assert browser.get("/api/v1/projects").status_code == status
+            browser.cookies.clear()
+
+
+def test_another_first_key_ends_the_sessions_of_the_one_before(start: Start) -> None:
+    server = start("--data", "data", environment={**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+    with server.client() as browser:
+        assert browser.post("/api/v1/login", json={"key": ADMIN_KEY}).status_code == 200
+        session = browser.cookies["milepost_session"]
+    server.stop()
+    with start("--data", "data", environment={**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY + "b"}).client() as browser:
+        browser.cookies.set("milepost_session", session)
+        assert browser.get("/api/v1/projects").status_code == 401
+
+
+def test_a_stream_ends_when_the_key_it_was_opened_with_is_revoked(keys: Keys) -> None:
+    with keys.server.client(ADMIN_KEY) as admin:
+        key = keys.make(admin, ["read"])
+        with keys.server.client(key) as reader, reader.stream("GET", "/api/v1/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == ": milepost"
+            assert admin.delete(f"/api/v1/keys/{key.split('_')[1]}").status_code == 200
+            for _ in lines:  # until it ends
+                pass
+
+
+def test_figures_of_the_whole_server_are_for_keys_of_all_projects(keys: Keys) -> None:
+    with keys.server.client(keys.reading) as reader, keys.server.client(keys.good) as bound:
+        assert reader.get("/metrics").status_code == 200
+        assert bound.get("/metrics").status_code == 403
 
 
 def test_edits_and_deletion(keys: Keys) -> None:

@@ -180,7 +180,7 @@ def test_what_is_logged_is_told_and_given_as_a_delta(start: Start) -> None:
         while program.stdout.readline() != "logged\n":
             pass
 
-    with server.client() as client, server.client() as other, other.stream("GET", "/api/v1/events?after=0") as stream:
+    with server.client() as client, server.client() as other, other.stream("GET", "/api/v1/events") as stream:
         events = stream.iter_lines()
         log(10)
         assert next(line for line in events if line.startswith("event:")) == "event: run"
