@@ -3,7 +3,9 @@
 import ipaddress
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,8 @@ class Options:
 def serve(options: Options) -> None:
     """Serve until SIGINT or SIGTERM; answers that are under way are finished."""
     logs = Logs(options.log_level, options.log_format)
+    # uvicorn ends in order and then sends itself the signal again: what waits for the log would be lost.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _serve(options)
     finally:

@@ -56,13 +56,13 @@ def test_a_backup_overwrites_nothing_else(data_server: Begin) -> None:
     assert os.listdir("mine") == ["thesis.txt"]
 
 
-def send_file(client: httpx.Client, run: str, content: bytes) -> Path:
+def send_file(client: httpx.Client, run: str, content: bytes, project: str = "p") -> Path:
     """Send a content as a file of a run; where the server has it."""
     sha256 = hashlib.sha256(content).hexdigest()
     headers = {"Upload-Offset": "0", "Upload-Length": str(len(content))}
-    sent = client.patch(f"/api/v1/blobs/sha256/{sha256}", params={"project": "p"}, content=content, headers=headers)
+    sent = client.patch(f"/api/v1/blobs/sha256/{sha256}", params={"project": project}, content=content, headers=headers)
     assert sent.status_code == 200, sent.text
-    named = {"project": "p", "sha256": sha256, "size": len(content)}
+    named = {"project": project, "sha256": sha256, "size": len(content)}
     assert client.put(f"/api/v1/runs/{run}/files/media/x.bin", json=named).status_code == 200
     return Path("data/blobs", sha256[:2], sha256)
 
