@@ -11,7 +11,8 @@ import pytest
 
 import milepost
 from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
-from milepost.exporters.prometheus_remote_write import PrometheusRemoteWriteExporter, bound_text
+from milepost.exporters.otlp.remote_write import bound_text
+from milepost.exporters.prometheus_remote_write import PrometheusRemoteWriteExporter
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import RunInfo
 from milepost.sdk.testing import make_run
