@@ -25,6 +25,7 @@ from milepost.server import (
     problems,
     read_api,
     reading_api,
+    views_api,
 )  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
 from milepost.server.keys_api import keys_router
@@ -127,7 +128,7 @@ def create_app(
                 "api": API_VERSION,
                 "mode": "data" if isinstance(store, SqliteStore) else "runs",
                 "writable": store.writable,
-                "features": ["events", "filter", "groups", "history"],
+                "features": ["events", "filter", "groups", "history", "views"],
                 "limits": {"series": history_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
                 "auth": {
                     "required": keys is not None,
@@ -144,6 +145,7 @@ def create_app(
     app.include_router(reading_api.router)
     app.include_router(events.router)
     app.include_router(keys_router)
+    app.include_router(views_api.router)
     app.include_router(metrics.router)
     app.router.routes += page.routes()
     app.state.templates = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}

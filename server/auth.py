@@ -2,7 +2,8 @@
 
 A key is `mp_ID_SECRET`. It has scopes (ingest, read, admin), may be bound to one project, and may expire. Stored is an HMAC
 of it under a pepper that lies beside the database; the key itself is shown once. Who may send rows may also name and
-tag runs; admin may do everything. A browser trades its key for a cookie. A proxy may stand for users of its own: `proxy_users`.
+tag runs and save views; admin may do everything. A browser trades its key for a cookie. A proxy may stand for users of its
+own: `proxy_users`.
 """
 
 import base64
@@ -35,7 +36,8 @@ _PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/log
 _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
     r"|POST /api/v1/runs/[^/]+/writers/[^/]+/heartbeat"
-    r"|POST /api/v1/bulk|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs|traces)"
+    r"|POST /api/v1/bulk|(POST|PATCH|DELETE) /api/v1/projects/[^/]+/views(/[^/]+)?"
+    r"|(HEAD|PATCH) /api/v1/blobs/sha256/[^/]+|POST /v1/(metrics|logs|traces)"
 )
 _ADMIN: Final = re.compile(r"[A-Z]+ /api/v1/keys(/.*)?")
 _READ: Final = re.compile(r"(GET|HEAD) /(api/v1/.+|metrics)|POST /api/v1/(history|runs/[^/]+/[^/]+/read)")

@@ -12,6 +12,7 @@ taken   marks of requests without numbers (OTLP) that were stored, so that they 
 unreadable  batches that cannot be decoded: set aside, so that they stop nothing
 deleted writers of runs that were deleted: from them nothing is taken any more
 api_key keys, hashed; ended: sessions of browsers that were logged out before their time
+view    what a screen showed, under a name
 """
 
 import fcntl
@@ -77,6 +78,12 @@ MIGRATIONS: Final = (
     CREATE TABLE unreadable (
         id INTEGER PRIMARY KEY, writer INTEGER NOT NULL REFERENCES writer ON DELETE CASCADE, first INTEGER NOT NULL,
         last INTEGER NOT NULL, rows INTEGER NOT NULL, received REAL NOT NULL, body BLOB NOT NULL, why TEXT NOT NULL);
+    """,
+    """
+    CREATE TABLE view (
+        id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, owner_id TEXT NOT NULL, owner TEXT NOT NULL,
+        screen TEXT NOT NULL, query TEXT NOT NULL, standard INTEGER NOT NULL, created REAL NOT NULL, changed REAL NOT NULL,
+        UNIQUE (project, owner_id, name)) WITHOUT ROWID;
     """,
 )
 
