@@ -1,7 +1,7 @@
 /** Calls of the server's API. Errors are `Failure`: what went wrong, in the server's words, and whether trying again may help. */
 
 import { decode } from "./msgpack";
-import type { Column, Console, FileItem, HistoryAnswer, HistoryRequest, Info, MediaPage, Project, ProjectKey, RunDetail, RunKey, RunPage } from "./model";
+import type { Column, Console, FileItem, HistoryAnswer, HistoryRequest, Info, MediaPage, Project, ProjectKey, RunDetail, RunKey, RunPage, View, Views } from "./model";
 
 const BASE = "/api/v1";
 
@@ -105,6 +105,12 @@ export const api = {
     call<MediaPage>(`${run(of, id)}/media${query(asked)}`),
   files: async (of: string, id: string) => (await call<{ files: FileItem[] }>(`${run(of, id)}/files`)).files,
   console: (of: string, id: string, offset = 0, limit = 5000) => call<Console>(`${run(of, id)}/console${query({ offset, limit })}`),
+  views: (of: string) => call<Views>(`${project(of)}/views`),
+  view: (of: string, id: string) => call<View>(`${project(of)}/views/${e(id)}`),
+  saveView: (of: string, view: { name: string; screen: View["screen"]; query: string }) => post<View>(`${project(of)}/views`, view),
+  changeView: (of: string, id: string, change: { name?: string; screen?: View["screen"]; query?: string; default?: boolean }) =>
+    call<View>(`${project(of)}/views/${e(id)}`, { method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change) }),
+  deleteView: (of: string, id: string) => call<View>(`${project(of)}/views/${e(id)}`, { method: "DELETE" }),
   edit: (changes: { runs: string[]; name?: string; notes?: string; add_tags?: string[]; remove_tags?: string[]; archive?: boolean; delete?: boolean }) =>
     post<{ changed: number; missing: string[] }>("/bulk", changes),
 };

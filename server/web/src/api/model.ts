@@ -22,6 +22,8 @@ export type MediaItem = Schemas["MediaItem"];
 export type MediaPage = Schemas["MediaPage"];
 export type FileItem = Schemas["FileItem"];
 export type Console = Schemas["Console"];
+export type View = Schemas["ViewModel"];
+export type Views = Schemas["Views"];
 
 /** A key as the sections show it. */
 export interface Key {
