@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from milepost.sdk import frame
-from milepost.sdk.delivery import Cursor, load_cursor
+from milepost.sdk.cursor import Cursor, load_cursor
 from milepost.sdk.reading.writer import ROWS, WriterReader
 
 LIVE_ONLY: Final = frozenset(("console", "memory"))

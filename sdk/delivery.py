@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from milepost.sdk.batch import Batch, Part, Rows
+from milepost.sdk.cursor import load_cursor, store_cursor
 from milepost.sdk.encoding.final import final
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
-from milepost.sdk.own_files import write_whole
+from milepost.sdk.outgoing import Outgoing
 from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
@@ -38,52 +37,6 @@ BEAT_S: Final = 30.0
 SLICE_BYTES: Final = 16 * 1024
 DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
-
-
-class Cursor(msgspec.Struct, kw_only=True):
-    """How far one exporter is in one writer's journal, and the rows it has accounted for. Stored as cursor-NAME.json."""
-
-    exporter: str
-    segment: int = 0
-    offset: int = 0
-    seq: int = -1
-    delivered: int = 0
-    filtered: int = 0
-    rejected: dict[str, int] = {}
-    dropped: dict[str, int] = {}
-    position: dict[str, Any] = {}
-    last_error: str = ""
-    stored_unix_nano: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Rows accounted for: all that were logged except those still pending."""
-        return self.delivered + self.filtered + sum(self.rejected.values()) + sum(self.dropped.values())
-
-
-def load_cursor(path: Path, exporter: str) -> Cursor:
-    """The stored cursor, or a new one where none is stored or it cannot be read."""
-    try:
-        cursor = msgspec.json.decode(path.read_bytes(), type=Cursor)
-    except (OSError, msgspec.DecodeError):
-        return Cursor(exporter=exporter)
-    cursor.exporter = exporter
-    return cursor
-
-
-def store_cursor(path: Path, cursor: Cursor) -> None:
-    """Store a cursor so that a crash leaves the old or the new one."""
-    cursor.stored_unix_nano = time.time_ns()
-    write_whole(path, msgspec.json.encode(cursor), path.with_name(path.name + ".new"))
-
-
-def store_first(path: Path, exporter: str) -> None:
-    """Store a new cursor where none is stored: program and shipper both do, and neither may put it in place of the other's.
-
-    Raises OSError. A file that a crash left empty reads as a new cursor, too.
-    """
-    with contextlib.suppress(FileExistsError), open(path, "xb") as file:
-        file.write(msgspec.json.encode(Cursor(exporter=exporter, stored_unix_nano=time.time_ns())))
 
 
 class Route:
@@ -106,47 +59,6 @@ class Unsent(NamedTuple):
     name: str
     rows: int
     error: str
-
-
-class _Batch(msgspec.Struct, kw_only=True):
-    """What is about to be exported, and where the cursor stands once it is.
-
-    segment, offset: None for the front half of a batch that was split: read again from where it began, the tail passes over
-                     what is numbered up to `seq`.
-    filtered: the numbers of the rows left out.      dropped: (number, rows, reason) of each gap.
-    """
-
-    segment: int | None
-    offset: int | None
-    seq: int
-    events: Sequence[Event] = ()
-    filtered: list[int] = []
-    dropped: list[tuple[int, int, str]] = []
-
-    @property
-    def rows(self) -> int:
-        """How many of the events are rows."""
-        return self.events.rows if isinstance(self.events, Batch) else sum(event.kind == "row" for event in self.events)
-
-    def halves(self) -> tuple["_Batch", "_Batch"]:
-        """Two batches that together are this one."""
-        middle = len(self.events) // 2
-        first = self.events[middle].seq
-        front = _Batch(
-            segment=None,
-            offset=None,
-            seq=first - 1,
-            events=self.events[:middle],
-            filtered=[seq for seq in self.filtered if seq < first],
-            dropped=[gap for gap in self.dropped if gap[0] < first],
-        )
-        back = msgspec.structs.replace(
-            self,
-            events=self.events[middle:],
-            filtered=[seq for seq in self.filtered if seq >= first],
-            dropped=[gap for gap in self.dropped if gap[0] >= first],
-        )
-        return front, back
 
 
 class Delivery:
@@ -175,7 +87,7 @@ class Delivery:
         self.media: Callable[[str], Any] | None = None
         """What is known of a media file, by reference; None asks the run's journals when the first reference comes."""
         self._takes_rows = bool(getattr(route.exporter, "takes_rows", False))
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[Outgoing] = deque()
         """What was read and is not settled yet: one batch, or the pieces of one that was split."""
         self._failures = 0
         self._raised = 0
@@ -376,7 +288,7 @@ class Delivery:
         read = self._tail.read(size)
         if not read:
             return False
-        batch = _Batch(segment=self._tail.index, offset=self._tail.offset, seq=self._tail.seq)
+        batch = Outgoing(segment=self._tail.index, offset=self._tail.offset, seq=self._tail.seq)
         parts: list[Part] = []
         for part in read.parts:
             if isinstance(part, Rows) and not self.route.processors:
@@ -390,7 +302,7 @@ class Delivery:
         self._batches.append(batch)
         return True
 
-    def _select(self, events: Sequence[Event], batch: _Batch) -> list[Event]:
+    def _select(self, events: Sequence[Event], batch: Outgoing) -> list[Event]:
         """The events that the exporter gets, as its processors leave them; the batch notes what became of the others."""
         found: list[Event] = []
         for event in events:
@@ -464,7 +376,7 @@ class Delivery:
         self._dirty = True
         return True
 
-    def _make_final(self, batch: _Batch) -> bool:
+    def _make_final(self, batch: Outgoing) -> bool:
         """Fill in what has become of the media in a batch; whether all their files are there, for it waits for them."""
         if self.media is None:
             from milepost.sdk.encoding.facts import RunFacts  # numpy with it
@@ -511,7 +423,7 @@ class Delivery:
             self.cursor.last_error = ""
             logger.info("milepost: %s takes rows again", self.route.name)
 
-    def _set_aside(self, batch: _Batch, refused: int, reason: str) -> None:
+    def _set_aside(self, batch: Outgoing, refused: int, reason: str) -> None:
         """Keep on disk what the back end will never take, and say so."""
         from milepost.sdk.set_aside import set_aside
 

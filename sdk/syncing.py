@@ -24,7 +24,8 @@ import msgspec
 from milepost.sdk.accounting import LIVE_ONLY, account
 from milepost.sdk.configuration import Component, Settings
 from milepost.sdk.configuration.node import MASK
-from milepost.sdk.delivery import Delivery, load_cursor
+from milepost.sdk.cursor import load_cursor
+from milepost.sdk.delivery import Delivery
 from milepost.sdk.encoding.orphans import finish_media
 from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.exporter import RunInfo, resource_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from milepost.sdk.delivery import load_cursor
+from milepost.sdk.cursor import load_cursor
 from milepost.sdk.journal import segment_name
 
 

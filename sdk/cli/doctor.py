@@ -14,7 +14,7 @@ from milepost.sdk.cli.cost import tell
 from milepost.sdk.cli.machine import Finding, examine
 from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import find_runs, json_option
-from milepost.sdk.delivery import Cursor
+from milepost.sdk.cursor import Cursor
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.reader import Problem, WriterReader
 from milepost.sdk.reading.files import writer_dirs

@@ -6,14 +6,10 @@ packages is read for that; nothing is imported before the whole configuration is
 
 from typing import Any, Literal
 
-from milepost.sdk.configuration.declarations import (
-    EXPORTERS,
-    ONCE,
-    PIPELINE_ONLY,
-    PROCESSORS,
-    Component,
-)
+from milepost.sdk.configuration.declarations import Component
+from milepost.sdk.configuration.exporter_options import EXPORTERS, ONCE
 from milepost.sdk.configuration.node import Node, plain, shown
+from milepost.sdk.configuration.processor_options import PIPELINE_ONLY, PROCESSORS
 from milepost.sdk.configuration.validation import Mistakes, Reader, clip, join, suggest
 
 Kind = Literal["processor", "exporter"]

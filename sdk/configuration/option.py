@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
+AttributeValue = str | bool | int | float | list[Any]
+"""What an attribute or a header may be, as in OpenTelemetry."""
+
 
 class Option(msgspec.Struct, frozen=True):
     """The doc sentence of a key, its limits, and where else it can be set.

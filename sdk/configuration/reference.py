@@ -6,14 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from milepost.sdk.configuration.declarations import (
-    EXPORTERS,
-    PROCESSORS,
-    Layout,
-    Settings,
-)
+from milepost.sdk.configuration.declarations import Layout, Settings
 from milepost.sdk.configuration.environment import OTHER_VARIABLES
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.configuration.option import Field, Section, environment_fields, file_fields
+from milepost.sdk.configuration.processor_options import PROCESSORS
 
 
 def keys_at_the_top() -> str:

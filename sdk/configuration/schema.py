@@ -9,8 +9,10 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from milepost.sdk.configuration.declarations import EXPORTERS, PROCESSORS, Layout
+from milepost.sdk.configuration.declarations import Layout
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.configuration.option import Field, Section, file_fields
+from milepost.sdk.configuration.processor_options import PROCESSORS
 
 _REFERENCE = {"$ref": "#/$defs/reference"}
 _ATTRIBUTE = {"type": ["string", "boolean", "number", "array"]}

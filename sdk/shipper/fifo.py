@@ -17,7 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.configuration import Component
-from milepost.sdk.delivery import Delivery, store_first
+from milepost.sdk.cursor import store_first
+from milepost.sdk.delivery import Delivery
 from milepost.sdk.errors import Error
 from milepost.sdk.event import Event
 from milepost.sdk.reader import WriterReader

@@ -22,7 +22,8 @@ try:
 except ImportError:
     from queue import Empty, SimpleQueue  # which loads more than the program needs, for its other queues
 
-from milepost.sdk.delivery import Delivery, Unsent, load_cursor, store_first
+from milepost.sdk.cursor import load_cursor, store_first
+from milepost.sdk.delivery import Delivery, Unsent
 from milepost.sdk.errors import Error
 from milepost.sdk.exporter import RunInfo
 from milepost.sdk.lanes import Lanes

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.configuration import Component
-from milepost.sdk.delivery import load_cursor
+from milepost.sdk.cursor import load_cursor
 from milepost.sdk.errors import Error
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from milepost.sdk.delivery import Cursor, Delivery, Route, load_cursor, store_cursor, store_first
+from milepost.sdk.cursor import Cursor, load_cursor, store_cursor, store_first
+from milepost.sdk.delivery import Delivery, Route
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, RunInfo
 from milepost.sdk.writer import Writer

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from milepost.sdk import plugins, routing
-from milepost.sdk.configuration.declarations import EXPORTERS, PROCESSORS
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.configuration.option import fields
+from milepost.sdk.configuration.processor_options import PROCESSORS
 from milepost.sdk.errors import ConfigurationError, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.processors.filter import Filter

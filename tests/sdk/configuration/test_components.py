@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from milepost.sdk.configuration import effective, load
-from milepost.sdk.configuration.declarations import EXPORTERS, PROCESSORS
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.configuration.option import Section, file_fields
+from milepost.sdk.configuration.processor_options import PROCESSORS
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.plugins import BUILT_IN_EXPORTERS, BUILT_IN_PROCESSORS, resolve
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from milepost.sdk.configuration import check, load
-from milepost.sdk.configuration.declarations import EXPORTERS
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.errors import ConfigurationError
 
 HEAD = 'file_format: "1.0"\n'
