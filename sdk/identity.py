@@ -5,10 +5,10 @@ from typing import Any
 
 from milepost.sdk.configuration import rules
 from milepost.sdk.errors import DataError
+from milepost.sdk.keeper import PROMISES
 from milepost.sdk.recorder import Recorder
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.text import shown
-from milepost.sdk.writer import PROMISES
 
 
 class Identity(Recorder):

@@ -19,6 +19,7 @@ from milepost.sdk.encoding.refs import Facts, filled, holds_payload, parsed
 from milepost.sdk.errors import DataError
 from milepost.sdk.event import Event
 from milepost.sdk.identity import Identity
+from milepost.sdk.keeper import STUCK_S
 from milepost.sdk.lanes import Lanes
 from milepost.sdk.metrics import Metric, parse
 from milepost.sdk.pipeline import Pipeline
@@ -31,7 +32,7 @@ from milepost.sdk.tail import Shared
 from milepost.sdk.text import shown
 from milepost.sdk.trimming import trim
 from milepost.sdk.values import text_key
-from milepost.sdk.writer import STUCK_S, Writer
+from milepost.sdk.writer import Writer
 
 if TYPE_CHECKING:  # a run whose exporters are all local needs nothing of it
     from milepost.sdk.shipper.plan import Plan

@@ -16,12 +16,12 @@ from milepost.sdk.cli.out import Cell, Column
 from milepost.sdk.cli.runs import find_runs, json_option
 from milepost.sdk.cursor import Cursor
 from milepost.sdk.errors import RunNotFoundError
+from milepost.sdk.keeper import PROMISES
 from milepost.sdk.reader import Problem, WriterReader
 from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.reading.run_files import dropped_calls
 from milepost.sdk.syncing import orphan_rings, stored_exporters
 from milepost.sdk.terminal import Screen
-from milepost.sdk.writer import PROMISES
 
 _COLUMNS = (
     Column("exporter"),

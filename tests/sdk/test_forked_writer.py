@@ -43,7 +43,7 @@ def test_a_forgotten_writer_stores_nothing(tmp_path: Path) -> None:
 def test_a_ring_whose_run_cannot_be_seen_from_here_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milepost.sdk.writer.mount_namespace", lambda: "mnt:[another container]")
+    monkeypatch.setattr("milepost.sdk.keeper.mount_namespace", lambda: "mnt:[another container]")
     run_dir = tmp_path / "volume" / "p" / "r"
     writer = Writer(run_dir)
     writer.event("meta", {"n": 1}, None, 0, 0)
