@@ -6,13 +6,15 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.server.conftest import Server
 from tests.web.conftest import Tab
 
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SCREENS = {
     "projects": "/",
     "charts": "/p/curves?k=loss",
@@ -22,6 +24,69 @@ SCREENS = {
     "compare": "/p/curves/compare",
     "nothing": "/p/curves?q=nothing-is-called-this",
 }
+
+
+STATES: dict[str, tuple[str, list[str]]] = {
+    "sheet of keys": ("/p/curves?k=loss", ["key ?"]),
+    "menu of a run": ("/p/curves?k=loss", ["key j", "key m"]),
+    "groups": ("/p/curves?k=loss", ["click Group by"]),
+    "columns": ("/p/curves/table", ["click Columns"]),
+    "x axis": ("/p/curves?k=loss", ["click X axis"]),
+    "options of all charts": ("/p/curves?k=loss", ["click More options of charts"]),
+    "options of a chart": ("/p/curves?k=train/loss", ["key f", "click Options of train/loss"]),
+    "views": ("/p/curves?k=loss", ["click Views"]),
+    "selected runs": ("/p/curves?k=loss", ["key j", "key x"]),
+    "completion": ("/p/curves?k=loss", ["key /", "type config.l"]),
+    "a chart, large": ("/p/curves?k=train/loss", ["click Enlarge train/loss"]),
+    "media, large": ("/p/gallery?k=street", ["click Enlarge val/street"]),
+    "filter that cannot be read": ("/p/curves?q=config.lr+>+>", []),
+    "no such project": ("/p/not-there", []),
+    "no such run": ("/p/curves/runs/not-there", []),
+    "no such page": ("/not/there", []),
+}
+"""Screens that something has to be done for: an address, and keys or buttons pressed one after the other."""
+
+
+def check(page: Page, axe: str) -> dict[str, list[str]]:
+    """What axe-core finds on the screen that is shown."""
+    page.evaluate(f"() => {{ {axe} }}")
+    told = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return {one["id"]: [node["html"][:200] for node in one["nodes"][:3]] for one in told["violations"]}
+
+
+def test_axe_finds_nothing_in_menus_dialogs_and_errors(tab: Tab, axe: str) -> None:
+    page = tab.page
+    found: dict[str, Any] = {}
+    for name, (address, steps) in STATES.items():
+        tab.open(address)
+        page.locator("[role=row] .name a, .empty").first.wait_for()
+        page.wait_for_timeout(200)
+        for step in steps:
+            kind, _, what = step.partition(" ")
+            if kind == "key":
+                page.keyboard.press(what)
+            elif kind == "type":
+                page.keyboard.type(what)
+            else:
+                page.locator(f"[aria-label='{what}'], button:has-text('{what}'), button[title='{what}']").first.click()
+        page.wait_for_timeout(200)
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            found |= {f"{name}, {theme}: {rule}": nodes for rule, nodes in check(page, axe).items()}
+
+    assert found == {}, json.dumps(found, indent=1)
+
+
+def test_axe_finds_nothing_where_a_key_is_asked_for(chromium: BrowserContext, axe: str, tmp_path: Path) -> None:
+    server = Server(["--data", str(tmp_path / "data")])
+    page = chromium.new_page()
+    page.goto(server.url)
+    page.locator("#key").wait_for()
+    found = check(page, axe)
+    page.close()
+    server.stop()
+
+    assert found == {}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +113,7 @@ def test_axe_finds_nothing(tab: Tab, axe: str, theme: str) -> None:
     for name, address in screens.items():
         tab.open(address)
         page.wait_for_timeout(400)
-        page.evaluate(f"() => {{ {axe} }}")
-        told = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        for violation in told["violations"]:
-            found[f"{name}: {violation['id']}"] = [node["html"][:200] for node in violation["nodes"][:3]]
+        found |= {f"{name}: {rule}": nodes for rule, nodes in check(page, axe).items()}
 
     assert found == {}, json.dumps(found, indent=1)
 

@@ -113,6 +113,27 @@ def test_the_keyboard_moves_draws_and_opens(tab: Tab) -> None:
     expect(page.get_by_text("12 runs, 2 drawn")).to_be_visible()
 
 
+def test_the_menu_of_a_run_is_used_with_the_keyboard(tab: Tab) -> None:
+    page = tab.open("/p/curves?k=loss")
+    page.locator("[role=row] .name a").first.wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("m")
+    expect(page.get_by_role("menuitem", name="Show only this run")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("menuitem", name="Pin: always drawn")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("menu")).to_have_count(0)
+    page.keyboard.press("m")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("12 runs, 1 drawn")).to_be_visible()
+
+    # A button that has the focus takes Enter for itself.
+    page.get_by_role("button", name="log y").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="log y")).to_have_attribute("aria-pressed", "true")
+    assert "/runs/" not in page.url
+
+
 def test_the_table_sorts_and_takes_columns_by_search(tab: Tab) -> None:
     page = tab.open("/p/curves/table?cols=config.seed")
     page.get_by_role("columnheader", name="seed").get_by_role("button").click()

@@ -1,5 +1,5 @@
 import { describe as suite, expect, test } from "vitest";
-import { labels, powers, ticks } from "./ticks";
+import { labels, logLabels, powers, ticks } from "./ticks";
 
 suite("ticks", () => {
   test("are round, within the range, and few", () => {
@@ -9,6 +9,11 @@ suite("ticks", () => {
     expect(ticks([1, 1], 5)).toEqual([]);
     expect(powers([0.02, 300])).toEqual([0.1, 1, 10, 100]);
   });
+});
+
+test("a logarithmic axis writes its round ticks, and the others when there are none", () => {
+  expect(logLabels([0.14066, 0.2, null, 0.5, 1, 3])).toEqual(["", "0.2", "", "0.5", "1", ""]);
+  expect(logLabels([1.1, 1.3])).toEqual(["1.1", "1.3"]);
 });
 
 suite("labels of ticks", () => {

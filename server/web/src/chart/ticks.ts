@@ -51,7 +51,9 @@ function plain(value: number, digits: number): string {
   return (digits ? text.replace(/\.?0+$/, "") : text).replace(/^-0$/, "0");
 }
 
-/** Ticks of a logarithmic axis are of many sizes: each is written by itself. */
+/** Ticks of a logarithmic axis are of many sizes: each is written by itself, the odd ones at the ends only when there are no others. */
 export function logLabels(values: readonly (number | null)[]): string[] {
-  return values.map((value) => (value === null ? "" : compact(value)));
+  const round = (value: number) => /^[125](e|$)/.test(value.toExponential(5).replace(/\.?0*(?=e)/, ""));
+  const some = values.some((value) => value !== null && round(value));
+  return values.map((value) => (value === null || (some && !round(value)) ? "" : compact(value)));
 }

@@ -37,13 +37,20 @@ function typing(target: EventTarget | null): boolean {
   return !!element?.closest?.('input:not([type="checkbox"]):not([type="range"]), textarea, select, [contenteditable="true"]');
 }
 
+/** Whether an element has a use for a key of its own: what has the focus comes before the page. */
+function used(target: EventTarget | null, key: string): boolean {
+  const element = target as HTMLElement | null;
+  if (key === "Enter" || key === " ") return !!element?.closest?.("button, a[href], summary, input");
+  return key.startsWith("Arrow") && !!element?.closest?.('input[type="range"]');
+}
+
 export function onkeydown(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (typing(event.target)) {
     if (event.key === "Escape") (event.target as HTMLElement).blur();
     return;
   }
-  if (document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]") || used(event.target, event.key)) return;
   const name = pending ? `${pending} ${event.key}` : event.key;
   const all = layers.flat().reverse();
   clearTimeout(pendingTimer);
