@@ -19,6 +19,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
+from milepost.media.device import Deferrable
+
 MARK: Final = "_payload"
 """The key under which a payload stands in a mapping that has not been stored yet."""
 PATH, NAME = "_payload_path", "_payload_name"
@@ -141,7 +143,7 @@ class Media(Protocol):
         ...
 
 
-class FileMedia:
+class FileMedia(Deferrable):
     """A media object of one file: the base of most types. A subclass sets `type_name` and calls `_keep` in its constructor.
 
     caption: a text shown with it, or None.

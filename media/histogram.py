@@ -1,8 +1,11 @@
 """Histogram: the bin counts of many numbers, small enough to stand in the row itself."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from milepost.media.device import Deferrable
+from milepost.media.pixels import as_array
 from milepost.sdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -13,7 +16,7 @@ _PIECE = 16 * 1024
 """Numbers that are binned at a time."""
 
 
-class Histogram:
+class Histogram(Deferrable):
     """Bin counts of one logged array.
 
     sequence:     numbers of any shape; NaN and infinities are left out of the bins and counted in `nonfinite`.
@@ -39,6 +42,9 @@ class Histogram:
             raise DataError("Histogram needs a sequence of numbers or np_histogram=(counts, edges); got neither")
         elif not 1 <= num_bins <= MAX_BINS:
             raise DataError(f"Histogram num_bins={num_bins} is out of range; use 1 to {MAX_BINS}")
+        elif self._defer(sequence, lambda value: Histogram.__init__(self, value, None, num_bins)):
+            del self.nonfinite  # asked for, it makes the object
+            return
         else:
             self.counts, self.edges, self.nonfinite = _bin(sequence, num_bins)
         if len(self.counts) > MAX_BINS:
@@ -71,9 +77,10 @@ def _bin(sequence: Any, num_bins: int) -> tuple[list[int | float], list[float], 
     """Counts, edges and the number of non-finite values left out."""
     import numpy as np
 
-    array = np.asarray(sequence).ravel()
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"Histogram needs numbers; got an array of dtype {array.dtype}")
+    masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    if masked is not None and isinstance(sequence, masked):
+        sequence = sequence.compressed()
+    array = as_array(sequence, "Histogram").ravel()
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     nonfinite = 0

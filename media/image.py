@@ -69,6 +69,13 @@ class Image(FileMedia):
     ) -> None:
         if file_type is not None and file_type not in _FORMATS:
             raise DataError(f"Image: file_type is {file_type!r}; it can be {', '.join(_FORMATS)}")
+        if self._defer(
+            data_or_path,
+            lambda value: Image.__init__(
+                self, value, mode, caption, grouping, classes, boxes, masks, file_type, normalize
+            ),
+        ):
+            return
         payload, fields = _load(data_or_path, mode, file_type, normalize)
         labels = class_list(classes)
         self.boxes = Boxes(boxes, labels) if boxes else None

@@ -81,7 +81,7 @@ def start(
                 f"init(): strict is set, and here the promise is only: {writer.promise} "
                 f"({getattr(writer, 'no_ring', record.dir)})"
             )
-    run = Run(
+    run = _class_of(chosen.device_values)(
         record,
         writer=writer,
         pipeline=lambda summary: default_pipeline_of(processors, summary),
@@ -105,6 +105,15 @@ def start(
     if chosen.resume_step is not None and record.resumed:
         run.rewind(chosen.resume_step)
     return run
+
+
+def _class_of(device_values: str) -> type[Run]:
+    """The class of the run: one that waits for accelerators, or not."""
+    if device_values == "read":
+        return Run
+    from milepost.sdk.deferring import DeferringRun
+
+    return DeferringRun
 
 
 def _active(reinit: Any, arguments: Mapping[str, Any]) -> Run | DisabledRun | None:

@@ -8,6 +8,7 @@ import datetime
 import enum
 import math
 import numbers
+import sys
 from collections.abc import Callable, Generator, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -83,6 +84,9 @@ def sequence(value: Any, depth: int) -> Any:
     """The items of a list, tuple or set, converted one by one; a list of media of one type as that type has it."""
     if depth == 0 and not SCALARS.issuperset(map(type, value)):
         check_nesting(value)
+        device = sys.modules.get("milepost.media.device")
+        if device is not None and (later := device.waiting(value)) is not None:
+            return later
         grouped = _group(value)
         if grouped is not None:
             return grouped
@@ -224,6 +228,9 @@ def _other(value: Any, kind: type, depth: int) -> Any:
 
 def _convert(value: Any, kind: type, depth: int) -> Any:
     module = (getattr(kind, "__module__", "") or "").partition(".")[0]
+    device = sys.modules.get("milepost.media.device")
+    if device is not None and (later := device.waiting(value)) is not None:
+        return later
     if module == "numpy":
         from milepost.sdk.arrays import numpy_value
 

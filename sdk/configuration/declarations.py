@@ -187,8 +187,11 @@ class Layout(Section, frozen=True, kw_only=True):
         Option("Whether a call with an older step is dropped with a warning, or stored and ordered when read."),
     ] = "ordered"
     device_values: Annotated[
-        Literal["read"],
-        Option("How a value on an accelerator is logged: `read` waits for the device and stores the value."),
+        Literal["read", "defer"],
+        Option(
+            "How a value on an accelerator is logged: `read` waits for the device and stores the value; `defer` copies it "
+            "without waiting, and SIGKILL loses the rows whose values had not arrived."
+        ),
     ] = "read"
     strict: Annotated[
         bool, Option("Whether `init()` raises where the runs directory allows only a weaker promise than usual.")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import milepost
+from milepost.exporters.memory import MemoryExporter
 from tests.sdk.runs import recorded
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -68,6 +69,99 @@ def test_a_tensor_is_a_step() -> None:
         run.log({"a": 1}, step=torch.tensor(5), commit=True)
 
         assert run.rows() == [{"_step": 5, "a": 1}]
+
+
+class Device:
+    """What torch has for a kind of device, with the events in the test's hands: PyTorch for processors has no other device."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done = False
+        self.recorded = 0
+        device, empty = self, torch.empty
+
+        class Event:
+            def record(self, stream: Any) -> None:
+                device.recorded += 1
+
+            def query(self) -> bool:
+                return device.done
+
+        self.Event = Event
+        monkeypatch.setattr(torch, "get_device_module", lambda kind: self)
+        monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **options: empty(*shape, **options))  # noqa: PLW0108 - drops pin_memory
+
+    def current_stream(self, kind: Any) -> Any:
+        return None
+
+
+class OnDevice(torch.Tensor):  # type: ignore[misc]
+    """A tensor that says it is on an accelerator until it is copied from there."""
+
+    @property
+    def device(self) -> Any:
+        return torch.device("cuda", 0)
+
+    def detach(self) -> Any:
+        return super().detach().as_subclass(torch.Tensor)
+
+    def numpy(self, **options: Any) -> Any:
+        raise AssertionError("it was read off its device")
+
+
+def on_device(value: Any) -> Any:
+    return value.as_subclass(OnDevice)
+
+
+def test_deferred_tensors_are_copied_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(monkeypatch)
+    memory = MemoryExporter()
+    settings = {"capture": False, "device_values": "defer", "media": {"encode_in": "thread"}}
+    picture = torch.arange(60, dtype=torch.uint8).reshape(3, 4, 5)
+    loss = torch.tensor(2.5, requires_grad=True)
+    buffer = torch.tensor([1.0, 2.0])
+    with milepost.init(project="p", exporters=[memory, "file"], settings=settings) as run:
+        run.log(
+            {
+                "loss": on_device(loss),
+                "buffer": on_device(buffer),
+                "bf16": on_device(torch.tensor([1.5], dtype=torch.bfloat16)),
+                "view": on_device(torch.arange(6).reshape(2, 3)).t(),
+                "image": milepost.Image(on_device(picture)),
+                "histogram": milepost.Histogram(on_device(torch.arange(8.0, requires_grad=True)), num_bins=2),
+                "audio": milepost.Audio(on_device(torch.zeros(2, 100)), sample_rate=8000),
+                "video": milepost.Video(on_device(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))),
+            }
+        )
+        buffer.fill_(-1)
+        assert device.recorded == 8
+        assert not memory.events or all(event.kind != "row" for event in memory.events)
+        device.done = True
+
+    (row,) = milepost.Api().run(run.path).scan_history()
+    assert (row["loss"], row["buffer"], row["bf16"], row["view"]) == (2.5, [1.0, 2.0], 1.5, [[0, 3], [1, 4], [2, 5]])
+    assert (row["image"].to_numpy() == picture.permute(1, 2, 0).numpy()).all()
+    assert row["histogram"]["values"] == [4, 4]
+    assert row["audio"].to_numpy().shape == (100, 2)
+    assert row["video"].to_numpy().shape[0] == 2
+
+
+@pytest.mark.parametrize("device_values", ["read", "defer"])
+def test_a_tensor_without_data_is_refused(device_values: str) -> None:
+    meta = torch.zeros(3, device="meta")
+    settings = {"capture": False, "device_values": device_values}
+    with milepost.init(project="p", exporters=[MemoryExporter()], settings=settings) as run:
+        with pytest.raises(milepost.DataError, match="meta"):
+            run.log({"a": meta})
+        for kind in (milepost.Image, milepost.Histogram):
+            with pytest.raises(milepost.DataError, match="meta"):
+                kind(meta.reshape(1, 3))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "int64", "bool"])
+def test_a_histogram_takes_tensors_of_any_dtype_with_gradients_or_without(kind: str) -> None:
+    tensor = torch.arange(4).to(getattr(torch, kind))
+    assert sum(milepost.Histogram(tensor).counts) == 4
+    assert sum(milepost.Histogram(torch.ones(3, requires_grad=True)).counts) == 3
 
 
 def model() -> Any:

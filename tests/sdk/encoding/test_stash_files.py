@@ -65,7 +65,8 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
 
 def age(paths: list[Path], days: float) -> None:
     for path in paths:
-        os.utime(path, (time.time() - days * 86_400,) * 2)
+        then = time.time() - days * 86_400
+        os.utime(path, (then, then))
 
 
 def begin(directory: Path) -> None:

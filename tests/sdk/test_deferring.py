@@ -1,0 +1,240 @@
+"""`device_values: defer`: values on an accelerator are copied and not waited for. The arrays of these tests have the methods of
+JAX's; the real JAX and PyTorch are tried in test_values_jax.py and test_values_torch.py, where they are installed."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import milepost
+from milepost.exporters.memory import MemoryExporter
+
+DEFER = {"capture": False, "device_values": "defer", "media": {"encode_in": "thread"}}
+RNG = np.random.default_rng(1)
+
+
+class OnDevice:
+    """An array that is there once `done` is set, as one that an accelerator still computes."""
+
+    def __init__(self, value: Any, done: threading.Event | None = None, error: str = "") -> None:
+        self.value = np.asarray(value)
+        self.nbytes = self.value.nbytes
+        self.done = threading.Event() if done is None else done
+        self.error = error
+        self.asked = False
+
+    def copy_to_host_async(self) -> None:
+        self.asked = True
+
+    def is_ready(self) -> bool:
+        return self.done.is_set()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        assert self.done.wait(30)
+        if self.error:
+            raise RuntimeError(self.error)
+        return self.value
+
+
+def values_of(memory: MemoryExporter) -> list[Any]:
+    return [event.values for event in memory.events if event.kind == "row"]
+
+
+@pytest.fixture
+def memory() -> MemoryExporter:
+    return MemoryExporter()
+
+
+@pytest.fixture
+def run(memory: MemoryExporter) -> Iterator[milepost.Run]:
+    with milepost.init(project="p", exporters=[memory, "file"], settings=DEFER) as run:
+        yield run
+
+
+def test_log_returns_before_the_device_is_done_and_rows_keep_their_order(
+    run: milepost.Run, memory: MemoryExporter
+) -> None:
+    first, second = OnDevice(0.5), OnDevice([1, 2, 3])
+    run.log({"loss": first, "n": 0})
+    run.log({"n": 1})
+    run.log({"inner": {"grad": second}, "both": [OnDevice(1, first.done), 2]}, step=5)
+    assert first.asked
+    assert second.asked
+    assert not values_of(memory)
+
+    first.done.set()
+    second.done.set()
+    assert run.step == 5
+    run.finish()
+
+    assert values_of(memory) == [{"loss": 0.5, "n": 0}, {"n": 1}, {"inner.grad": [1, 2, 3], "both": [1, 2]}]
+    assert [event.step for event in memory.events if event.kind == "row"] == [0, 1, 5]
+
+
+def test_a_row_has_the_time_of_its_call(run: milepost.Run, memory: MemoryExporter) -> None:
+    value = OnDevice(1)
+    before = time.time_ns()
+    run.log({"a": value})
+    after = time.time_ns()
+    time.sleep(0.05)
+    value.done.set()
+    run.finish()
+
+    (row,) = [event for event in memory.events if event.kind == "row"]
+    assert before <= row.time_unix_nano <= after
+
+
+def test_media_of_values_on_a_device_are_made_when_they_arrive(run: milepost.Run) -> None:
+    picture = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    frames = RNG.integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
+    tone = RNG.integers(-9999, 9999, 500, dtype=np.int16)
+    numbers = RNG.normal(size=100)
+    done = threading.Event()
+    media = {
+        "image": milepost.Image(OnDevice(picture, done), caption="late"),
+        "video": milepost.Video(OnDevice(frames, done), fps=2),
+        "audio": milepost.Audio(OnDevice(tone, done), sample_rate=8000),
+        "histogram": milepost.Histogram(OnDevice(numbers, done), num_bins=7),
+        "bare": OnDevice(numbers, done),
+        "list": [milepost.Image(OnDevice(picture[:9], done)), milepost.Image(picture[:8])],
+    }
+    run.log(media)
+    done.set()
+    run.finish()
+
+    (row,) = milepost.Api().run(run.path).scan_history()
+    assert row["image"]["caption"] == "late"
+    assert (row["image"].to_numpy() == picture).all()
+    assert row["video"].to_numpy().shape[:3] == (3, 8, 8)
+    assert (np.rint(row["audio"].to_numpy().ravel() * 32768) == tone).all()
+    assert row["histogram"] == milepost.Histogram(numbers, num_bins=7).as_value()
+    assert row["bare"] == milepost.Histogram(numbers, num_bins=32).as_value()
+    assert [array.shape for array in row["list"].to_numpy()] == [(9, 30, 3), (8, 30, 3)]
+
+
+def test_whoever_asks_a_media_object_waits_for_it(run: milepost.Run) -> None:
+    done = threading.Event()
+    image = milepost.Image(OnDevice(np.zeros((4, 6)), done))
+    timer = threading.Timer(0.05, done.set)
+    timer.start()
+
+    assert (image.width, image.height) == (6, 4)
+    with pytest.raises(AttributeError, match="colour"):
+        _ = image.colour  # type: ignore[attr-defined]
+    timer.join()
+
+
+def test_what_cannot_be_read_when_it_arrives_leaves_the_rest_of_the_row(
+    run: milepost.Run, memory: MemoryExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = threading.Event()
+    run.log({"bad": OnDevice(1, done, "illegal memory access"), "n": 1})
+    run.log({"nan": milepost.Image(OnDevice(np.full((2, 2), np.nan), done)), "n": 2})
+    done.set()
+    run.finish()
+
+    first, second = values_of(memory)
+    assert (first["n"], first["bad"]["_type"]) == (1, "placeholder")
+    assert "illegal memory access" in first["bad"]["reason"]
+    assert (second["n"], second["nan"]["_type"]) == (2, "placeholder")
+    assert "illegal memory access" in caplog.text
+    assert "4 of 4 values are NaN" in caplog.text
+
+
+def test_data_that_cannot_be_logged_is_refused_at_the_call(run: milepost.Run, memory: MemoryExporter) -> None:
+    value = OnDevice(1)
+    run.log({"a": value})
+    with pytest.raises(milepost.DataError, match='"bad"'):
+        run.log({"bad": object()})
+    with pytest.raises(milepost.DataError, match="step"):
+        run.log({"a": 1}, step="x")  # type: ignore[arg-type]
+    value.done.set()
+    run.finish()
+
+    assert values_of(memory) == [{"a": 1}]
+    with pytest.raises(milepost.Error):
+        run.log({"a": OnDevice(1)})
+
+
+def test_the_summary_and_aggregates_hold_what_arrived(run: milepost.Run) -> None:
+    run.define_metric("loss", summary="min,last")
+    for n in (3.0, 1.0, 2.0):
+        value = OnDevice(n)
+        run.log({"loss": value})
+        threading.Timer(0.01, value.done.set).start()
+
+    assert run.summary["loss"] == {"min": 1.0, "last": 2.0}
+
+
+def test_finish_waits_no_longer_than_it_may_and_keeps_the_row(
+    run: milepost.Run, memory: MemoryExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.log({"never": OnDevice(1), "n": 7})
+    run.finish(timeout=0.3)
+
+    assert [row["n"] for row in values_of(memory)] == [7]
+    assert "did not arrive from its device in time" in caplog.text
+
+
+def test_calls_that_wait_are_bounded(
+    run: milepost.Run, memory: MemoryExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milepost.sdk.deferring.MAX_CALLS", 3)
+    arrays = [OnDevice(n) for n in range(8)]
+
+    def compute() -> None:
+        for array in arrays:
+            time.sleep(0.01)
+            array.done.set()
+
+    device = threading.Thread(target=compute)
+    device.start()
+    for n, array in enumerate(arrays):
+        run.log({"n": array})
+        assert sum(not other.done.is_set() for other in arrays[: n + 1]) <= 4
+    device.join()
+    run.finish()
+
+    assert values_of(memory) == [{"n": n} for n in range(8)]
+
+
+def test_without_the_setting_a_value_is_read_at_the_call(memory: MemoryExporter) -> None:
+    with milepost.init(project="p", exporters=[memory], settings={"capture": False}) as run:
+        value = OnDevice(4)
+        threading.Timer(0.02, value.done.set).start()
+        run.log({"a": value, "h": milepost.Histogram(value)})
+        assert value.done.is_set()
+
+    assert values_of(memory)[0]["a"] == 4
+
+
+def test_the_promise_says_that_it_is_weaker(run: milepost.Run) -> None:
+    assert "whose values had not arrived from the device" in run.promise
+
+
+def test_a_kill_loses_the_rows_that_wait_and_no_others(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import milepost
+from tests.sdk.test_deferring import DEFER, OnDevice
+run = milepost.init(project="p", id="kill", dir={str(tmp_path)!r}, exporters=["file"], settings=DEFER)
+for n in range(5):
+    value = OnDevice(n)
+    value.done.set()
+    run.log({{"n": value}})
+run.flush()
+run.log({{"n": OnDevice(5)}})
+run.log({{"n": 6}})
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, stderr=subprocess.DEVNULL, timeout=60)
+
+    rows = milepost.Api(tmp_path).run("p/kill").scan_history()
+    assert [row["n"] for row in rows] == [0, 1, 2, 3, 4]
