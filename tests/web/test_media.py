@@ -76,6 +76,21 @@ def test_a_single_picture_takes_its_card(tab: Tab) -> None:
     assert page.locator("figure.panel[aria-label='picture'] .cells").evaluate(overflow) <= 0
 
 
+def test_a_picture_is_looked_at_closely_with_its_boxes(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=street&q=baseline")
+    page.get_by_role("button", name="Enlarge <b>street</b>").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".box")).to_have_count(2)
+    before = dialog.locator("img").bounding_box()
+    dialog.get_by_role("region").press("+")
+    page.wait_for_function(f"document.querySelector('dialog img').clientWidth > {before and before['width'] * 1.4}")
+    dialog.get_by_role("button", name="predictions: car").click()
+    expect(dialog.locator(".box")).to_have_count(1)
+    dialog.get_by_role("button", name="Fit").click()
+
+    expect(dialog.get_by_role("button", name="Fit")).to_be_disabled()
+
+
 def test_media_that_log_stored_are_shown(tab: Tab) -> None:
     page = tab.open("/p/real")
     for key, pictures in {"picture": 1, "several": 2, "table": 2}.items():

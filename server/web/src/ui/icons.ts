@@ -32,6 +32,7 @@ export const icons = {
   panel: "M2 3h12v10H2zM6 3v10",
   save: "M2.500 2.500h9l2 2v9h-11zM5 2.500v4h5.500v-4M5 13.500v-4h6v4",
   plus: "M8 3v10M3 8h10",
+  minus: "M3 8h10",
   key: "M2 4h12v8H2zM4.500 6.500h.01M7 6.500h.01M9.500 6.500h.01M12 6.500h.01M5 9.500h6",
   edit: "M10.500 3l2.500 2.500L5.500 13H3v-2.500z",
   text: "M3 4h10M3 8h10M3 12h6",
