@@ -34,6 +34,7 @@ export const icons = {
   plus: "M8 3v10M3 8h10",
   minus: "M3 8h10",
   key: "M2 4h12v8H2zM4.500 6.500h.01M7 6.500h.01M9.500 6.500h.01M12 6.500h.01M5 9.500h6",
+  grip: "M6 3.500h.01M10 3.500h.01M6 8h.01M10 8h.01M6 12.500h.01M10 12.500h.01",
   edit: "M10.500 3l2.500 2.500L5.500 13H3v-2.500z",
   text: "M3 4h10M3 8h10M3 12h6",
 } as const;
