@@ -27,7 +27,7 @@ logger = logging.getLogger("milepost")
 
 WANTS: Final = frozenset(
     (
-        "row", "run.start", "run.finish", "environment", "config", "summary", "metric", "meta", "rewind", "system",
+        "row", "run.start", "run.finish", "environment", "config", "summary", "file", "metric", "meta", "rewind", "system",
         "console", "alert", "gap",
     )
 )  # fmt: skip
@@ -71,7 +71,7 @@ class ServerExporter:
         self._run: RunInfo | None = None
         self._through = -1
         self._created = self._started = 0
-        self._sent: set[str] = set()
+        self._sent: dict[str, str] = {}
         self._said: set[str] = set()
 
     @staticmethod
@@ -170,7 +170,7 @@ class ServerExporter:
         """Send what the rows refer to and the server lacks; None when all is there."""
         for value in _files(batch, run.dir):
             path, sha256 = value["path"], value["sha256"]
-            if path in self._sent:
+            if self._sent.get(path) == sha256:
                 continue
             try:
                 file = inside(run.dir, path)
@@ -178,6 +178,8 @@ class ServerExporter:
             except (OSError, ValueError, Error) as error:
                 self._say(f"the file {path} cannot be sent, its row is: {error}")
                 continue
+            if size != value.get("size", size):
+                continue  # saved again since: what it is now is told by an event behind this one
             answer = self._send_file(client, run, file, size, sha256)
             if answer is not None and answer.status_code >= 400:
                 if answer.status_code in (409, 413, 415, 422):
@@ -188,7 +190,7 @@ class ServerExporter:
             answer = client.put(f"/api/v1/runs/{quote(run.id, safe='')}/files/{quote(path)}", json=told)
             if answer.status_code >= 400:
                 return self._result(answer)
-            self._sent.add(path)
+            self._sent[path] = sha256
         return None
 
     def _send_file(
@@ -242,19 +244,27 @@ class ServerExporter:
 
 
 def _files(batch: Batch, run_dir: Path) -> Iterator[dict[str, Any]]:
-    """The media values in the rows that have a file, at any depth: in lists, masks of pictures, cells of tables."""
+    """What names a file: saved ones, and media values at any depth: in lists, masks of pictures, cells of tables."""
     for part in parts(batch):
         if isinstance(part, Rows):
             columns = part.columns[4:]
             values = (value for column in columns if not {dict, list}.isdisjoint(map(type, column)) for value in column)
         else:
-            values = (value for event in part if event.kind in ("row", "summary") for value in event.values.values())
+            values = (value for event in part for value in _that_name_files(event))
         for value in values:
             if isinstance(value, dict | list):
                 for each in _within(value):
                     if each.get("nmedia"):
                         yield from _in_cells(run_dir, each["path"])
                     yield each
+
+
+def _that_name_files(event: Event) -> Iterator[Any]:
+    """The values of an event that may name files; a file that was saved is named by the event as a whole."""
+    if event.kind == "file":
+        yield event.values
+    elif event.kind in ("row", "summary"):
+        yield from event.values.values()
 
 
 def _within(value: Any) -> Iterator[dict[str, Any]]:
