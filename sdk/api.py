@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from milepost.sdk.credentials import stored_key
+from milepost.sdk.credentials import key_for
 from milepost.sdk.current import current
 from milepost.sdk.errors import Error, RunNotFoundError
 from milepost.sdk.reading.result import History, HistoryScan, QueryError
@@ -57,7 +57,8 @@ class Api:
 
     source:  the directory, or the address of a milepost server; None for the directory of the run that this
              process began last, else MILEPOST_DIR, else ./milepost-runs.
-    api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY, else what `milepost login` keeps.
+    api_key: for a server, a key with the scope read; None for MILEPOST_API_KEY, unless MILEPOST_URL says that it is for
+             another server; else what `milepost login` keeps.
     Raises `RunNotFoundError` when the directory is not there.
     """
 
@@ -70,7 +71,7 @@ class Api:
 
             if not source.startswith(("http://", "https://")):
                 raise Error(f"Api({source!r}): a server's address begins with http:// or https://")
-            self._server = remote.Server(source, api_key or os.environ.get("MILEPOST_API_KEY") or stored_key(source))
+            self._server = remote.Server(source, api_key or key_for(source))
             self.dir = Path()
             return
         self.dir = Path(source).expanduser()
@@ -108,7 +109,7 @@ class Api:
         """
         found = self._find(path)
         if self._server is not None:
-            if attempt not in (None, found.attempt):
+            if attempt is not None and attempt != found.attempt:
                 raise RunNotFoundError(f"{path}: a server gives the last attempt of a run, {found.attempt}")
             return found
         run = Run(found.dir, attempt)
@@ -125,18 +126,23 @@ class Api:
         plain = not {"", ".", ".."} & set(parts) and "\x00" not in path
         if self._server is None and len(parts) == 2 and plain and _is_run(self.dir / parts[0] / parts[1]):
             return Run(self.dir / parts[0] / parts[1])
-        runs = list(self._all()) if plain else []
+        if self._server is not None and len(parts) == 2 and plain:
+            from milepost.sdk.reading.remote import run_at
+
+            if (remote := run_at(self._server, *parts)) is not None:
+                return remote
+        runs = sorted(self._all(), key=lambda run: (run.project, run.id)) if plain else []
         project, wanted = (parts[-2], parts[-1]) if len(parts) > 1 else (None, parts[0])
         there = [run for run in runs if project is None or project in (run.project, run.dir.parent.name)]
         for word in ("id", "name"):
-            found = [run for run in there if getattr(run, word) == wanted]
+            found = [run for run in there if run.listed(word) == wanted]
             if len(found) == 1:
                 return found[0]
             if found:
                 raise RunNotFoundError(
                     f"{path!r} is not one run but {len(found)}: {', '.join(run.path for run in found[:8])}"
                 )
-        known = [name for run in runs for name in (run.path, run.id, run.name)]
+        known = [name for run in runs for name in (run.path, run.id, run.listed("name") or run.id)]
         raise RunNotFoundError(f"no run {path!r} in {self}{_near(path, known)}")
 
     def _all(self, project: str | None = None) -> Iterator[Run]:

@@ -27,6 +27,14 @@ def stored_key(url: str) -> str | None:
     return known.get(url.rstrip("/"))
 
 
+def key_for(url: str) -> str | None:
+    """The key to read from a server with, or None: MILEPOST_API_KEY, unless it is that of another server, MILEPOST_URL."""
+    own = os.environ.get("MILEPOST_URL")
+    if not own or own.rstrip("/") == url.rstrip("/"):
+        return os.environ.get("MILEPOST_API_KEY") or stored_key(url)
+    return stored_key(url)
+
+
 def store_key(url: str, key: str | None) -> Path:
     """Keep the key of a server, or forget it (None); the file. Raises `UsageError` when it cannot be written."""
     path = credentials_file()

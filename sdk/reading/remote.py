@@ -4,10 +4,12 @@ What a run in a directory reads from its journal, a run of a server asks for; ev
 """
 
 import atexit
+import contextlib
+import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
     import httpx
 
 _decode: Final = msgspec.msgpack.Decoder().decode
-_JSON: Final = "application/json"
+_PAGE: Final = 1000
 
 
 class Server:
-    """A milepost server. key: an API key with the scope read; None for a server that asks for none."""
+    """A milepost server. key: an API key with the scope read; None for a server that asks for none.
+
+    What goes wrong on the way is an `Error` that names the server, whatever library or proxy said it.
+    """
 
     def __init__(self, url: str, key: str | None) -> None:
         try:
@@ -41,62 +46,109 @@ class Server:
         except ImportError:
             raise MissingDependencyError("Api(URL) needs httpx; install it with: pip install httpx") from None
         self.url = url.rstrip("/")
+        self._has_key = key is not None
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=120, follow_redirects=False)
+        try:
+            self._client = httpx.Client(
+                base_url=f"{self.url}/api/v1", headers=headers, timeout=120, follow_redirects=False
+            )
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise Error(f"{url!r} is no address of a server: {error}") from None
         weakref.finalize(self, self._client.close)
 
     def json(self, path: str, **query: Any) -> Any:
         """The answer to a GET. Raises `RunNotFoundError`, `QueryError` or `Error`."""
-        return self._checked("GET", path, params={k: v for k, v in query.items() if v is not None}).json()
+        answer = self._answer("GET", path, params={k: v for k, v in query.items() if v is not None})
+        return self._decoded(msgspec.json.decode, answer.content)
 
     def packed(self, path: str) -> Any:
         """As `json`, of an answer in msgpack."""
-        return _decode(self._checked("GET", path).content)
+        return self._decoded(_decode, self._answer("GET", path).content)
 
     def content(self, path: str) -> bytes:
         """The bytes of an answer."""
-        return self._checked("GET", path).content
+        return self._answer("GET", path).content
+
+    def save(self, path: str, target: Path) -> None:
+        """Put the bytes of an answer into a file, which has its name when it is complete; however large, a little at a time."""
+        fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+        try:
+            with self._stream("GET", path) as answer, fresh.open("wb") as file:
+                for chunk in answer.iter_bytes(1 << 20):
+                    file.write(chunk)
+            os.replace(fresh, target)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def pages(self, path: str, asked: dict[str, Any]) -> Iterator[Any]:
-        """The values of a stream, each behind its size in 4 bytes. Raises `Error` when it ends too early."""
-        with self._client.stream("POST", path, json=asked) as answer:
-            if answer.status_code != 200:
-                answer.read()
-                self._raise(answer)
+        """The values of a stream, each behind its size in 4 bytes. Raises `Error` when it breaks off."""
+        with self._stream("POST", path, json=asked) as answer:
             buffer = bytearray()
             for chunk in answer.iter_bytes():
                 buffer += chunk
                 at = 0
                 while len(buffer) - at >= 4 and len(buffer) - at - 4 >= int.from_bytes(buffer[at : at + 4], "big"):
                     size = int.from_bytes(buffer[at : at + 4], "big")
-                    yield _decode(buffer[at + 4 : at + 4 + size])
+                    yield self._decoded(_decode, buffer[at + 4 : at + 4 + size])
                     at += 4 + size
                 del buffer[:at]
 
-    def _checked(self, method: str, path: str, **more: Any) -> "httpx.Response":
+    @contextlib.contextmanager
+    def _stream(self, method: str, path: str, **more: Any) -> Iterator["httpx.Response"]:
+        """An answer that is read as it comes."""
+        import httpx
+
+        begun = False
+        try:
+            with self._client.stream(method, path, **more) as answer:
+                begun = True
+                if answer.status_code != 200:
+                    answer.read()
+                    self._raise(answer)
+                yield answer
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            what = "broke off in the middle of an answer" if begun else "cannot be reached"
+            raise Error(f"{self.url} {what}: {error}") from None
+
+    def _answer(self, method: str, path: str, **more: Any) -> "httpx.Response":
         import httpx
 
         try:
             answer = self._client.request(method, path, **more)
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Error(f"{self.url} cannot be reached: {error}") from None
         if answer.status_code != 200:
             self._raise(answer)
         return answer
 
+    def _decoded(self, decode: Callable[[Any], Any], data: Any) -> Any:
+        try:
+            return decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Error(f"{self.url} does not answer as a milepost server does; is it one?") from None
+
     def _raise(self, answer: "httpx.Response") -> None:
+        code = answer.status_code
         try:
             told = answer.json()
             said = str(told.get("detail") or told.get("title"))
         except (ValueError, AttributeError):
             said = answer.text[:200]
-        if answer.status_code == 404:
+            if code == 404:  # a server says what it has not got
+                raise Error(f"{self.url} does not answer as a milepost server does (404); is it one?") from None
+        if code == 404:
             raise RunNotFoundError(said)
-        if answer.status_code in (400, 422):
+        if code in (400, 422):
             raise QueryError(said)
-        if answer.status_code == 401:
-            raise Error(f"{self.url} asks for a key: set MILEPOST_API_KEY, or give Api(url, api_key=...)")
-        raise Error(f"{self.url} answers {answer.status_code}: {said}")
+        if code == 401 and self._has_key:
+            text = "it is wrong, expired or revoked: give another with MILEPOST_API_KEY, Api(url, api_key=...)"
+            raise Error(f"{self.url} does not take this key; {text}, or milepost login")
+        if code == 401:
+            text = "set MILEPOST_API_KEY, give Api(url, api_key=...), or keep one with milepost login"
+            raise Error(f"{self.url} asks for a key: {text}")
+        if 300 <= code < 400:
+            raise Error(f"{self.url} sends on to {answer.headers.get('location', 'nowhere')[:200]!r}; use that address")
+        raise Error(f"{self.url} answers {code}: {said}")
 
 
 class RemoteSelection:
@@ -128,7 +180,10 @@ class RemoteSelection:
         if samples is None:
             rows = [row for page in self.pages(wish, wrap) for row in page]
             return rows, len(rows)
-        told, rows = self._run.server.pages(self._run.address("/read"), {**self._asked(wish), "samples": samples})
+        found = list(self._run.server.pages(self._run.address("/read"), {**self._asked(wish), "samples": samples}))
+        if len(found) != 2:
+            raise Error(f"{self._run.server.url} broke off in the middle of the rows; read them again")
+        told, rows = found
         return [_wrapped(row, wrap) for row in rows], told["total"]
 
     def _asked(self, wish: Wish) -> dict[str, Any]:
@@ -160,6 +215,11 @@ class RemoteRun(Run):
         """Its path in the API."""
         told = self._told_of
         return f"/runs/{quote(told['project'], safe='')}/{quote(told['id'], safe='')}{more}"
+
+    def listed(self, word: str) -> str | None:
+        """Its id or name as the list of runs had them."""
+        value = self._told_of.get(word)
+        return value if isinstance(value, str) else None
 
     def whole(self) -> dict[str, Any]:
         """Everything it says of itself now."""
@@ -277,9 +337,8 @@ class RemoteFile(File):
     def download(self, dir: Any = ".", replace: bool = False) -> Path:
         """Fetch it to dir/name; the path of the copy. Raises `UsageError`."""
         target = target_of(dir, self.name, replace)
-        content = self._server.content(f"{self._address}/files/{quote(self.name)}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        self._server.save(f"{self._address}/files/{quote(self.name)}", target)
         return target
 
 
@@ -310,17 +369,27 @@ class RemoteSource(Source):
 
 
 def runs_of(server: Server, project: str) -> Iterator[RemoteRun]:
-    """The runs of a project, newest first, archived ones too. Raises `RunNotFoundError`."""
+    """The runs of a project, archived ones too, oldest first: what begins meanwhile comes last, and moves no page."""
+    asked = {"limit": _PAGE, "filter": "archived or not archived", "sort": "created", "order": "asc"}
+    seen: set[str] = set()
     offset = 0
     while True:
-        page = server.json(
-            f"/projects/{quote(project, safe='')}/runs", offset=offset, limit=1000, filter="archived or not archived"
-        )
+        page = server.json(f"/projects/{quote(project, safe='')}/runs", offset=offset, **asked)
         for told in page["runs"]:
-            yield RemoteRun(server, told)
-        offset += 1000
+            if told["id"] not in seen:
+                seen.add(told["id"])
+                yield RemoteRun(server, told)
+        offset += _PAGE
         if offset >= page["total"]:
             return
+
+
+def run_at(server: Server, project: str, run: str) -> RemoteRun | None:
+    """The run of that id; None when there is none."""
+    try:
+        return RemoteRun(server, server.json(f"/runs/{quote(project, safe='')}/{quote(run, safe='')}"))
+    except RunNotFoundError:
+        return None
 
 
 def projects_of(server: Server) -> list[str]:

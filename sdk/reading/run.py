@@ -315,6 +315,11 @@ class Run:
 
     # Inside
 
+    def listed(self, word: str) -> str | None:
+        """Its "id" or "name", by which it is found among others."""
+        found: str | None = getattr(self, word)
+        return found
+
     def _speaking(self) -> Selection:
         return self.reader().select()
 

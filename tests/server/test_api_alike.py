@@ -26,8 +26,14 @@ for n in range(1234):
         row |= {"text": f"t{n}", "none": None, "odd": [float("nan"), math.inf, -math.inf][n // 100 % 3], "big": 2**62 + n}
     if n == 700:
         row |= {"h": milepost.Histogram([1, 2, 2]), "picture": milepost.Image(numpy.zeros((4, 4, 3), numpy.uint8)), "l": [1, 2.5]}
+        row |= {"huge": 2**80, "nested": {"list": [{"a": None}], "odd": float("nan")}, "page": milepost.Html("<b>x</b>")}
+        row |= {"table": milepost.Table(columns=["a", "b"], data=[[1, "x"], [2, None]]), "odd name/\u00fc": 1}
+        row |= {"several": [milepost.Image(numpy.full((2, 2), v, numpy.uint8), caption=f"c{v}") for v in (1, 2)]}
     milepost.log(row)
 milepost.run.summary["by.hand"] = 7
+open("weights #1?.bin", "wb").write(bytes(range(255)) * 5000)
+milepost.save("weights *.bin")  # again at the end, with what is in it then
+open("weights #1?.bin", "wb").write(bytes(range(256)) * 5000)
 milepost.finish()
 milepost.init(project="digits", dir="runs", id="two")
 for n in range(10):
@@ -262,6 +268,95 @@ def test_files_are_downloaded(api: milepost.Api, tmp_path: Path) -> None:
     assert copy.stat().st_size == picture.size
     with pytest.raises(milepost.Error, match="is there already"):
         picture.download(tmp_path / "copy")
+
+
+def test_media_of_every_kind_open(api: milepost.Api, local: milepost.Api) -> None:
+    keys = ["picture", "table", "page", "several", "h"]
+    (found,), (wanted,) = (list(each.run("one").scan_history(keys=keys)) for each in (api, local))
+
+    assert exactly(found) == exactly(wanted)
+    assert found["picture"].to_numpy().tolist() == wanted["picture"].to_numpy().tolist()
+    assert found["table"].to_pandas().equals(wanted["table"].to_pandas())
+    with found["page"].open() as theirs, wanted["page"].open() as ours:
+        assert theirs.read() == ours.read()
+
+
+def test_files_are_the_same_and_found_by_name(api: milepost.Api, local: milepost.Api, tmp_path: Path) -> None:
+    def listed(source: milepost.Api) -> dict[str, int]:
+        # What the shipper leaves in the directory is not sent.
+        return {
+            file.name: file.size for file in source.run("one").files() if file.name.startswith(("files/", "media/"))
+        }
+
+    assert listed(api) == listed(local)
+    assert len(listed(api)) == 6
+    name = next(name for name in listed(api) if "weights" in name)
+    copy = api.run("one").file(name).download(tmp_path / "copy")
+    assert copy.read_bytes() == bytes(range(256)) * 5000
+    with pytest.raises(milepost.Error, match=r"has no file 'none'; it has: "):
+        api.run("one").file("none")
+
+
+def test_runs_are_a_sequence(api: milepost.Api, local: milepost.Api) -> None:
+    runs, wanted = api.runs(), local.runs()
+
+    assert len(runs) == len(wanted) == 6
+    assert [run.id for run in runs[1:3]] == [run.id for run in wanted[1:3]]
+    assert runs[-1].id == wanted[-1].id
+    assert repr(runs) == repr(wanted)
+    assert repr(runs[0]) == repr(wanted[0])
+    assert [run.state for run in runs] == [run.state for run in wanted]
+
+
+def test_rows_of_all_writers_and_of_any_key(api: milepost.Api, local: milepost.Api) -> None:
+    for asked in (
+        {"keys": ["loss", "text"], "require": "any", "samples": 30},
+        {"keys": ["none", "odd"], "require": "any", "samples": None},
+        {"keys": ["loss"], "x_axis": "_timestamp", "samples": 3},
+        {"keys": ["zzz"]},
+        {"writer": 0, "samples": 4},
+    ):
+        found, wanted = (each.run("one").history(pandas=False, **asked) for each in (api, local))
+        assert exactly(found) == exactly(wanted), asked
+        assert found.note == wanted.note
+    for rank in (0, 1, 2):
+        rows, ours = (list(each.run("more/ranks").scan_history(writer=rank)) for each in (api, local))
+        assert exactly(rows) == exactly(ours)
+    frames = [each.run("one").history(keys=["loss"], samples=7) for each in (api, local)]
+    assert frames[0].equals(frames[1])
+    assert frames[0].attrs == frames[1].attrs
+
+
+def test_wrong_names_are_named_the_same(api: milepost.Api, local: milepost.Api) -> None:
+    for wrong in (
+        lambda source: source.run("one").history(x_axis="los"),
+        lambda source: source.run("one").history(samples=0),
+        lambda source: source.run("one").history(keys="loss"),
+        lambda source: source.run("digits/"),
+        lambda source: source.run("a/b/c"),
+        lambda source: source.run("../one"),
+    ):
+        said: list[str] = []
+        for source in (api, local):
+            with pytest.raises(milepost.Error) as caught:
+                wrong(source)  # type: ignore[no-untyped-call]
+            said.append(str(caught.value).replace(str(source), "HERE"))
+        assert said[0] == said[1]
+
+
+def test_where_rows_are_is_told_as_far_as_it_is_known(api: milepost.Api, local: milepost.Api) -> None:
+    found, wanted = api.run("one").accounting(), local.run("one").accounting()
+
+    assert found["logged"] == wanted["logged"] == 1234
+    assert found["dropped"] == wanted["dropped"] == {}
+
+
+def test_what_only_a_directory_has_is_refused_by_name(sources: Sources) -> None:
+    run = sources.apis["data"].run("one")
+
+    for call in (run.events, run.reader):
+        with pytest.raises(milepost.Error, match="journal"):
+            call()
 
 
 def test_a_server_asks_for_a_key(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
