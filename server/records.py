@@ -1,6 +1,7 @@
 """Records: what a store says of projects, runs and keys. None of it needs a single point to be read."""
 
 from collections.abc import Iterator, Mapping
+from sys import intern
 from typing import Any, Final
 
 import msgspec
@@ -54,8 +55,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     def columns(self) -> dict[str, Any]:
         """The values of config and summary under dotted names, `config.lr`, `summary.val.acc`; made once."""
         if self._columns is None:
-            found = {f"config.{name}": value for name, value in leaves(self.config)}
-            found.update((f"summary.{name}", value) for name, value in leaves(self.summary))
+            found = {intern(f"config.{name}"): value for name, value in leaves(self.config)}
+            found.update((intern(f"summary.{name}"), value) for name, value in leaves(self.summary))
             self._columns = found
         return self._columns
 
@@ -70,8 +71,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
         return {name: getattr(self, name) for name in FIELDS}
 
 
-class KeyRecord(msgspec.Struct, kw_only=True):
-    """One key of a run.
+class KeyRecord(msgspec.Struct, kw_only=True, gc=False):
+    """One key of a run. A server knows a million of them; none is in a cycle, so the garbage collector leaves them alone.
 
     kind:  "scalar", "text", "histogram", "image-file", ...: the `_type` of its last mapping; "system" for system metrics.
     count: rows that hold it with a value other than None.

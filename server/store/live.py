@@ -5,6 +5,7 @@ the number of the last batch that it holds. After a crash the batches behind tha
 """
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -83,8 +84,12 @@ class LiveRun:
         self._summary = Summary(self._metrics)
         for said in self.kept.metrics:
             self._define(said)
+        for key, record in self.kept.keys.items():  # one text for all runs: half of the memory of a table of many runs
+            record.key, record.kind = sys.intern(key), sys.intern(record.kind)
+        self.kept.keys = {record.key: record for record in self.kept.keys.values()}
         if kept is not None:
             self._summary.restore(kept.summary)
+            kept.summary = {}
         self.rows_so_far: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
 
     # Who speaks for the run
@@ -290,7 +295,9 @@ class LiveRun:
         """What is stored of it."""
         self._heard_stored = self.kept.heard
         self.kept.summary = self._summary.state()
-        return msgspec.msgpack.encode(self.kept)
+        told = msgspec.msgpack.encode(self.kept)
+        self.kept.summary = {}
+        return told
 
     def state(self) -> str:
         """ "running", "finished", "failed", "preempted" or "crashed"."""
