@@ -25,8 +25,8 @@ def measure(task: Task) -> Figures:
     kind, _, pace = task.case.partition(", ")
     every_s = WRITERS * curves.POINTS / PACE if pace else 0.0
     bodies = [batches.bodies(kind, n) for n in range(WRITERS)]
-    directory = task.directory / "data"
-    shutil.copytree(datasets.long_run(STEPS if task.size > 2 else STEPS // 10), directory)
+    directory, steps = task.directory / "data", STEPS if task.size > 1 else STEPS // 50
+    shutil.copytree(datasets.long_run(steps), directory)
     before = directory_bytes(directory)
     with serve("--data", directory) as server:
         client = server.client()
@@ -36,7 +36,7 @@ def measure(task: Task) -> Figures:
         server.reset_peak()
         requests = [batches.requests(server.host, n, each) for n, each in enumerate(bodies)]
         writers = [Writer(server.host, server.port, each, every_s) for each in requests]
-        charts = _Charts(server, STEPS if task.size > 2 else STEPS // 10)
+        charts = _Charts(server, steps)
         cpu, own = server.cpu_s(), time.process_time()
         began = time.perf_counter()
         for writer in writers:
