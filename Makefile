@@ -72,8 +72,8 @@ reference: setup ## write docs/api.md, docs/configuration.md and server/openapi.
 	@$(bin)/python scripts/configuration_reference.py
 	@$(bin)/python scripts/openapi.py
 
-bench: setup ## measure log() beside its floor and its peers; results in bench/results/
-	@$(bin)/python -m bench $(BENCH)
+bench: setup ## measure everything, and write the figures into README.md and docs/performance.md (BENCH="calls --peers none": only that)
+	@$(bin)/python -m bench $(or $(BENCH),--publish)
 
 .PHONY: bench-page
 bench-page: setup ## measure the web page in a browser: first chart, scrolling, live points (PAGE="charts --data DIR" for some of it)

@@ -1,6 +1,7 @@
 """python -m bench [BENCHMARK ...]: measure, print a table for each, store every figure in bench/results/.
 
-    python -m bench calls cold --size quick --repeats 3 --peers trackio,wandb
+    python -m bench --publish                       all of it, and the figures into README.md and docs/performance.md
+    python -m bench calls cold --repeats 5 --peers trackio,wandb
     python -m bench --report bench/results/FILE.json [--into docs/performance.md]
 
 Each subject is measured in a fresh process, the subjects interleaved within a repeat, one at a time.
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(report.table(BENCHMARKS[name], results[name]), flush=True)
         report.store(path, about, results)
     print(f"every figure: {path}")
+    if options.publish:
+        from scripts.figures import publish
+
+        publish(path)
     for text in failed:
         print(f"not measured: {text}", file=sys.stderr)
     return 1 if failed else 0
@@ -50,6 +55,8 @@ def measure(
 ) -> dict[tuple[str, str], Repeats]:
     """All repeats of one benchmark. What cannot be measured is added to `failed` and tried no more."""
     benchmark = BENCHMARKS[name]
+    if size == "quick" and not benchmark.repeated:
+        repeats = 1
     tasks = [(case, subject) for case, takers in benchmark.cases.items() for subject in takers if subject in subjects]
     results: dict[tuple[str, str], Repeats] = {task: [] for task in tasks}
     for repeat in range(repeats):
@@ -97,11 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", choices=list(BUDGET_S), default="quick", help="how many calls per measurement (default: quick)"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="how often all of it is done (default: 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="how often it is done; at size quick some once (default: 3)"
+    )
     parser.add_argument(
         "--peers", default=",".join(PEERS), help="comma list, or none; environments that are missing are made"
     )
     parser.add_argument("--json", type=Path, help="where to store the figures (default: bench/results/DATE.json)")
+    parser.add_argument(
+        "--publish", action="store_true", help="write the figures into README.md and docs/performance.md"
+    )
     parser.add_argument("--report", type=Path, help="print the tables of a stored file and measure nothing")
     parser.add_argument(
         "--into", type=Path, help="with --report: write the tables into this page, between its two comments"

@@ -56,9 +56,12 @@ def interpreter(subject: str) -> Path:
 
 def version(subject: str) -> str:
     """The version that is measured."""
-    distribution = {"floor": "msgspec", "opentelemetry": "opentelemetry-sdk", "tensorboardx": "tensorboardX"}.get(
-        subject, subject
-    )
+    distribution = {
+        "floor": "msgspec",
+        "readable_floor": "msgspec",
+        "opentelemetry": "opentelemetry-sdk",
+        "tensorboardx": "tensorboardX",
+    }.get(subject, subject)
     code = f"from importlib.metadata import version; print(version({distribution!r}))"
     done = subprocess.run([interpreter(subject), "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "?"

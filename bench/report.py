@@ -14,7 +14,7 @@ from typing import Any
 from bench.benchmark import Benchmark
 from bench.measuring import Figures
 from bench.peers import version
-from bench.subjects import OWN
+from bench.subjects import FLOORS, OWN
 
 Repeats = list[Figures]
 """The figures of one subject and case, one entry per repeat; a repeat that failed is an empty one."""
@@ -70,7 +70,9 @@ def table(benchmark: Benchmark, results: Mapping[tuple[str, str], Repeats]) -> s
         middle = medians(repeats)
         line = {"case": case, "subject": subject}
         line |= {name: number(middle[name]) if name in middle else "" for name in benchmark.fields}
-        for other in [other for other in OWN if other != subject != "floor"]:
+        for other in OWN if subject not in FLOORS else FLOORS[: FLOORS.index(subject)]:
+            if other == subject:
+                continue
             found = ratios(repeats, results.get((case, other), [{} for _ in repeats]), benchmark.ratios)
             line |= {f"{name.removesuffix('_us')} / {other}": times(value) for name, value in found.items()}
         line["others"] = f"{middle['others']:.1f}" if "others" in middle else ""
@@ -90,7 +92,7 @@ def page(
     benchmarks: Mapping[str, Benchmark],
 ) -> str:
     """All tables, under a line that says what was measured, when, on what, and how busy that was."""
-    measured = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if name != "floor")
+    measured = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if name not in FLOORS)
     others = [
         each["others"]
         for found in results.values()

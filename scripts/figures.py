@@ -1,6 +1,7 @@
-"""Write the measured figures into README.md: python -m scripts.figures bench/results/FILE.json
+"""Write the measured figures into README.md and docs/performance.md: python -m scripts.figures bench/results/FILE.json
 
-`make bench` writes such a file. The figures stand between two comments, with the machine that they were taken on.
+`make bench` writes such a file, and then does this. On both pages the figures stand between two comments, with the machine that
+they were taken on.
 """
 
 import re
@@ -11,11 +12,14 @@ from typing import Any
 
 from bench import report
 from bench.measuring import Figures
+from bench.workloads import BENCHMARKS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 TEXT = """
 Medians, defaults of each, on {processors} cores of a virtual machine ({processor}), {system},
-Python {python}, {day}. Other programs kept {others} of the cores busy meanwhile, so the ratios say more than the figures.
+Python {python}, {day}. {busy}
 
 | a row of 10 floats | `log()` p50 | p99 | rows a second, until `finish()` is done | training loop of 1 ms steps, slower by |
 | --- | --- | --- | --- | --- |
@@ -28,15 +32,21 @@ Of milepost:
 - after 1 ms of numpy work, with cold caches: p50 <side_by_side/floats, cold/p50_us> us (the floor:
   <side_by_side/floats, cold/floor_p50_us> us); beside a thread that spins in Python: p50 <contention//p50_us> us,
   p99 <contention//p99_us> us
-- on a disk that takes 10 and 50 ms for every write: worst call <slow_disk/10 ms/worst_call_ms> and
-  <slow_disk/50 ms/worst_call_ms> ms (<slow_disk/0 ms/worst_call_ms> ms without the delay)
+- on a disk that takes 10 and 50 ms for every write: worst call <slow_disk/10 ms/own_worst_call_ms> and
+  <slow_disk/50 ms/own_worst_call_ms> ms (<slow_disk/0 ms/own_worst_call_ms> ms without the delay), less the time in which other
+  programs had the processor
 - a row takes <million//journal_bytes_per_row> bytes in the journal, and <million//cpu_us_per_row> us of CPU over all threads,
   console and file exporters included
 - `import milepost` takes <startup//import_ms> ms, a disabled call <startup//disabled_call_us> us;
   `scan_history` reads <reading//scan_rows_per_s> rows a second
 """
+BUSY = "Other programs kept {others} of the cores busy meanwhile, so the ratios say more than the figures."
+QUIET = "Nothing else of weight ran meanwhile."
+QUIET_BELOW = 0.3
+"""Cores in use by others, up to which the machine counts as quiet."""
 SUBJECTS = {
     "floor": "the floor: encode, copy into shared memory, nothing else",
+    "readable_floor": "the same with number, time, length and checksum, so that it can be read back",
     "milepost": "**milepost {version}**",
     "wandb": "wandb {version}, offline",
     "trackio": "trackio {version}",
@@ -47,7 +57,7 @@ COLUMNS = (
     ("calls", "p50_us", " us"),
     ("calls", "p99_us", " us"),
     ("calls", "rows_per_s", ""),
-    ("training", "slower_median_percent", " %"),
+    ("training", "slower_percent", " %"),
 )
 _PLACE = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of the figures -->)", re.DOTALL)
 _FIGURE = re.compile(r"<(?P<benchmark>\w+)/(?P<case>[^/>]*)/(?P<name>\w+)>")
@@ -58,10 +68,11 @@ Results = dict[str, dict[tuple[str, str], report.Repeats]]
 def section(about: dict[str, Any], results: Results) -> str:
     """Markdown: who was measured on what, a table of all subjects, and what else there is of milepost."""
     others = [figures["others"] for found in results.values() for each in found.values() for figures in each if figures]
+    busy = statistics.median(others)
     lines = TEXT.format(
         **about,
         day=about["date"][:10],
-        others=f"{statistics.median(others):.1f}",
+        busy=QUIET if busy < QUIET_BELOW else BUSY.format(others=f"{busy:.1f}"),
         subjects="\n".join(
             _line(subject, name.format(version=about["versions"][subject]), results)
             for subject, name in SUBJECTS.items()
@@ -90,17 +101,19 @@ def _told(figures: Figures, name: str) -> str:
     return report.number(figures[name]) if name in figures else "?"
 
 
-def main(path: Path) -> None:
-    """Put the section of a results file into its place."""
+def publish(path: Path) -> None:
+    """Put the figures of a results file into their places."""
+    about, results = report.load(path)
     text = README.read_text(encoding="utf-8")
-    fresh, count = _PLACE.subn(lambda found: found[1] + section(*report.load(path)) + found[2], text)
+    fresh, count = _PLACE.subn(lambda found: found[1] + section(about, results) + found[2], text)
     if count != 1:
         sys.exit("README.md has lost the two comments that the figures stand between")
     README.write_text(fresh, encoding="utf-8")
-    print(f"README.md has the figures of {path}")
+    report.put_into(PAGE, report.page(about, results, BENCHMARKS))
+    print(f"README.md and docs/performance.md have the figures of {path}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("Name the results: python -m scripts.figures bench/results/FILE.json")
-    main(Path(sys.argv[1]))
+    publish(Path(sys.argv[1]))

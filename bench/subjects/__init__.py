@@ -5,7 +5,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-OWN: Final[tuple[str, ...]] = ("floor", "milepost")
+FLOORS: Final[tuple[str, ...]] = ("floor", "readable_floor")
+"""The least there is, and the least that can be read back after SIGKILL."""
+OWN: Final[tuple[str, ...]] = (*FLOORS, "milepost")
 LOGGERS: Final[tuple[str, ...]] = ("wandb", "trackio", "tensorboardx", "opentelemetry")
 PEERS: Final[tuple[str, ...]] = (*LOGGERS, "mlflow")
 """Of mlflow only the server is measured: see `bench.server.peers`."""

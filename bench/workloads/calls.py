@@ -48,6 +48,7 @@ CALLS = Benchmark(
         "disk_bytes_per_row",
         "calls",
     ),
+    repeated=True,
     cases={"floats": EVERYBODY},
     sizes={"tiny": 300, "quick": 20_000, "full": 20_000},
     ratios=("p50_us", "p99_us", "rows_per_s"),

@@ -1,77 +1,83 @@
-"""The floor and milepost in one process, turn by turn: the fairest ratio on a machine that changes its speed.
+"""The two floors and milepost in one process, turn by turn: the fairest ratio on a machine that changes its speed.
 
-Blocks of calls alternate every fraction of a millisecond, so both meet the same processor. The floor's tail is not told
-here: milepost's own threads would be in it.
+Blocks of calls alternate every fraction of a millisecond, so all meet the same processor. The floors' tails are not told here:
+milepost's own threads would be in them.
 """
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from bench import samples, subjects
 from bench.benchmark import Benchmark, Task
 from bench.measuring import Figures, latency, timed_calls
+from bench.subjects import OWN
 
 BLOCK: Final = 200
 COLD: Final = "floats, cold"
 
+Turns = list[tuple[list[int], ...]]
+"""Nanoseconds of the calls of one turn, for each of the three."""
+
 
 def measure(task: Task) -> Figures:
-    """Both medians, and the median over the pairs of blocks of their ratio."""
+    """The three medians, and the medians over the turns of the ratios to each floor."""
     rows = samples.rows(task.case.split(",")[0])
-    floor, own = subjects.start("floor", task.directory), subjects.start(task.subject, task.directory)
-    pairs = _cold(floor, own, rows, task) if task.case == COLD else _blocks(floor, own, rows, task)
-    own.finish()
-    base = [time for block, _ in pairs for time in block]
-    mine = [time for _, block in pairs for time in block]
-    ratio = statistics.median(statistics.median(block) / statistics.median(under) for under, block in pairs)
+    three = [subjects.start(name, task.directory) for name in OWN]
+    turns = _cold(three, rows, task) if task.case == COLD else _blocks(three, rows, task)
+    three[-1].finish()
+    floor, readable, mine = ([time for turn in turns for time in turn[at]] for at in range(3))
     return {
-        "floor_p50_us": latency(base)["p50_us"],
+        "floor_p50_us": latency(floor)["p50_us"],
+        "readable_floor_p50_us": latency(readable)["p50_us"],
         "p50_us": latency(mine)["p50_us"],
-        "ratio": ratio,
+        "times_floor": _ratio(turns, 0),
+        "times_readable_floor": _ratio(turns, 1),
         "calls": len(mine),
     }
 
 
-Pairs = list[tuple[list[int], list[int]]]
+def _ratio(turns: Turns, other: int) -> float:
+    return statistics.median(statistics.median(turn[2]) / statistics.median(turn[other]) for turn in turns)
 
 
-def _blocks(floor: subjects.Subject, own: subjects.Subject, rows: list[samples.Row], task: Task) -> Pairs:
+def _blocks(three: Sequence[subjects.Subject], rows: list[samples.Row], task: Task) -> Turns:
     deadline = time.perf_counter() + task.budget_s
-    pairs: Pairs = []
+    turns: Turns = []
     step = 0 if task.case == "step" else None
     size = min(BLOCK, task.size)
-    while len(pairs) * size < task.size and time.perf_counter() < deadline:
-        under = timed_calls(floor.log, rows, size, task.budget_s, first_step=step)
-        pairs.append((under, timed_calls(own.log, rows, size, task.budget_s, first_step=step)))
+    while len(turns) * size < task.size and time.perf_counter() < deadline:
+        turns.append(tuple([timed_calls(subject.log, rows, size, task.budget_s, first_step=step) for subject in three]))
         if step is not None:
             step += size
-    return pairs[1:] or pairs  # the first block finds nothing prepared
+    return turns[1:] or turns  # the first turn finds nothing prepared
 
 
-def _cold(floor: subjects.Subject, own: subjects.Subject, rows: list[samples.Row], task: Task) -> Pairs:
+def _cold(three: Sequence[subjects.Subject], rows: list[samples.Row], task: Task) -> Turns:
     """One call of each, in turns, after a millisecond of numpy work."""
     from bench.workloads.work import millisecond
 
     work = millisecond()
-    timed_calls(own.log, rows, BLOCK, task.budget_s)
+    timed_calls(three[-1].log, rows, BLOCK, task.budget_s)
     deadline = time.perf_counter() + task.budget_s
-    under: list[int] = []
-    mine: list[int] = []
-    while len(mine) < task.size and time.perf_counter() < deadline:
-        row = rows[len(mine) % samples.COUNT]
-        for log, times in ((floor.log, under), (own.log, mine)):
+    times: tuple[list[int], ...] = ([], [], [])
+    while len(times[0]) < task.size and time.perf_counter() < deadline:
+        row = rows[len(times[0]) % samples.COUNT]
+        for subject, own in zip(three, times, strict=True):
+            log = subject.log
             work()
             began = time.perf_counter_ns()
             log(row)
-            times.append(time.perf_counter_ns() - began)
-    return [(under[at : at + 50], mine[at : at + 50]) for at in range(0, len(mine), 50)]
+            own.append(time.perf_counter_ns() - began)
+    return [tuple([own[at : at + 50] for own in times]) for at in range(0, len(times[0]), 50)]
 
 
 SIDE_BY_SIDE = Benchmark(
-    title="The floor and milepost in turns, in one process",
+    title="The floors and milepost in turns, in one process",
     measure=measure,
-    fields=("floor_p50_us", "p50_us", "ratio", "calls"),
+    fields=("floor_p50_us", "readable_floor_p50_us", "p50_us", "times_floor", "times_readable_floor", "calls"),
     cases=dict.fromkeys(("floats", COLD, "mixed", "nested", "numpy", "step", "thousand"), ("milepost",)),
+    repeated=True,
     sizes={"tiny": 50, "quick": 10_000, "full": 40_000},
 )

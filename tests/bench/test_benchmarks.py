@@ -1,6 +1,7 @@
 """Each benchmark runs at a tiny size, on milepost and on the floor, and yields every figure of its table. None is judged."""
 
 import json
+import mmap
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from bench import processes, report
 from bench.__main__ import main
 from bench.benchmark import BUDGET_S
+from bench.subjects import OWN
+from bench.subjects.readable_floor import appender, read
 from bench.workloads import BENCHMARKS
 
 ONLY_MILEPOST = {"disabled_call_us"}
@@ -16,7 +19,7 @@ TASKS = [
     (name, subject, case)
     for name, benchmark in BENCHMARKS.items()
     for case, subjects in benchmark.cases.items()
-    for subject in ("floor", "milepost")
+    for subject in OWN
     if subject in subjects
 ]
 
@@ -47,7 +50,7 @@ def test_the_command_prints_a_table_and_stores_every_repeat(tmp_path: Path, caps
     assert "| milepost |" in printed
     assert {"python", "processor", "versions", "results"} <= set(json.loads(stored.read_text()))
     _about, results = report.load(stored)
-    assert [len(repeats) for repeats in results["calls"].values()] == [2, 2]
+    assert [len(repeats) for repeats in results["calls"].values()] == [2, 2, 2]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- figures: here -->\nold\n<!-- end of the figures -->\nafter\n")
     main(["--report", str(stored), "--into", str(page)])
@@ -61,6 +64,20 @@ def test_a_ratio_compares_figures_of_one_repeat() -> None:
     floor = [{"p50_us": 1.0}, {"p50_us": 1.0}, {"p50_us": 10.0}, {"p50_us": 3.0}]
 
     assert report.ratios(mine, floor, ["p50_us"]) == {"p50_us": 3.0}
+
+
+def test_the_readable_floor_can_be_read_back_up_to_a_torn_row() -> None:
+    mapping = mmap.mmap(-1, 4096)
+    log = appender(mapping)
+    rows = [{"a": float(number), "b": "text"} for number in range(5)]
+    for row in rows:
+        log(row)
+    whole = mapping[:]
+    last = len(whole.rstrip(b"\0")) - 1
+    torn = whole[:last] + b"\0" + whole[last + 1 :]
+
+    assert [(number, row) for number, _, row in read(whole)] == list(enumerate(rows))
+    assert [row for _, _, row in read(torn)] == rows[:-1]
 
 
 def test_a_task_that_fails_says_what_the_process_said() -> None:
