@@ -56,7 +56,14 @@ def curves(request: Request, store: Stored, asked: models.HistoryRequest) -> Res
             after = None
         for key in dict.fromkeys(asked.keys):
             one = store.series(
-                project, run, key, asked.x, until=watermarks[path], everyone=asked.writer == "all", after=after
+                project,
+                run,
+                key,
+                asked.x,
+                until=watermarks[path],
+                everyone=asked.writer == "all",
+                after=after,
+                rewound=asked.rewound,
             )
             if one is None:
                 missing.append({"run": path, "key": key, "why": "no points"})

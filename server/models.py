@@ -197,6 +197,7 @@ class HistoryRequest(BaseModel):
     width: the width of a bucket, in place of buckets: answers of one width fit together.
     after: per run the watermark of an earlier answer: only what was logged since then.
     writer: null for the lowest rank, "all" for every writer.
+    rewound: the rows that a resumed run took back, in place of those that count.
     group: a field, config.NAME or summary.NAME: one curve for the runs that share its value, in `groups` in place of `series`.
     """
 
@@ -210,6 +211,7 @@ class HistoryRequest(BaseModel):
     width: float | None = Field(None, gt=0, allow_inf_nan=False)
     after: dict[str, str] | None = None
     writer: Literal["all"] | None = None
+    rewound: bool = False
     group: str | None = Field(None, min_length=1, max_length=4096)
 
 

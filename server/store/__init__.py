@@ -117,8 +117,10 @@ class Store(Protocol):
         until: str,
         everyone: bool = False,
         after: str | None = None,
+        rewound: bool = False,
     ) -> Series | None:
-        """The points of a key along an axis up to a watermark; after: only those behind that one."""
+        """The points of a key along an axis up to a watermark; after: only those behind that one; rewound: the rows
+        that a resumed run took back, in place of those that count."""
         ...
 
     def watermark(self, project: str, run: str) -> str:

@@ -233,13 +233,16 @@ class DirectoryStore:
         until: str,
         everyone: bool = False,
         after: str | None = None,
+        rewound: bool = False,
     ) -> KeySeries | None:
         """The points of a key along an axis."""
         known = self._find(project, run)
         with known.lock:
             columns = self._columns.get(known.dir) or self._read_columns(known)
             limits = None if after is None else columns.after(after)
-            return columns.series(key, axis, everyone=everyone, after=limits, until=columns.after(until))
+            return columns.series(
+                key, axis, everyone=everyone, after=limits, until=columns.after(until), rewound=rewound
+            )
 
     def watermark(self, project: str, run: str) -> str:
         """How far the run is known; reads what was added."""

@@ -15,7 +15,7 @@ from milepost.server.series import AXES, Points
 from milepost.server.store import chunks
 from milepost.server.store.chunk_series import ChunkSeries, ClockCache, GroupRows, points_of, points_of_part
 from milepost.server.store.live import WriterState
-from milepost.server.store.run_columns import KeySeries
+from milepost.server.store.run_columns import KeySeries, standing
 from milepost.server.store.stored_rows import StoredRows
 
 LONG: Final = 20_000
@@ -24,12 +24,16 @@ LONG: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which points: of whom, without what was taken back, up to a watermark, and behind another when it is not None."""
+    """Which points: of whom, without what was taken back, up to a watermark, and behind another when it is not None.
+
+    rewound: what was taken back, in place of the rest.
+    """
 
     writers: list[WriterState]
     cuts: dict[str, list[Cut]]
     until: str
     after: str | None = None
+    rewound: bool = False
 
 
 class KeyPoints:
@@ -46,6 +50,8 @@ class KeyPoints:
     def series(self, key: str, axis: str, span: Span) -> Series | None:
         """The points of a key along an axis; None when there are none."""
         writers, cuts = span.writers, span.cuts
+        if span.rewound and not any(cuts.values()):
+            return None
         limits = limits_of(span.after) if span.after is not None else None
         ends = limits_of(span.until) or {}
         last = np.array([ends.get(writer.name, -1) for writer in writers] or [-1])
@@ -59,10 +65,10 @@ class KeyPoints:
                 series = ChunkSeries(self._stored.reading, self._clocks, groups, tail, axis)
                 if series.ordered():
                     return series
-            points = self._whole(connection, writers, cuts, groups, tail, limits)
+            points = self._whole(connection, span, groups, tail, limits)
             if axis in AXES:
                 return KeySeries(points, axis) if len(points) or limits is not None else None
-            other = self._whole(connection, writers, cuts, *self._sources(connection, writers, axis), None)
+            other = self._whole(connection, span, *self._sources(connection, writers, axis), None)
         finally:
             connection.execute("COMMIT")
         if not len(other) or not len(points):
@@ -92,13 +98,13 @@ class KeyPoints:
     def _whole(
         self,
         connection: sqlite3.Connection,
-        writers: list[WriterState],
-        cuts: dict[str, list[Cut]],
+        span: Span,
         groups: list[GroupRows],
         tail: Points,
         limits: dict[str, int] | None,
     ) -> Points:
-        """All points in order of rows, or those behind the limits, without rows that were taken back."""
+        """All points in order of rows, or those behind the limits, without rows that were taken back, or these alone."""
+        writers = span.writers
         pieces: list[Points] = []
         for each in groups:
             first = 0
@@ -116,10 +122,14 @@ class KeyPoints:
         order = points.writer.astype(np.int64) << 48 | points.seq
         if (np.diff(order) < 0).any():
             points = points.some(np.argsort(order, kind="stable"))
-        for number, writer in enumerate(writers):
-            for cut in cuts[writer.name]:
-                points = points.some((points.writer != number) | (points.step < cut.step) | (points.seq >= cut.before))
-        return points
+        if not any(span.cuts.values()):
+            return points
+        return _joined(
+            [
+                standing(points.some(points.writer == number), span.cuts[writer.name], rewound=span.rewound)
+                for number, writer in enumerate(writers)
+            ]
+        )
 
 
 def _joined(parts: list[Points]) -> Points:

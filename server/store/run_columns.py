@@ -78,7 +78,7 @@ class RunColumns:
         self._speaking: list[str] = []
         self._everyone: list[str] = []
         self._cuts: dict[str, list[Cut]] = {}
-        self._kept: dict[tuple[str, bool], tuple[int, Points, list[Blocks]]] = {}
+        self._kept: dict[tuple[str, bool, bool], tuple[int, Points, list[Blocks]]] = {}
 
     @property
     def nbytes(self) -> int:
@@ -139,12 +139,14 @@ class RunColumns:
         everyone: bool = False,
         after: dict[str, int] | None = None,
         until: dict[str, int] | None = None,
+        rewound: bool = False,
     ) -> KeySeries | None:
         """A key along an axis: one of AXES, or another key (then only rows that hold both); None when it has no points.
 
-        after, until: per writer a number; only rows behind, and up to it.
+        after, until: per writer a number; only rows behind, and up to it. rewound: the rows that were taken back, in place
+        of those that count.
         """
-        points, levels = self._points(key, everyone=everyone)
+        points, levels = self._points(key, everyone=everyone, rewound=rewound)
         if points is None:
             return None
         names = self._everyone if everyone else self._speaking
@@ -156,7 +158,7 @@ class RunColumns:
             points, levels = points.some(points.seq <= limits[points.writer]), []
         if axis in AXES:
             return KeySeries(points, axis, None, levels)
-        other, _ = self._points(axis, everyone=everyone)
+        other, _ = self._points(axis, everyone=everyone, rewound=rewound)
         if other is None:
             return None
         code, wanted = (each.writer.astype(np.int64) << 48 | each.seq for each in (points, other))
@@ -164,23 +166,28 @@ class RunColumns:
         both = wanted[place] == code
         return KeySeries(points.some(both), axis, other.value[place[both]])
 
-    def _points(self, key: str, *, everyone: bool) -> tuple[Points | None, list[Blocks]]:
+    def _points(self, key: str, *, everyone: bool, rewound: bool = False) -> tuple[Points | None, list[Blocks]]:
         names = self._everyone if everyone else self._speaking
         size = sum(self.writers[name].end for name in names)
-        kept = self._kept.get((key, everyone))
+        kept = self._kept.get((key, everyone, rewound))
         if kept is not None and kept[0] == size:
             return kept[1], kept[2]
-        parts = [part for n, name in enumerate(names) for part in [self._of_writer(name, n, key)] if part is not None]
+        parts = [
+            part
+            for n, name in enumerate(names)
+            for part in [self._of_writer(name, n, key, rewound=rewound)]
+            if part is not None
+        ]
         if not parts:
             return None, []
         points = parts[0]
         if len(parts) > 1:
             points = Points(*(np.concatenate([getattr(p, f) for p in parts]) for f in Points.__dataclass_fields__))
         levels: list[Blocks] = []
-        self._kept[key, everyone] = size, points, levels
+        self._kept[key, everyone, rewound] = size, points, levels
         return points, levels
 
-    def _of_writer(self, name: str, number: int, key: str) -> Points | None:
+    def _of_writer(self, name: str, number: int, key: str, *, rewound: bool) -> Points | None:
         parts: list[Points] = []
         for group in list(self.writers[name].groups.values()):
             if key not in group.keys:
@@ -209,9 +216,7 @@ class RunColumns:
             points = Points(*(np.concatenate([getattr(p, f) for p in parts]) for f in Points.__dataclass_fields__))
         if not rising(points.seq):
             points = points.some(np.argsort(points.seq, kind="stable"))
-        for cut in self._cuts.get(name, ()):
-            points = points.some((points.step < cut.step) | (points.seq >= cut.before))
-        return points
+        return standing(points, self._cuts.get(name, ()), rewound=rewound)
 
     def key_records(self) -> Iterator[KeyRecord]:
         """Every key of the writers that speak for the run, in order of first sight."""
@@ -262,6 +267,16 @@ class RunColumns:
                 if found is None or (number, seq) > found[:2]:
                     found = number, seq, value
         return (None if found is None else found[2]), count, (low, high)
+
+
+def standing(points: Points, cuts: Sequence[Cut], *, rewound: bool = False) -> Points:
+    """The points of one writer without those that were taken back; rewound: these alone."""
+    if not cuts:
+        return points.some(slice(0)) if rewound else points
+    stand = np.ones(len(points), np.bool_)
+    for cut in cuts:
+        stand &= (points.step < cut.step) | (points.seq >= cut.before)
+    return points.some(~stand if rewound else stand)
 
 
 def kind_of(value: Any) -> str:

@@ -211,13 +211,14 @@ class SqliteStore:
         until: str,
         everyone: bool = False,
         after: str | None = None,
+        rewound: bool = False,
     ) -> Series | None:
         """The points of a key along an axis."""
         known = self._table.find(project, run)
         with self._table.lock:
             live = known.live
             writers = live.members() if everyone else live.speaking()
-            span = Span(writers, cuts_of(live, writers), until, after)
+            span = Span(writers, cuts_of(live, writers), until, after, rewound)
         return self._points.series(key, axis, span)
 
     def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:

@@ -171,10 +171,13 @@ def test_a_resumed_run_that_steps_back_hides_what_it_replaced(client: httpx.Clie
     send(client, later, run="rewound", writer="00000000000000bb", started=2)
 
     told = client.get("/api/v1/runs/p/rewound").json()
-    curve = client.post("/api/v1/history", json={"runs": ["p/rewound"], "keys": ["a"]}).json()["series"][0]
+    asked = {"runs": ["p/rewound"], "keys": ["a"]}
+    curve = client.post("/api/v1/history", json=asked).json()["series"][0]
+    hidden = client.post("/api/v1/history", json={**asked, "rewound": True}).json()["series"][0]
 
     assert [r["a"] for r in rows_of(client, "rewound")] == [0, 1, 2, 3, 4, 5, 20, 30]
     assert curve["last"] == [0, 1, 2, 3, 4, 5, 20, 30]
+    assert (hidden["x"], hidden["last"]) == ([6, 7, 8, 9], [6, 7, 8, 9])
     assert (told["rows"], told["last_step"], told["summary"]) == (8, 7, {"a": 30})
 
 

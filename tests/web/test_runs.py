@@ -269,3 +269,27 @@ def test_what_is_shown_stays_while_the_network_is_away(tab: Tab) -> None:
     finally:
         page.context.set_offline(False)
     expect(page.get_by_text("3 runs, 3 drawn")).to_be_visible()
+
+
+RESUMED = """
+import sys, milepost
+run = milepost.init(project="rewound", dir=sys.argv[1], id="r", name="resumed", resume="allow", settings={"capture": False})
+for step in range(int(sys.argv[2]), int(sys.argv[3])):
+    milepost.log({"loss": float(sys.argv[4]) - step}, step=step)
+milepost.finish()
+"""
+
+
+def test_rows_that_a_resumed_run_took_back_are_drawn_when_asked_for(tab: Tab, runs_dir: Path) -> None:
+    for first, last, height in ((0, 20, 100), (10, 30, 200)):
+        command = [sys.executable, "-c", RESUMED, str(runs_dir), str(first), str(last), str(height)]
+        subprocess.run(command, check=True, capture_output=True)
+    page = tab.open("/p/rewound")
+    plot = page.locator("figure[aria-label='loss'] .plot[role=img]")
+    expect(plot).to_have_attribute("aria-label", re.compile("1 line: resumed"))
+
+    page.get_by_label("More options of charts").click()
+    page.get_by_label("Rewound rows, dotted").check()
+
+    expect(plot).to_have_attribute("aria-label", re.compile("2 lines: .*resumed, rewound falls from 90 to 81"))
+    expect(page.locator("figure[aria-label='loss'] .foot")).to_contain_text("rewound rows dotted")

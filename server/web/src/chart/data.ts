@@ -38,6 +38,8 @@ export interface Wanted {
   buckets: number;
   /** null: the lowest rank speaks for the run */
   writer: "all" | null;
+  /** only the rows that a resumed run took back */
+  rewound?: boolean;
 }
 
 const MARKS = { nan: "NaN", inf: "+Inf", "-inf": "-Inf" } as const;
@@ -125,8 +127,8 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 
 /** The points of one key of several runs. signal: nobody wants them any more. */
 export function load(wanted: Wanted, signal?: AbortSignal): Promise<Loaded> {
-  const { x, range, buckets, writer } = wanted;
-  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer }, wanted, signal);
+  const { x, range, buckets, writer, rewound = false } = wanted;
+  return ask({ runs: [...wanted.runs], x, range, buckets, width: null, after: null, writer, rewound }, wanted, signal);
 }
 
 /** What runs have logged since; the same object when there is nothing new. Where rows were taken back it begins anew. */
@@ -140,7 +142,7 @@ export async function follow(loaded: Loaded, wanted: Wanted, runs: readonly stri
   if (known.length === 0) return load(wanted, signal);
   const { x, range, buckets, writer } = wanted;
   const width = loaded.width > 0 ? loaded.width : null;
-  const more = await ask({ runs: known, x, range, buckets, width, after, writer }, { ...wanted, runs: known }, signal);
+  const more = await ask({ runs: known, x, range, buckets, width, after, writer, rewound: false }, { ...wanted, runs: known }, signal);
   const series = new Map(loaded.series);
   for (const [run, fresh] of more.series) {
     const old = series.get(run);

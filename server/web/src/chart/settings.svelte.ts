@@ -50,6 +50,13 @@ export const settings = {
   set ranks(on: boolean) {
     place.set({ ranks: on ? "all" : null });
   },
+  /** Whether rows that a resumed run took back are drawn, too. */
+  get rewound(): boolean {
+    return place.get("rewound") === "1";
+  },
+  set rewound(on: boolean) {
+    place.set({ rewound: on ? "1" : null });
+  },
   get spread(): "minmax" | "std" {
     return place.get("spread") === "std" ? "std" : "minmax";
   },
