@@ -26,6 +26,7 @@ _SETTINGS: Final = {
     "UNIMPLEMENTED": "the back end does not take this signal there; look at protocol and endpoint, and signals",
     "NOT_FOUND": "nothing is there; look at endpoint",
 }
+_NOT_GRPC: Final = r"(?i)http/1|http1|settings frame|trying to connect|recvmsg|socket closed|http2 header with status"
 _TOO_LARGE: Final = r"(?i)larger than max|too large|message length|exceeds the limit|exceeded.*size"
 
 
@@ -86,12 +87,15 @@ class GrpcSender:
         return self._call
 
     def _answer(self, error: Any) -> Answer:
-        code, details = error.code().name, short(error.details() or "")
+        code, whole = error.code().name, error.details() or ""
+        details = short(whole)
         told = f"{code}: {details}" if details else code
         if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "INVALID_ARGUMENT") and re.search(_TOO_LARGE, details):
             return Answer(outcome="large", reason=told)
         if is_aged(details):
             return Answer(outcome="aged", reason=told)
+        if code == "UNIMPLEMENTED" and re.search(_NOT_GRPC, details):
+            return Answer(outcome="wait", reason=self._trouble(told, whole))
         if code in _SETTINGS:
             return Answer(outcome="wait", reason=f"{self._target.endpoint} answers {told}; {_SETTINGS[code]}")
         if code in _RETRYABLE:
@@ -101,29 +105,37 @@ class GrpcSender:
             after_s = retry_info_s(error.trailing_metadata())
             if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 self.close()  # an own channel would wait out its back-off, and its name look-up, on top of ours
-            return Answer(outcome="wait", reason=self._trouble(told), after_s=after_s, doubtful=doubtful)
+            return Answer(outcome="wait", reason=self._trouble(told, whole), after_s=after_s, doubtful=doubtful)
         return Answer(outcome="failed" if code in ("INTERNAL", "UNKNOWN") else "refused", reason=told)
 
-    def _trouble(self, told: str) -> str:
+    def _trouble(self, told: str, details: str) -> str:
         """Why no answer came: endpoint, cause, and the setting where one is to be changed."""
-        target = self._target
-        lower = told.lower()
-        if target.secure and ("certificate_verify_failed" in lower or "certificate verify failed" in lower):
-            return f"{target.endpoint}: its certificate is not trusted ({told}); set tls: {{ca_file: ...}}"
-        if target.secure and ("wrong_version_number" in lower or "ssl_error_ssl" in lower or "handshake" in lower):
+        endpoint = self._target.endpoint
+        if self._target.secure:
+            if found := re.search(r"CERTIFICATE_VERIFY_FAILED(?:: ([^:]+))?", details, re.IGNORECASE):
+                why = found[1] or "certificate verify failed"
+                return f"{endpoint}: its certificate is not trusted ({why}); set tls: {{ca_file: ...}}"
+            if re.search(r"hostname verification", details, re.IGNORECASE):
+                return f"{endpoint}: its certificate is for another host; look at endpoint"
+            if re.search(r"WRONG_VERSION_NUMBER", details, re.IGNORECASE):
+                if "://" in endpoint:
+                    plain = endpoint.replace("https://", "http://", 1)
+                    return f"{endpoint} does not speak TLS (wrong version number); if that is right, set endpoint to {plain}"
+                return (
+                    f"{endpoint} does not speak TLS, which an endpoint without a scheme means; if that is right, write "
+                    f"endpoint: http://{endpoint}"
+                )
+            if re.search(r"SSL_ERROR_SSL|handshake", details, re.IGNORECASE):
+                return (
+                    f"{endpoint} does not speak TLS as wanted ({told}); look at endpoint (http:// is without TLS), "
+                    "and at tls: {ca_file, cert_file, key_file}"
+                )
+        if re.search(_NOT_GRPC, details):
             return (
-                f"{target.endpoint} does not speak TLS as wanted ({told}); look at endpoint (http:// is without TLS), "
-                "and at tls: {ca_file, cert_file, key_file}"
-            )
-        if any(
-            sign in lower
-            for sign in ("http/1", "http1", "settings frame", "trying to connect", "recvmsg", "socket closed")
-        ):
-            return (
-                f"{target.endpoint} does not answer in gRPC ({told}); look at protocol and endpoint: "
+                f"{endpoint} does not answer in gRPC ({told}); look at protocol and endpoint: "
                 "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
             )
-        return f"{target.endpoint} answers {told}"
+        return f"{endpoint} answers {told}"
 
 
 def retry_info_s(metadata: Any) -> float | None:

@@ -52,6 +52,7 @@ class HttpSender:
     ) -> None:
         self._target = target
         self._client: httpx.Client | None = None
+        self._answered = False
         self._headers = {
             "user-agent": "milepost",
             **target.headers,
@@ -79,6 +80,7 @@ class HttpSender:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             self.close()
             return Answer(outcome="wait", reason=self._trouble(error), doubtful=_is_doubtful(error))
+        self._answered = True
         return self._answer(response)
 
     def close(self) -> None:
@@ -175,6 +177,9 @@ class HttpSender:
                 f"{target.endpoint} does not answer in HTTP ({said}); look at protocol and endpoint: "
                 "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
             )
+        if not target.secure and not self._answered and type(error).__name__ in ("ReadError", "WriteError"):
+            secure = target.endpoint.replace("http://", "https://", 1)
+            return f"{target.endpoint} ends the connection ({said}); if it speaks TLS, set endpoint to {secure}"
         return f"{target.endpoint} cannot be reached: {said}"
 
 

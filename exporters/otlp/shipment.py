@@ -154,7 +154,9 @@ class Shipment:
             probe = self._sender.send(b"")
             if probe.outcome != "taken":
                 reason = (
-                    probe.reason if probe.outcome == "wait" else f"{self._name} refuses all it is sent: {answer.reason}"
+                    probe.reason
+                    if probe.outcome == "wait"
+                    else f"{self._name} refuses all it is sent: {answer.reason}; look at endpoint, protocol and compression"
                 )
                 return ExportResult.retry(reason, probe.after_s)
         self._suspect = True

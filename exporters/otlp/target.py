@@ -64,23 +64,30 @@ def completed(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
     What decides the destination stands under each signal afterwards; doing it twice changes nothing.
     """
     found = {key: value for key, value in options.items() if key not in _DESTINATION}
+    refused: set[str] = set()
     for signal in options.get("signals") or SIGNALS:
         if signal in SIGNALS:
             own = {key: value for key, value in (options.get(signal) or {}).items() if value is not None}
-            found[signal] = _Completion(signal, own, options, environ).options()
+            found[signal] = _Completion(signal, own, options, environ, refused).options()
     return found
 
 
 class _Completion:
-    """The destination of one signal, option by option."""
+    """The destination of one signal, option by option. refused: variables without effect that were said already."""
 
     def __init__(
-        self, signal: str, own: Mapping[str, Any], general: Mapping[str, Any], environ: Mapping[str, str]
+        self,
+        signal: str,
+        own: Mapping[str, Any],
+        general: Mapping[str, Any],
+        environ: Mapping[str, str],
+        refused: set[str],
     ) -> None:
         self._signal = signal
         self._own = own
         self._general = general
         self._environ = environ
+        self._refused = refused
 
     def options(self) -> dict[str, Any]:
         """All of them, none left open."""
@@ -156,7 +163,9 @@ class _Completion:
     def _refuse(self, name: str, text: str, wanted: str) -> None:
         own = f"OTEL_EXPORTER_OTLP_{self._signal.upper()}_{name}"
         name = own if self._environ.get(own) else f"OTEL_EXPORTER_OTLP_{name}"
-        logger.warning("milepost: %s is %r and has no effect; it must be %s", name, text[:60], wanted)
+        if name not in self._refused:
+            self._refused.add(name)
+            logger.warning("milepost: %s is %r and has no effect; it must be %s", name, text[:60], wanted)
 
 
 def target(signal: Signal, options: Mapping[str, Any]) -> Target:

@@ -7,6 +7,7 @@ those of other machines only when they are dead: a living one has a shipper of i
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -171,13 +172,25 @@ class Served:
             return sorted(self._known - self._gone)
 
     def say(self, text: str, writer_dir: Path) -> None:
-        """Tell the log and the run's programs, the same thing not again for a while."""
+        """Tell the log and the run's programs, the same thing not again for a while.
+
+        What two signals of one exporter say alike, which differ in their paths at most, the programs hear once.
+        """
         now = time.monotonic()
         if now - self._said.get(text, -REPEAT_S) < REPEAT_S or len(self._said) >= 200:
             return
         self._said[text] = now
         logger.warning("milepost: %s: %s", self.run_dir, text)
-        self._tell(text)
+        alike = f"alike: {self._without_signals(text)}"
+        if now - self._said.get(alike, -REPEAT_S) >= REPEAT_S:
+            self._said[alike] = now
+            self._tell(text)
+
+    def _without_signals(self, text: str) -> str:
+        for name, (each, _) in self._routes.items():
+            if name != each.name:
+                text = re.sub(rf"\b{re.escape(name.removeprefix(f'{each.name}-'))}\b", "", text)
+        return text
 
     def standing(self, writer: str) -> list[Standing]:
         """How far each route is with a writer."""

@@ -248,6 +248,17 @@ def test_signals_have_a_cursor_each_and_do_not_wait_for_one_another(site: Site) 
         assert cursors == ["cursor-parted-logs.json", "cursor-parted-metrics.json"]
 
 
+def test_what_two_signals_say_alike_is_one_warning(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        program = site.program("alike", [{"parted": {"url": server.url}}], settings=LINGERS, count=10, timeout_s=3.0)
+        assert program.end() == 0
+
+        assert {request.path for request in server.requests} == {"/logs", "/metrics"}
+        assert len([line for line in program.warnings() if "cannot deliver" in line]) == 1, program.log
+        assert len([line for line in program.warnings() if "not delivered to parted-" in line]) == 2
+
+
 def test_on_a_thread_by_choice_no_process_is_started(site: Site) -> None:
     with serving() as server:
         run = start_run(server, settings=QUIET | {"shipper": {"run_in": "thread"}})

@@ -92,9 +92,17 @@ def test_a_certificate_of_an_unknown_authority(tmp_path: Path, certificates: Cer
         said = result_of(
             tmp_path, protocol="grpc", endpoint=over_grpc.address, tls={"ca_file": certificates.other_ca_file}
         )
-        assert said.startswith(f"retry: {over_grpc.address}")
-        assert "tls: {ca_file" in said
+        assert said.startswith(f"retry: {over_grpc.address}: its certificate is not trusted (unable to get")
+        assert "set tls: {ca_file: ...}" in said
         assert not over_grpc.requests
+    with grpc_backend() as plain:
+        wrong = plain.address.replace("http://", "https://")
+        said = result_of(tmp_path, protocol="grpc", endpoint=wrong)
+        assert said.startswith(f"retry: {wrong} does not speak TLS")
+        assert f"set endpoint to {plain.address}" in said
+        bare = plain.address.removeprefix("http://")
+        said = result_of(tmp_path, protocol="grpc", endpoint=bare)
+        assert f"write endpoint: http://{bare}" in said
 
 
 def test_a_server_that_wants_a_clients_certificate(tmp_path: Path, certificates: Certificates) -> None:
