@@ -375,6 +375,7 @@ def test_a_long_curve_is_the_same_before_and_after_compaction_and_a_restart(data
 
 
 def test_nothing_of_a_deleted_run_is_in_the_curves_of_the_next(data_server: Begin) -> None:
+    curve: dict[str, Any] = {}
     with data_server().client(ADMIN_KEY) as client:
         for run, stride in (("old", 1), ("new", 7)):
             n = np.arange(25_000)
