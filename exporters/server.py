@@ -1,9 +1,11 @@
 """server: rows, events and files of a run to a milepost server, each row exactly once.
 
-A batch names the interval of numbers it covers, so that sending it again, or cut in another way, changes nothing there.
-Files of media go first, by the hash of their content, and only what the server does not have.
+A batch names the interval of numbers it covers, so that sending it again, or cut in another way, changes nothing there. Rows
+do not wait for their media: they refer to them, an event says what became of each, and its file follows, by the hash of its
+content, when the server does not have it. Until then whoever reads the row is told that the file is not here yet.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +30,14 @@ logger = logging.getLogger("milepost")
 WANTS: Final = frozenset(
     (
         "row", "run.start", "run.finish", "environment", "config", "summary", "file", "metric", "meta", "rewind", "system",
-        "console", "alert", "gap",
+        "console", "alert", "gap", "media",
     )
 )  # fmt: skip
 BEAT_TIMEOUT_S: Final = 5.0
 PIECE: Final = 4 << 20
 """Bytes of a file in one request: what a broken connection costs at the most."""
+MAX_SENDS: Final = 3
+"""How often a file that arrives damaged is sent."""
 _LATER: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
 _SETTINGS: Final = {
     401: "the server does not know this key; set api_key, or MILEPOST_API_KEY",
@@ -53,6 +57,7 @@ class ServerExporter:
 
     name = "server"
     network: ClassVar[bool] = True
+    media: ClassVar[str] = "pending"
     takes_rows = True
     wants = WANTS
 
@@ -97,7 +102,7 @@ class ServerExporter:
         return {"through": self._through}
 
     def export(self, batch: Sequence[Event]) -> ExportResult:
-        """Send the batch: the files it refers to, then its rows and events."""
+        """Send the batch: its rows and events, then the files it tells of."""
         import httpx
 
         run = self._run
@@ -122,18 +127,19 @@ class ServerExporter:
         )
         try:
             self._client = self._client or self._open()
-            refusal = self._send_files(self._client, run, whole)
-            if refusal is not None:
-                return refusal
             answer = self._client.post(
                 f"/api/v1/runs/{quote(run.id, safe='')}/batches",
                 content=wire.encode(sent),
                 headers={"Content-Type": wire.MEDIA_TYPE, "Content-Encoding": "zstd"},
             )
+            if answer.status_code == 410:
+                return ExportResult.rejected(whole.rows, f"HTTP 410: {_said(answer)}")
+            result = self._result(answer)
+            if result is ExportResult.SUCCESS:
+                result = self._send_files(self._client, run, whole) or result
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             self._close()
             return ExportResult.retry(f"{self._url} cannot be reached: {error}"[:300])
-        result = self._result(answer)
         if result is ExportResult.SUCCESS:
             self._through = max(self._through, last)
         return result
@@ -167,7 +173,7 @@ class ServerExporter:
         return ExportResult.refused(f"HTTP {status}: {said}")
 
     def _send_files(self, client: "httpx.Client", run: RunInfo, batch: Batch) -> ExportResult | None:
-        """Send what the rows refer to and the server lacks; None when all is there."""
+        """Send the files that the batch tells of and the server lacks; None when all is there that can be."""
         for value in _files(batch, run.dir):
             path, sha256 = value["path"], value["sha256"]
             if self._sent.get(path) == sha256:
@@ -180,36 +186,55 @@ class ServerExporter:
                 continue
             if size != value.get("size", size):
                 continue  # saved again since: what it is now is told by an event behind this one
-            answer = self._send_file(client, run, file, size, sha256)
-            if answer is not None and answer.status_code >= 400:
-                if answer.status_code in (409, 413, 415, 422):
-                    self._say(f"the file {path} is refused, its row is sent: {_said(answer)}")
-                    continue
-                return self._result(answer)
-            told = {"project": run.project, "sha256": sha256, "size": size}
-            answer = client.put(f"/api/v1/runs/{quote(run.id, safe='')}/files/{quote(path)}", json=told)
-            if answer.status_code >= 400:
-                return self._result(answer)
-            self._sent[path] = sha256
+            refused = self._send_file(client, run, file, path, size, sha256)
+            if isinstance(refused, str):
+                self._say(f"the file {path} is set aside, its row is sent: {refused}; it stays in {file}")
+            elif refused is not None:
+                return self._result(refused)
+            else:
+                self._sent[path] = sha256
         return None
 
     def _send_file(
-        self, client: "httpx.Client", run: RunInfo, file: Path, size: int, sha256: str
+        self, client: "httpx.Client", run: RunInfo, file: Path, path: str, size: int, sha256: str
+    ) -> "httpx.Response | str | None":
+        """Send one file and name it. None: done; a text: it is refused for good; an answer: not now.
+
+        One that arrives damaged is sent again, and so is one that the server forgot before it had its name.
+        """
+        address, told = f"/api/v1/blobs/sha256/{sha256}", {"project": run.project, "sha256": sha256, "size": size}
+        why = ""
+        for _ in range(MAX_SENDS):
+            answer = self._send_content(client, address, run.project, file, size)
+            if answer is None:
+                answer = client.put(f"/api/v1/runs/{quote(run.id, safe='')}/files/{quote(path)}", json=told)
+                if answer.status_code < 400:
+                    return None
+            why = _said(answer)
+            if answer.status_code == 422 and not _has_hash(file, sha256):
+                return "it was changed since it was logged"
+            if answer.status_code in (410, 413, 415):
+                return why
+            if answer.status_code not in (404, 409, 422) or (answer.status_code == 404 and not _is_problem(answer)):
+                return answer
+        return f"it was sent {MAX_SENDS} times: {why}"
+
+    def _send_content(
+        self, client: "httpx.Client", address: str, project: str, file: Path, size: int
     ) -> "httpx.Response | None":
-        """Send one file, from where an earlier try was cut; the answer that refused it, or None."""
-        address = f"/api/v1/blobs/sha256/{sha256}"
-        asked = client.head(address, params={"project": run.project})
+        """Send what the server lacks of a content, from where an earlier try was cut; the answer that refused it, or None."""
+        asked = client.head(address, params={"project": project})
         if asked.status_code == 200:
             return None
         if asked.status_code != 404:
-            return client.get(address, params={"project": run.project})  # the same refusal, with its reason
+            return client.get(address, params={"project": project})  # the same refusal, with its reason
         offset = int(asked.headers.get("upload-offset", "0"))
         with file.open("rb") as source:
             while True:
                 source.seek(offset)
                 piece = source.read(PIECE)
                 headers = {"Upload-Offset": str(offset), "Upload-Length": str(size)}
-                answer = client.patch(address, params={"project": run.project}, content=piece, headers=headers)
+                answer = client.patch(address, params={"project": project}, content=piece, headers=headers)
                 if answer.status_code not in (200, 204):
                     return answer
                 offset += len(piece)
@@ -260,11 +285,22 @@ def _files(batch: Batch, run_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def _that_name_files(event: Event) -> Iterator[Any]:
-    """The values of an event that may name files; a file that was saved is named by the event as a whole."""
-    if event.kind == "file":
+    """The values of an event that may name files; a file that was saved, and one of media, is named by the event as a whole."""
+    if event.kind in ("file", "media"):
         yield event.values
     elif event.kind in ("row", "summary"):
         yield from event.values.values()
+
+
+def _has_hash(file: Path, sha256: str) -> bool:
+    with file.open("rb") as opened:
+        found: str = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found == sha256
+
+
+def _is_problem(answer: "httpx.Response") -> bool:
+    """Whether a milepost server says so, and not something else at its address."""
+    return answer.headers.get("content-type", "").startswith("application/problem+json")
 
 
 def _within(value: Any) -> Iterator[dict[str, Any]]:

@@ -107,6 +107,8 @@ class Exporter(Protocol):
     network = True                                  it speaks to another machine: it runs in the shipper, a process of its own
                                                     (`shipper: {run_in}`). Made there from its options alone; no thread and no
                                                     connection before `start` or the first `export`
+    media = "pending"                               it gets rows before their media are encoded, with references in place of
+                                                    the files, and then an event "media" for each (encoding/refs.py)
     parts(options) -> Mapping[str, Mapping]         a static method: an exporter of several signals becomes one exporter for
                                                     each, with a cursor of its own; by suffix ("metrics") the options of each
     with_environment(options, environ) -> Mapping   a static method: the options with what they leave open filled from

@@ -11,7 +11,6 @@ a hash is not to have the content.
 
 import asyncio
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -21,17 +20,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from milepost.sdk.errors import UsageError
 from milepost.server.auth import Principal
 from milepost.server.inert import inert
 from milepost.server.ingest import MAX_NAME, check_project, is_name, read_body, store_of_ingest
 from milepost.server.problems import Problem, bad_request, not_found
-from milepost.server.store.contents import WrongContent, WrongOffset, holds
+from milepost.server.store.contents import NotHeld, WrongContent, WrongOffset
+from milepost.server.store.ingest import Deleted
 
 Answer = TypeVar("Answer")
 
 MAX_PIECE: Final = 16 << 20
 MAX_BLOB: Final = 4 << 30
-MAX_FILES: Final = 100_000
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _PATH: Final = re.compile(r"[^\x00-\x1f\x7f\\]{1,1000}")
 _SLICE: Final = 1 << 20
@@ -183,11 +183,12 @@ async def name_file(request: Request) -> Response:
             rule = f"1 to {MAX_NAME} characters without / and control characters"
             raise Problem(422, "invalid file", f"{what}: {rule}, got {text[:80]!r}")
 
-    def add(connection: sqlite3.Connection) -> None:
-        size: Any = connection.execute("SELECT size FROM blob WHERE sha256 = ?", (named.sha256,)).fetchone()
-        if size is None or not holds(connection, named.sha256, named.project):
-            raise not_found("content", "send it first: PATCH /api/v1/blobs/sha256/{hash}")
-        store.add_file(connection, named.project, run, path, named.sha256, int(size[0]), MAX_FILES)
-
-    await _on_thread(store.ingest.call, add)
+    try:
+        await _on_thread(store.name_file, named.project, run, path, named.sha256)
+    except NotHeld as error:
+        raise not_found("content", f"{error}; send it first: PATCH /api/v1/blobs/sha256/{{hash}}") from None
+    except Deleted as error:
+        raise Problem(410, "run deleted", str(error)) from None
+    except UsageError as error:
+        raise Problem(422, "too many files", str(error)) from None
     return Response(b"{}", media_type="application/json")

@@ -4,8 +4,8 @@
     GET  /api/v1/runs/{run}/writers/{writer}    what is stored of a writer: ?project=
     GET  /api/v1/limits                         how large things may be
 
-200: stored, durable. 400, 409, 413, 422: never will be; 409 names the number that came with other values. 429, 503, 507: not
-now, Retry-After says when.
+200: stored, durable. 400, 409, 410, 413, 422: never will be; 410: the run was deleted; 409 names the number that came with other
+values. 429, 503, 507: not now, Retry-After says when.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from starlette.routing import Route
 from milepost.sdk.wire import WireBatch
 from milepost.server.auth import Principal
 from milepost.server.problems import Problem, bad_request, not_found
-from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace, Receipt
+from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Receipt
 from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
 from milepost.server.store.sqlite import SqliteStore
 
@@ -58,6 +58,8 @@ async def batches(request: Request) -> Response:
         receipt = await asyncio.wrap_future(store.ingest.submit(job))
     except Conflict as error:
         raise Problem(409, "conflict", str(error), seq=error.seq) from None
+    except Deleted as error:
+        raise Problem(410, "run deleted", str(error)) from None
     except InvalidBatch as error:
         raise Problem(422, "invalid batch", str(error)) from None
     except Busy as error:

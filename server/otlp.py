@@ -40,7 +40,7 @@ from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.problems import Problem
-from milepost.server.store.ingest import Busy, Conflict, Job, NoSpace, Numbered
+from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 
 MAX_DECODED: Final = 64 << 20
@@ -107,7 +107,7 @@ class Receiver:
                 if told := _told(each):
                     job = _job(each, told, signal, digest[:20] + n.to_bytes(4, "big"))
                     repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
-        except (Conflict, InvalidBatch) as error:
+        except (Conflict, Deleted, InvalidBatch) as error:
             raise Problem(400, "invalid request", str(error)[:200]) from None
         except (Busy, NoSpace) as error:
             status = 429 if isinstance(error, Busy) else 503

@@ -98,6 +98,15 @@ class Fifo:
             self._writers.append(writer_dir)
         self._wake.set()
 
+    def add_again(self, writer_dir: Path) -> None:
+        """Serve a dead writer once more: something was added to its journal."""
+        with self._lock:
+            self._given.add(writer_dir.name)
+            self._done.pop(writer_dir.name, None)
+            if writer_dir not in self._writers:
+                self._writers.append(writer_dir)
+        self._wake.set()
+
     def has(self, writer: str) -> bool:
         """Whether a writer, given by its id, was ever given to this fifo."""
         return writer in self._given

@@ -164,6 +164,10 @@ class Served:
                 complete(run_dir)
             with self._lock:
                 self._gone |= gone
+                for path in sorted(gone):  # what became of media was added behind what was delivered
+                    for name in self._routes:
+                        if something_left(path, name):
+                            self._fifo(name, card(path)).add_again(path)
         except Exception:
             logger.exception("milepost: recovering %s failed; it is tried again", self.run_dir)
 

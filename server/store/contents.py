@@ -25,6 +25,10 @@ SYNC_BYTES: Final = 64 << 20
 _SLICE: Final = 1 << 20
 
 
+class NotHeld(Exception):
+    """A content that a project neither sent nor has."""
+
+
 class WrongOffset(Exception):
     """A piece that does not begin where the last one ended. have: how much is there."""
 

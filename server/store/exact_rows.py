@@ -6,25 +6,33 @@ where rows of one set of keys did not come in order.
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from milepost.sdk.reading.wish import Cut, Wish
 from milepost.server.store import Row, chunks
 from milepost.server.store.by_step import by_step
+from milepost.server.store.codec import Values
 from milepost.server.store.live import WriterState
 from milepost.server.store.parts import Part
 from milepost.server.store.stored_rows import StoredRows
 
+_NESTED: Final = frozenset((dict, list))
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Whose rows are asked for, what of them was taken back, and whether those of several are put in one order."""
+    """Whose rows are asked for, what of them was taken back, and whether those of several are put in one order.
 
+    run: its number in the database.
+    """
+
+    run: int
     writers: list[WriterState]
     cuts: dict[str, list[Cut]]
     merged: bool
@@ -32,7 +40,7 @@ class Chosen:
 
 def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish) -> Iterator[list[Row]]:
     """The rows of the writers that are asked for, page by page."""
-    writers, cuts = chosen.writers, chosen.cuts
+    writers = chosen.writers
     connection = stored.connection()
     numbers = [writer.id for writer in writers]
     if any(_is_unordered(event.values) for event in stored.events(connection, numbers, "run.start")):
@@ -40,29 +48,31 @@ def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish) -> Iterator[list
 
         def within(low: int, high: int) -> Iterator[tuple[int, Row]]:
             part = replace(asked, low=low, high=high)
-            return chain.from_iterable(_rows_of(stored, connection, w, cuts[w.name], part) for w in writers)
+            return chain.from_iterable(_rows_of(stored, connection, chosen, w, part) for w in writers)
 
         steps = np.concatenate([np.empty(0, np.int64), *stored.steps(connection, numbers)])
         steps = steps[(steps >= asked.low) & (steps < asked.high)]
         return _pages(by_step(steps, within), asked, connection)
-    streams = [_rows_of(stored, connection, writer, cuts[writer.name], asked) for writer in writers]
+    streams = [_rows_of(stored, connection, chosen, writer, asked) for writer in writers]
     if chosen.merged and len(streams) > 1:
         return _pages(heapq.merge(*streams, key=lambda each: each[0]), asked, connection)
     return _pages((row for stream in streams for row in stream), asked, connection)
 
 
 def _rows_of(
-    stored: StoredRows, connection: sqlite3.Connection, writer: WriterState, cuts: list[Cut], asked: Wish
+    stored: StoredRows, connection: sqlite3.Connection, chosen: Chosen, writer: WriterState, asked: Wish
 ) -> Iterator[tuple[int, Row]]:
     """The step and row of each row of a writer that is asked for, in order of numbers."""
     connection.execute("BEGIN") if not connection.in_transaction else None
+    cuts = chosen.cuts[writer.name]
+    fill = partial(stored.filled, connection, chosen.run)
     streams: list[Iterator[tuple[int, Row]]] = []
     tails: dict[tuple[str, ...], list[Part]] = {}
     for part in stored.tail(connection, writer.id):
         tails.setdefault(part.keys, []).append(part)
     for group, keys, rows in stored.groups(connection, writer.id):
-        streams.append(_in_order(connection, group, keys, rows, tails.pop(keys, []), asked))
-    streams += [_in_order(connection, 0, keys, 0, parts, asked) for keys, parts in tails.items()]
+        streams.append(_in_order(connection, group, keys, rows, tails.pop(keys, []), asked, fill))
+    streams += [_in_order(connection, 0, keys, 0, parts, asked, fill) for keys, parts in tails.items()]
     marks: Row = {"_writer": writer.name, "_rank": writer.rank} if asked.marked else {}
     for seq, row in (
         heapq.merge(*streams, key=lambda each: each[0]) if len(streams) > 1 else streams[0] if streams else ()
@@ -80,7 +90,13 @@ def _rows_of(
 
 
 def _in_order(
-    connection: sqlite3.Connection, group: int, keys: tuple[str, ...], rows: int, tail: list[Part], asked: Wish
+    connection: sqlite3.Connection,
+    group: int,
+    keys: tuple[str, ...],
+    rows: int,
+    tail: list[Part],
+    asked: Wish,
+    fill: Callable[[Any], Any],
 ) -> Iterator[tuple[int, Row]]:
     """Number and row of the rows of one set of keys, of the steps asked for, by number: chunk by chunk unless mixed."""
     pieces = (
@@ -91,8 +107,21 @@ def _in_order(
     ).fetchall()
     bounds += [(int(part.seq[0]), int(part.seq[-1])) for part in tail if len(part)]
     rising = all(b[0] > a[1] for a, b in pairwise(bounds))
-    every = (row for several in (pieces, tail) for part in several for row in _sorted(_inside(part, asked)).rows())
+    parts = (_filled(_sorted(_inside(part, asked)), fill) for several in (pieces, tail) for part in several)
+    every = (row for part in parts for row in part.rows())
     return every if rising else iter(sorted(every, key=lambda each: each[0]))
+
+
+def _filled(part: Part, fill: Callable[[Any], Any]) -> Part:
+    """The rows with what is known of their media. Columns of numbers and texts are not looked at one by one."""
+    if not any(map(_may_hold_media, part.values)):
+        return part
+    values = [list(map(fill, column)) if _may_hold_media(column) else column for column in part.values]
+    return replace(part, values=values)
+
+
+def _may_hold_media(column: Values) -> bool:
+    return isinstance(column, list) and not _NESTED.isdisjoint(map(type, column))
 
 
 def _inside(part: Part, asked: Wish) -> Part:

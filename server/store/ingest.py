@@ -6,12 +6,13 @@ another row than before, nothing of that batch is stored and `Conflict` says so.
 transaction that stores it: one that is refused leaves no gap.
 """
 
+import datetime
 import logging
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from milepost.sdk.encoding.refs import PENDING
 from milepost.sdk.wire import WireBatch, WireEvent
 from milepost.server.store.parts import InvalidBatch, Part, pressed
 from milepost.server.store.schema import connect
@@ -38,6 +40,10 @@ class Conflict(Exception):
     def __init__(self, writer: str, seq: int) -> None:
         super().__init__(f"row {seq} of writer {writer} is stored already, with other values")
         self.seq = seq
+
+
+class Deleted(Exception):
+    """A batch of a writer whose run was deleted, which does not begin at its beginning."""
 
 
 class Busy(Exception):
@@ -125,15 +131,15 @@ class Ingest:
         self._thread.join()
 
     def submit(self, job: Job) -> "Future[Receipt]":
-        """Store a batch. The future raises `Conflict`, `InvalidBatch` or `NoSpace`; this raises `Busy`."""
+        """Store a batch. The future raises `Conflict`, `Deleted`, `InvalidBatch` or `NoSpace`; this raises `Busy`."""
         try:
             self._queue.put_nowait(job)
         except queue.Full:
             raise Busy(f"{MOST_WAITING} batches wait to be stored") from None
         return job.done
 
-    def call(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Do some writing on this thread, in a transaction of its own, and wait for it."""
+    def call(self, work: Callable[[sqlite3.Connection], None], after: Callable[[], None] = lambda: None) -> None:
+        """Do some writing on this thread, in a transaction of its own, and wait for it. after: called behind it."""
         done: Future[None] = Future()
 
         def guarded(connection: sqlite3.Connection) -> None:
@@ -141,6 +147,7 @@ class Ingest:
                 connection.execute("BEGIN IMMEDIATE")
                 work(connection)
                 connection.execute("COMMIT")
+                after()
             except Exception as error:  # noqa: BLE001 - whoever waits for it is told
                 _undo(connection)
                 done.set_exception(error)
@@ -198,7 +205,7 @@ class Ingest:
                 connection.execute("SAVEPOINT job")
                 try:
                     added, receipt = self._store(connection, job)
-                except Conflict as error:
+                except (Conflict, Deleted) as error:
                     connection.execute("ROLLBACK TO job")
                     job.done.set_exception(error)
                 except (sqlite3.OperationalError, MemoryError):  # the disk, or the machine: of no job in particular
@@ -232,6 +239,7 @@ class Ingest:
 
     def _store(self, connection: sqlite3.Connection, job: Job) -> tuple[Stored, Receipt]:
         now = time.time()
+        _check_deleted(connection, job)
         run_id, created = run_of(connection, job.project, job.run, _first_time(job, now))
         writer_id = _writer_of(connection, run_id, job.batch)
         if job.numbered is not None:
@@ -267,6 +275,7 @@ class Ingest:
                 ).lastrowid
                 or 0
             )
+            connection.executemany("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", _media(writer_id, events))
             connection.executemany(
                 "INSERT INTO event (writer, seq, kind, batch, body) VALUES (?, ?, ?, ?, ?)",
                 [(writer_id, e.seq, e.kind, batch_id, msgspec.msgpack.encode(e)) for e in events],
@@ -308,9 +317,42 @@ class Ingest:
         return parts, events, duplicates
 
 
+def _media(writer_id: int, events: list[WireEvent]) -> Iterator[tuple[int, int, bytes]]:
+    """The lines of the table that say what became of media."""
+    for event in events:
+        number = event.values.get("number")
+        if event.kind == "media" and type(number) is int and 0 <= number < 2**63:
+            yield writer_id, number, msgspec.msgpack.encode(event.values)
+
+
+def _check_deleted(connection: sqlite3.Connection, job: Job) -> None:
+    """Refuse what goes on with a run that was deleted; a writer that begins anew, at its first number, makes it anew."""
+    named = job.project, job.run, job.batch.writer
+    if job.batch.first == 0:
+        connection.execute("DELETE FROM deleted WHERE project = ? AND run = ? AND writer = ?", named)
+        return
+    query = "SELECT at FROM deleted WHERE project = ? AND run = ? AND writer = ?"
+    found: Any = connection.execute(query, named).fetchone()
+    if found is not None:
+        when = datetime.datetime.fromtimestamp(found[0], datetime.UTC).isoformat(" ", "minutes").removesuffix("+00:00")
+        text = f"the run {job.project}/{job.run} was deleted on {when} UTC, and takes nothing more of its writer {named[2]}"
+        raise Deleted(f"{text}; one that begins anew with number 0 makes the run anew")
+
+
+def check_deleted_run(connection: sqlite3.Connection, project: str, run: str) -> None:
+    """Refuse a file of a run that was deleted and that nobody has begun anew. Raises `Deleted`."""
+    query = """
+        SELECT 1 FROM deleted WHERE project = ?1 AND run = ?2 AND NOT EXISTS (SELECT 1 FROM run WHERE project = ?1 AND name = ?2)
+    """
+    if connection.execute(query, (project, run)).fetchone() is not None:
+        raise Deleted(f"the run {project}/{run} was deleted; its files are not taken before its rows begin anew")
+
+
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, NaN with NaN, and 1 not with 1.0 or True."""
+    """Whether two values are equal, NaN with NaN, and 1 not with 1.0 or True; media also where one is not encoded yet."""
     if isinstance(a, dict) and isinstance(b, dict):
+        if (PENDING in a) is not (PENDING in b):
+            return bool(a.get("_type") == b.get("_type"))
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))

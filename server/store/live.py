@@ -90,6 +90,8 @@ class LiveRun:
         if kept is not None:
             self._summary.restore(kept.summary)
             kept.summary = {}
+        self.fill: Callable[[Any], Any] = lambda value: value
+        """Gives a value with what is known of its media."""
         self.rows_so_far: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
 
     # Who speaks for the run
@@ -311,6 +313,9 @@ class LiveRun:
 
     def flat_summary(self) -> dict[str, Any]:
         """The summary, flat, as the program saw it."""
+        return {name: self.fill(value) for name, value in self._flat_summary().items()}
+
+    def _flat_summary(self) -> dict[str, Any]:
         if self.kept.final is not None:
             return self.kept.final
         flat = self._summary.collect()
@@ -348,7 +353,7 @@ class LiveRun:
             last_step=kept.last_step,
             attempt=self.attempt(),
             archived=bool(self.edits.get("archived")),
-            config={key: value for key, value in kept.config.items() if not key.startswith("_")},
+            config={key: self.fill(value) for key, value in kept.config.items() if not key.startswith("_")},
             summary={key: value for key, value in summary.items() if not key.startswith("_")},
         )
 

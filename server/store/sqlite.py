@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,9 +23,9 @@ from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunRecord
 from milepost.server.store import Change, Row, RowQuery
 from milepost.server.store.choosing import chosen_writers, cuts_of
-from milepost.server.store.contents import Contents
+from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows
-from milepost.server.store.ingest import Ingest, Receipt, receipt_of, run_of
+from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
@@ -35,6 +35,9 @@ from milepost.server.store.sweep import Sweeper
 from milepost.server.store.table import Table
 
 logger = logging.getLogger("milepost.server")
+
+MAX_FILES: Final = 100_000
+"""Files of one run."""
 
 
 class SqliteStore:
@@ -103,15 +106,26 @@ class SqliteStore:
         ).fetchone()
         return receipt_of(connection, int(found[0]), 0) if found is not None else Receipt(-1, 0, [])
 
-    def add_file(
-        self, connection: sqlite3.Connection, project: str, run: str, path: str, sha256: str, size: int, most: int
-    ) -> None:
-        """Give a content a name in a run, which is made when it is new; on the writing thread. Raises `UsageError`."""
-        number, created = run_of(connection, project, run, time.time())
-        if connection.execute("SELECT COUNT(*) FROM file WHERE run = ?", (number,)).fetchone()[0] >= most:
-            raise UsageError(f"the run {project}/{run} has {most:,} files, more are not taken")
-        connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", (number, path, sha256, size))
-        self._table.meet(number, project, run, created)
+    def name_file(self, project: str, run: str, path: str, sha256: str) -> None:
+        """Give a content a name in a run, which is made when it is new.
+
+        Raises `NotHeld` for a content that the project neither sent nor has, `Deleted` for a run that was deleted, `UsageError`.
+        """
+        told: list[tuple[int, float]] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            size: Any = connection.execute("SELECT size FROM blob WHERE sha256 = ?", (sha256,)).fetchone()
+            if size is None or not holds(connection, sha256, project):
+                raise NotHeld(f"the project {project!r} neither sent this content nor has it")
+            check_deleted_run(connection, project, run)
+            number, created = run_of(connection, project, run, time.time())
+            (files,) = connection.execute("SELECT COUNT(*) FROM file WHERE run = ?", (number,)).fetchone()
+            if files >= MAX_FILES:
+                raise UsageError(f"the run {project}/{run} has {files:,} files, more are not taken")
+            connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", (number, path, sha256, int(size[0])))
+            told.append((number, created))
+
+        self.ingest.call(work, lambda: self._table.meet(told[0][0], project, run, told[0][1]))
 
     def heard(self, project: str, run: str, writer: str, *, alive: bool) -> bool:
         """Note that a writer's program lives, or is gone; whether the writer is known."""
@@ -127,11 +141,19 @@ class SqliteStore:
         self._table.edited(known, edits)
 
     def delete(self, project: str, run: str) -> None:
-        """Delete a run for good."""
+        """Delete a run for good: its writers may not go on with it, only begin anew."""
         number = self._number(project, run)
-        self.ingest.call(lambda c: void(c.execute("DELETE FROM run WHERE id = ?", (number,))))
-        self._points.forget()
-        self._table.drop(project, run)
+        note = "INSERT OR REPLACE INTO deleted SELECT ?, ?, name, ? FROM writer WHERE run = ?"
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(note, (project, run, time.time(), number))
+            connection.execute("DELETE FROM run WHERE id = ?", (number,))
+
+        def after() -> None:
+            self._points.forget()
+            self._table.drop(project, run)
+
+        self.ingest.call(work, after)
         self._sweeper.soon()
 
     def _number(self, project: str, run: str) -> int:
@@ -185,7 +207,12 @@ class SqliteStore:
         """The keys of a run in order of first sight."""
         known = self._table.find(project, run)
         with self._table.lock:
-            return list(known.live.kept.keys.values())
+            found = list(known.live.kept.keys.values())
+            fill = known.live.fill
+            return [
+                key if type(key.last) is not dict else msgspec.structs.replace(key, last=fill(key.last))
+                for key in found
+            ]
 
     def watermark(self, project: str, run: str) -> str:
         """How far the run is known."""
@@ -228,7 +255,7 @@ class SqliteStore:
         with self._table.lock:
             writers = chosen_writers(known.live, query.writer)
             children = query.writer is None and bool(writers) and all(writer.parent for writer in writers)
-            chosen = Chosen(writers, cuts_of(known.live, writers), merged=query.writer == "all" or children)
+            chosen = Chosen(known.id, writers, cuts_of(known.live, writers), merged=query.writer == "all" or children)
         return exact_rows(self._stored, chosen, asked)
 
     def files(self, project: str, run: str) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from milepost.sdk.encoding.refs import filled, parsed
 from milepost.sdk.wire import WireEvent
 from milepost.server.store import chunks
 from milepost.server.store.parts import InvalidBatch, Part, parts_of, unpressed
@@ -86,6 +87,26 @@ class StoredRows:
                         self._tails.popitem(last=False)
             found += parts
         return found
+
+    def filled(self, connection: sqlite3.Connection, run: int, value: Any) -> Any:
+        """A value of a run with what is known of its media; one whose file is not here yet stays as it came."""
+
+        def lookup(reference: str) -> dict[str, Any] | None:
+            writer, number = parsed(reference) or ("", 0)
+            query = """
+                SELECT facts FROM media JOIN writer ON writer.id = media.writer
+                WHERE writer.run = ? AND writer.name = ? AND media.number = ?
+            """
+            found: Any = connection.execute(query, (run, writer, number)).fetchone()
+            facts: dict[str, Any] | None = msgspec.msgpack.decode(found[0]) if found is not None else None
+            path = facts.get("path") if facts is not None else None
+            if path is not None:
+                query = "SELECT 1 FROM file WHERE run = ? AND path = ?"
+                if not isinstance(path, str) or connection.execute(query, (run, path)).fetchone() is None:
+                    return None
+            return facts
+
+        return filled(value, lookup) if type(value) is dict or type(value) is list else value
 
     def steps(self, connection: sqlite3.Connection, writers: list[int]) -> Iterator[NDArray[np.int64]]:
         """The steps of all rows of some writers."""

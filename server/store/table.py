@@ -146,14 +146,20 @@ class Table:
         """Note a run that is new."""
         live = LiveRun(project, name, created, kept, edits)
         known = self._known[project, name] = Known(number, live)
+        live.fill = lambda value: self._stored.filled(self._stored.reading(), number, value)
         live.rows_so_far = lambda: self._rows_of(project, name)
         return known
 
     def meet(self, number: int, project: str, run: str, created: float) -> None:
-        """Note a run of which nothing but a file is there, unless it is known."""
+        """Note a run of which nothing but a file is there, or a file of one that is known."""
         with self.lock:
             if (project, run) not in self._known:
                 self._add(number, project, run, created, None, {})
+            else:  # what waited for the file is here now
+                known = self._known[project, run]
+                known.record = None
+                record = self.record(known)
+                self._change("rows", record, {"rows": record.rows, "last_step": record.last_step})
 
     def stored(self, added: list[Stored]) -> None:
         """Called by the writing thread after a commit. What cannot be taken in of one run keeps no other from being shown."""
@@ -170,6 +176,8 @@ class Table:
         key = each.job.project, each.job.run
         if key in self.unreadable:
             return  # it is on disk, and shown when the run can be read again
+        if key in self._known and self._known[key].id != each.run_id:
+            self._known.pop(key)  # it was deleted, and is made anew
         if not each.batch_id:
             self.meet(each.run_id, *key, each.created)
             return

@@ -1,5 +1,6 @@
 """A program that sends to a server: what it logged is there, exactly once, through kills and outages on both sides."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psutil
 import pytest
 
 import milepost
@@ -215,3 +218,98 @@ def test_an_address_that_is_none_is_refused_with_what_it_should_be(url: str | No
 
     with pytest.raises(milepost.Error, match=r"server: url is"):
         ServerExporter(url)
+
+
+PENDING = """
+import numpy, sys, milepost
+milepost.init(project="p", dir="runs", id="r1")
+noise = numpy.random.default_rng(1).integers(0, 255, (700, 700, 3), numpy.uint8)
+for n in range(20):
+    milepost.log({"n": n, "picture": milepost.Image(noise + n)})
+print("logged", flush=True)
+sys.stdin.read()
+milepost.finish()
+"""
+
+
+def test_rows_arrive_at_once_and_their_media_when_they_are_encoded(data_server: Begin) -> None:
+    """While the encoder's process is stopped, rows arrive that say their file is not here yet."""
+    server = data_server()
+    program = subprocess.Popen(
+        [sys.executable, "-c", PENDING],
+        env=environment(server),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    encoders = wait_for(lambda: encoders_of(program.pid))
+    for encoder in encoders:
+        encoder.suspend()
+    try:
+        with server.client(ADMIN_KEY) as client:
+            wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows") == 20)
+            waiting = [item for item in client.get("/api/v1/runs/p/r1/media").json()["items"] if item["url"] is None]
+            assert waiting
+            assert all("_pending" in item["value"] and item["type"] == "image-file" for item in waiting)
+            remote = milepost.Api(server.url, api_key=ADMIN_KEY).run("p/r1")
+            with pytest.raises(milepost.Error, match="not encoded yet; read the row again"):
+                list(remote.scan_history())[-1]["picture"].open()
+            for encoder in encoders:
+                encoder.resume()
+            program.communicate()
+            wait_for(lambda: [i["url"] for i in client.get("/api/v1/runs/p/r1/media").json()["items"]].count(None) == 0)
+            same_as_local(client, server)
+    finally:
+        for encoder in encoders:
+            if encoder.is_running():
+                encoder.resume()
+        program.kill()
+        program.wait()
+
+
+def encoders_of(pid: int) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "milepost.sdk.encoding.process" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def same_as_local(client: httpx.Client, server: Server) -> None:
+    """The server gives rows, summary and files as the run directory does."""
+    remote, local = milepost.Api(server.url, api_key=ADMIN_KEY).run("p/r1"), milepost.Api("runs").run("p/r1")
+    rows = list(remote.scan_history())
+    assert rows == list(local.scan_history())
+    assert len(rows) == 20
+    assert remote.summary["picture"] == local.summary["picture"]
+    for row in rows:
+        with row["picture"].open() as file:
+            assert file.read() == Path("runs/p/r1", row["picture"]["path"]).read_bytes()
+    keys = {key["key"]: key for key in client.get("/api/v1/runs/p/r1/keys").json()["keys"]}
+    assert keys["picture"]["last"]["path"] == rows[-1]["picture"]["path"]
+
+
+def test_media_of_a_program_that_was_killed_after_their_rows_arrive_too(data_server: Begin) -> None:
+    server = data_server()
+    program = subprocess.Popen(
+        [sys.executable, "-c", PENDING],
+        env=environment(server),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    encoders = wait_for(lambda: encoders_of(program.pid))
+    for encoder in encoders:
+        encoder.suspend()
+    with server.client(ADMIN_KEY) as client:
+        wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows") == 20)
+        program.kill()
+        program.communicate()
+        for encoder in encoders:
+            encoder.kill()
+        assert [i["url"] for i in client.get("/api/v1/runs/p/r1/media").json()["items"]].count(None) > 0
+        wait_for(
+            lambda: [i["url"] for i in client.get("/api/v1/runs/p/r1/media").json()["items"]].count(None) == 0, 120
+        )
+        same_as_local(client, server)

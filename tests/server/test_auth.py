@@ -279,7 +279,8 @@ def test_edits_and_deletion(keys: Keys) -> None:
         assert client.get("/api/v1/projects/p/runs?filter=archived").json()["total"] == 1
         assert client.post("/api/v1/bulk", json={"runs": ["p/edited"], "delete": True}).json()["changed"] == 1
         assert client.get("/api/v1/runs/p/edited").status_code == 404
-        send(client, [row(1, {"a": 2.0})], run="edited")
+        assert send(client, [row(2, {"a": 2.0})], run="edited").status_code == 410
+        send(client, [row(0, {"a": 2.0})], run="edited")
         assert client.get("/api/v1/runs/p/edited").json()["rows"] == 1
 
 

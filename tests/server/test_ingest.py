@@ -125,6 +125,61 @@ def test_a_heartbeat_says_whether_the_program_lives(client: httpx.Client) -> Non
     assert state() == "finished"
 
 
+def test_a_deleted_run_takes_nothing_more_of_its_writers_until_one_begins_anew(client: httpx.Client) -> None:
+    def delete() -> None:
+        assert client.post("/api/v1/bulk", json={"runs": ["p/deleted"], "delete": True}).json()["changed"] == 1
+
+    start = event(0, "run.start", {"name": "first"})
+    send(client, [start, row(1, {"a": 1})], run="deleted")
+    send(client, [row(0, {"a": 1})], run="deleted", writer="00000000000000bb")
+    delete()
+
+    for writer in (WRITER, "00000000000000bb"):
+        answer = send(client, [row(2, {"a": 2})], run="deleted", writer=writer)
+        assert answer.status_code == 410
+        assert "was deleted on" in answer.json()["detail"]
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert client.get("/api/v1/runs/p/deleted").status_code == 404
+    other = send(client, [row(7, {"a": 7})], run="deleted", writer="00000000000000cc")  # a new program under that id
+    assert other.status_code == 200
+    assert [r["a"] for r in rows_of(client, "deleted")] == [7]
+    delete()
+    assert send(client, [start, row(1, {"a": 1}), row(2, {"a": 2})], run="deleted").status_code == 200
+    assert send(client, [row(3, {"a": 3})], run="deleted").status_code == 200
+    assert [r["a"] for r in rows_of(client, "deleted")] == [1, 2, 3]
+    assert client.get("/api/v1/runs/p/deleted").json()["name"] == "first"
+
+
+def test_a_run_that_is_deleted_while_batches_arrive_is_gone_or_whole(client: httpx.Client) -> None:
+    """Whatever comes first, nobody sees a run of which the beginning is missing."""
+    stop = threading.Event()
+    seen: set[int] = set()
+
+    def sender() -> None:
+        batches = iter(range(10**6))
+        for n in batches:
+            if stop.is_set():
+                return
+            events = [event(0, "run.start", {"name": "whole"})] if n == 0 else [row(n, {"a": n})]
+            seen.add(send(client, events, run="racing").status_code)
+
+    thread = threading.Thread(target=sender)
+    thread.start()
+    try:
+        for _ in range(20):
+            time.sleep(0.02)
+            client.post("/api/v1/bulk", json={"runs": ["p/racing"], "delete": True})
+            answer = client.get("/api/v1/runs/p/racing")
+            assert answer.status_code in (200, 404)
+            if answer.status_code == 200:
+                assert answer.json()["completeness"]["gaps"] == []
+    finally:
+        stop.set()
+        thread.join()
+    assert seen == {200, 410}
+    assert client.get("/api/v1/runs/p/racing").status_code == 404
+
+
 def test_numbers_that_were_filtered_are_accounted_for(client: httpx.Client) -> None:
     answer = send(client, [row(3, {"a": 1})], run="filtered", first=0, last=9)
 

@@ -1,0 +1,129 @@
+"""What the exporter `server` does when something on the way, or on the server, is against it."""
+
+import contextlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+import milepost
+from tests.server.conftest import ADMIN_KEY, Server, data_server, start
+from tests.server.sending import rows_of
+
+__all__ = ["data_server", "start"]
+
+Begin = Callable[[], Server]
+
+
+@contextlib.contextmanager
+def damaging(url: str, times: int) -> Iterator[str]:
+    """A proxy that changes a byte of the first so many pieces of files that pass."""
+    left = [times]
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            if self.command == "PATCH" and body and left[0] > 0:
+                left[0] -= 1
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")
+            }
+            answer = httpx.request(self.command, url + self.path, content=body, headers=headers, trust_env=False)
+            self.send_response(answer.status_code)
+            content = answer.content
+            for name in ("content-type", "upload-offset"):
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = forward  # noqa: N815 - the names that http.server calls
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=proxy.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_address[1]}"
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
+
+
+def begin(url: str) -> Any:
+    """A run that sends to a server from a thread of this program."""
+    exporters = [{"server": {"url": url, "api_key": ADMIN_KEY}}]
+    settings = {"exporters": exporters, "shipper": {"run_in": "thread"}}
+    return milepost.init(project="p", dir="runs", id="r1", settings=settings)
+
+
+def picture() -> milepost.Image:
+    return milepost.Image(np.random.default_rng(1).integers(0, 255, (40, 40, 3), np.uint8))
+
+
+def test_a_file_that_is_damaged_on_the_way_is_sent_again(data_server: Begin) -> None:
+    server = data_server()
+    with damaging(server.url, times=2) as url:
+        begin(url)
+        milepost.log({"picture": picture()})
+        milepost.finish()
+
+    with server.client(ADMIN_KEY) as client:
+        (row,) = rows_of(client)
+        found = client.get(f"/api/v1/runs/p/r1/files/{row['picture']['path']}")
+    assert found.content == Path("runs/p/r1", row["picture"]["path"]).read_bytes()
+
+
+def test_a_file_that_never_arrives_whole_is_set_aside_with_a_warning_and_holds_up_no_row(
+    data_server: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = data_server()
+    with damaging(server.url, times=1000) as url:
+        begin(url)
+        milepost.log({"picture": picture(), "n": 1})
+        milepost.log({"n": 2})
+        milepost.finish()
+
+    assert "is set aside, its row is sent: it was sent 3 times: the bytes have the SHA-256" in caplog.text
+    with server.client(ADMIN_KEY) as client:
+        assert [row["n"] for row in rows_of(client)] == [1, 2]
+        assert client.get("/api/v1/runs/p/r1/media").json()["items"][0]["url"] is None
+
+
+def test_a_run_that_is_deleted_while_its_program_logs_stays_deleted_and_its_rows_are_accounted_for(
+    data_server: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = data_server()
+    run = begin(server.url)
+    with server.client(ADMIN_KEY) as client:
+        for n in range(5):
+            milepost.log({"n": n})
+        run.flush()
+        milepost.log({"n": 5, "picture": picture()})
+        while not client.get("/api/v1/runs/p/r1").json().get("rows"):
+            pass
+        assert client.post("/api/v1/bulk", json={"runs": ["p/r1"], "delete": True}).json()["changed"] == 1
+        for n in range(6, 20):
+            milepost.log({"n": n})
+        milepost.finish()
+        assert client.get("/api/v1/runs/p/r1").status_code == 404
+        assert client.get("/api/v1/projects").json() == {"projects": []}
+
+    told = milepost.Api("runs").run("p/r1").accounting()["exporters"]["server"]
+    rejected = told["rejected"]
+    assert told["delivered"] + sum(rejected.values()) == 20
+    assert any("410" in reason and "was deleted" in reason for reason in rejected)
+    assert "was deleted" in caplog.text
