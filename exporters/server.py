@@ -300,7 +300,7 @@ def _has_hash(file: Path, sha256: str) -> bool:
 
 def _is_problem(answer: "httpx.Response") -> bool:
     """Whether a milepost server says so, and not something else at its address."""
-    return answer.headers.get("content-type", "").startswith("application/problem+json")
+    return str(answer.headers.get("content-type")).startswith("application/problem+json")
 
 
 def _within(value: Any) -> Iterator[dict[str, Any]]:
