@@ -4,10 +4,11 @@
     event: rows      {"project", "run", "rows", "last_step"}    rows came: ask /history with `after`
     event: deleted   {"project", "run"}
     event: reset     {}                                          too much happened since the last event: read everything anew
+    event: quiet     {}                                          nothing happened for 15 seconds
 
 `id:` is the version; a client that comes back with Last-Event-ID (browsers do so by themselves), or with `after`, gets what it
-missed. Of what changes several times within a quarter of a second the last is told. A comment every 15 seconds keeps proxies
-from closing a quiet stream.
+missed. Of what changes several times within a quarter of a second the last is told. `quiet` keeps proxies from closing the
+stream, and tells a client that misses it that its connection is dead.
 """
 
 import asyncio
@@ -79,7 +80,7 @@ async def _changes(request: Request, store: Store, version: int, project: str | 
             yield b"".join(parts)
             told = time.monotonic()
         elif time.monotonic() - told > QUIET_S:
-            yield b": quiet\n\n"
+            yield b"event: quiet\ndata: {}\n\n"
             told = time.monotonic()
         await asyncio.sleep(LOOK_S)
         if await request.is_disconnected() or not _is_allowed(request):

@@ -11,6 +11,10 @@ export interface Change {
   facts: Record<string, unknown>;
 }
 
+const ALL: Change = { version: 0, kind: "all", project: "", run: "", facts: {} };
+const SILENT_MS = 40_000;
+const FIRST_MS = 1500;
+
 type Listener = (change: Change) => void;
 
 class Connection {
@@ -18,7 +22,19 @@ class Connection {
   private source: EventSource | null = null;
   private readonly listeners = new Set<Listener>();
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private dead: ReturnType<typeof setTimeout> | undefined;
   private wait = 1000;
+  /** When it was lost, in milliseconds since 1970. */
+  since = $state<number | null>(null);
+
+  constructor() {
+    addEventListener("offline", () => this.source && this.lost());
+    addEventListener("online", () => {
+      if (this.state !== "lost") return;
+      this.wait = 1000;
+      this.open();
+    });
+  }
 
   /** Hear of changes until the returned function is called. */
   listen(listener: Listener): () => void {
@@ -32,29 +48,44 @@ class Connection {
   private open(): void {
     clearTimeout(this.timer);
     if (this.state === "idle") this.state = "connecting";
-    const again = this.state === "lost";
+    const first = this.state !== "lost";
     const source = new EventSource("/api/v1/events");
     this.source = source;
     source.onopen = () => {
       this.state = "open";
+      this.since = null;
       this.wait = 1000;
-      // What happened while the stream was down is not known: everybody asks once.
-      if (again) this.tell({ version: 0, kind: "all", project: "", run: "", facts: {} });
+      this.watch();
+      // What happened while the stream was down is not known, nor what did between the first answers and its beginning:
+      // everybody asks once for what came after what they have.
+      if (first) setTimeout(() => this.tell(ALL), FIRST_MS);
+      else this.tell(ALL);
     };
-    source.onerror = () => {
-      this.state = "lost";
-      if (source.readyState === EventSource.CLOSED || source.readyState === EventSource.CONNECTING) {
-        source.close();
-        this.timer = setTimeout(() => this.open(), this.wait);
-        this.wait = Math.min(this.wait * 2, 15000);
-      }
-    };
+    source.onerror = () => this.lost();
+    source.addEventListener("quiet", () => this.watch());
     for (const kind of ["run", "rows", "deleted", "reset"]) {
       source.addEventListener(kind, (event) => this.received(kind, (event as MessageEvent<string>).data));
     }
   }
 
+  /** A connection may die without a word, as when a laptop sleeps: the server says something every 15 seconds. */
+  private watch(): void {
+    clearTimeout(this.dead);
+    this.dead = setTimeout(() => this.lost(), SILENT_MS);
+  }
+
+  private lost(): void {
+    clearTimeout(this.dead);
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.state = "lost";
+    this.since ??= Date.now();
+    this.timer = setTimeout(() => this.open(), this.wait);
+    this.wait = Math.min(this.wait * 2, 15000);
+  }
+
   private received(kind: string, data: string): void {
+    this.watch();
     let told: Partial<Change>;
     try {
       told = JSON.parse(data) as Partial<Change>;
