@@ -13,7 +13,7 @@ from milepost.media.annotations import Boxes, Masks, class_list
 from milepost.media.base import FileMedia, Payload, captions, copied
 from milepost.media.figures import figure_of
 from milepost.media.files import is_bytes, is_path, read, suffix
-from milepost.media.pixels import MAX_PIXELS, as_array, is_tensor, to_uint8, warn
+from milepost.media.pixels import MAX_PIXELS, as_array, is_tensor, to_uint8, told_array, warn
 from milepost.sdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -218,15 +218,14 @@ def _load(data: Any, mode: str | None, file_type: str | None, normalize: bool) -
 def _from_array(data: Any, mode: str | None, file_type: str | None, normalize: bool) -> tuple[Payload, dict[str, Any]]:
     import numpy as np
 
-    array = as_array(data, "Image")
-    about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
+    given = array = as_array(data, "Image")
     if is_tensor(data):
         accepted = "a tensor of shape (height, width) or (channels, height, width) with 1, 3 or 4 channels"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             array = array.transpose(1, 2, 0)
         elif array.ndim != 2:
             more = "; log a batch as a list: [Image(one) for one in batch]" if array.ndim == 4 else ""
-            raise DataError(f"Image: {accepted} is needed, got {about}{more}")
+            raise DataError(f"Image: {accepted} is needed, got {told_array(given)}{more}")
     else:
         while array.ndim > 3 and 1 in array.shape[:-3]:
             array = array.squeeze(array.shape.index(1))
@@ -240,15 +239,19 @@ def _from_array(data: Any, mode: str | None, file_type: str | None, normalize: b
                 more = "; log a batch as a list: [Image(one) for one in batch]"
             raise DataError(
                 "Image: an array of shape (height, width) or (height, width, channels) with 1, 3 or 4 channels is needed, "
-                f"got {about}{more}"
+                f"got {told_array(given)}{more}"
             )
     if 0 in array.shape:
-        raise DataError(f"Image: the array is empty: {about}")
+        raise DataError(f"Image: the array is empty: {told_array(given)}")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise DataError(f"Image: {about} has more than {MAX_PIXELS:,} pixels; make it smaller, as with array[::2, ::2]")
+        raise DataError(
+            f"Image: {told_array(given)} has more than {MAX_PIXELS:,} pixels; make it smaller, as with array[::2, ::2]"
+        )
     channels = 1 if array.ndim == 2 else int(array.shape[2])
     if mode is not None and mode not in _MODES[channels]:
-        raise DataError(f"Image: mode {mode!r} does not fit {about}; it can be {', '.join(sorted(_MODES[channels]))}")
+        raise DataError(
+            f"Image: mode {mode!r} does not fit {told_array(given)}; it can be {', '.join(sorted(_MODES[channels]))}"
+        )
     pixels = to_uint8(array, "Image", normalize, copy=False)
     owned = not np.may_share_memory(pixels, array)
     if channels == 1:

@@ -57,10 +57,14 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
         raise DataError(f"{owner}: reading a {type(value).__name__} as an array failed: {error}") from None
     if array.dtype.kind not in "fiub":
         raise DataError(
-            f"{owner}: an array of numbers is needed, got shape {tuple(array.shape)}, dtype {array.dtype} "
-            f"(from {type(value).__name__})"
+            f"{owner}: an array of numbers is needed, got {told_array(array)} (from {type(value).__name__})"
         )
     return array
+
+
+def told_array(array: Any) -> str:
+    """Shape and dtype, for a message. NumPy takes 5 us for the name of a dtype, so only where there is something to say."""
+    return f"shape {tuple(array.shape)}, dtype {array.dtype}"
 
 
 def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy: bool = True) -> "NDArray[np.uint8]":
@@ -70,15 +74,15 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy:
     """
     import numpy as np
 
-    about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
     if array.size == 0:
-        raise DataError(f"{owner}: the array is empty: {about}")
+        raise DataError(f"{owner}: the array is empty: {told_array(array)}")
     kind = array.dtype.kind
     if kind == "b" or (normalize and array.dtype == np.uint8 and _is_binary(array)):
         scaled: NDArray[np.uint8] = np.multiply(array, 255, dtype=np.uint8, order="C")
         return scaled
     if array.dtype == np.uint8:
         return np.array(array, order="C") if copy else np.ascontiguousarray(array)
+    about = told_array(array)
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     low, high = array.min(), array.max()

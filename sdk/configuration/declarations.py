@@ -76,7 +76,7 @@ class Media(Section, frozen=True):
         Option(
             "Most shared memory that media take while they wait to be encoded; beyond, they wait on disk.", minimum=0
         ),
-    ] = 256 * 1024 * 1024
+    ] = 512 * 1024 * 1024
 
 
 class SystemMetrics(Section, frozen=True):

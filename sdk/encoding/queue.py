@@ -67,7 +67,7 @@ class MediaQueue:
         in_call: Callable[[str, Mapping[str, Any]], Any],
         say: Say,
         encode_in: str = "process",
-        max_waiting_bytes: int = 256 * 2**20,
+        max_waiting_bytes: int = 512 * 2**20,
     ) -> None:
         self._writer = writer
         self._in_call = in_call

@@ -34,6 +34,9 @@ class MediaLeaf(dict[str, Any]):
     __slots__ = ()
 
 
+_DEEP: Final = frozenset((dict, list, MediaLeaf))
+
+
 def ref(writer: str, number: int) -> str:
     """The reference of a payload."""
     return f"{writer}-{number}"
@@ -47,23 +50,31 @@ def parsed(text: Any) -> tuple[str, int] | None:
 
 def holds_payload(value: Any) -> bool:
     """Whether there is a payload anywhere in a converted value."""
-    if isinstance(value, dict):
-        return any(holds_payload(item) for item in value.values())
-    if isinstance(value, list):
+    kind = type(value)
+    if kind is dict or kind is MediaLeaf:
+        if Payload in map(type, value.values()):
+            return True
+        return any(holds_payload(item) for item in value.values() if type(item) in _DEEP)
+    if kind is list:
         return any(holds_payload(item) for item in value)
-    return isinstance(value, Payload)
+    return kind is Payload
 
 
 def stored(value: Any, number_of: Callable[[Payload], str]) -> Any:
     """A converted value with references in place of its payloads. number_of stores one and gives its reference."""
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict or kind is MediaLeaf:
         return {
-            _PLACES.get(key, key): number_of(item) if isinstance(item, Payload) else stored(item, number_of)
+            _PLACES.get(key, key): number_of(item)
+            if type(item) is Payload
+            else stored(item, number_of)
+            if type(item) in _DEEP
+            else item
             for key, item in value.items()
         }
-    if isinstance(value, list):
+    if kind is list:
         return [stored(item, number_of) for item in value]
-    return number_of(value) if isinstance(value, Payload) else value
+    return number_of(value) if kind is Payload else value
 
 
 def refs(value: Any) -> set[str]:
