@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from milepost.server import (
+    api_page,
     blobs,
     events,
     groups_api,
@@ -147,7 +148,7 @@ def create_app(
     app.include_router(keys_router)
     app.include_router(views_api.router)
     app.include_router(metrics.router)
-    app.router.routes += page.routes()
+    app.router.routes += [api_page.route(), *page.routes()]
     app.state.templates = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
     return app
 

@@ -32,7 +32,9 @@ SCOPES: Final = ("ingest", "read", "admin")
 COOKIE: Final = "milepost_session"
 SESSION_S: Final = 30 * 24 * 3600
 _KEY: Final = re.compile(r"mp_([a-z0-9]{4,32})_([A-Za-z0-9_-]{16,200})")
-_PUBLIC: Final = frozenset(("/healthz", "/readyz", "/openapi.json", "/api/v1/login", "/api/v1/logout", "/api/v1/info"))
+_PUBLIC: Final = frozenset(
+    ("/healthz", "/readyz", "/openapi.json", "/api/v1/login", "/api/v1/logout", "/api/v1/info", "/api/v1/docs")
+)
 _INGEST: Final = re.compile(
     r"(POST|PUT) /api/v1/runs/[^/]+/(batches|files/.+)|GET /api/v1/(runs/[^/]+/writers/[^/]+|limits)"
     r"|POST /api/v1/runs/[^/]+/writers/[^/]+/heartbeat"

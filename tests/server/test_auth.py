@@ -18,7 +18,16 @@ from milepost.server.ingest import LIMITS
 from tests.server.conftest import ADMIN_KEY, Server, Start
 from tests.server.sending import WRITER, event, row, send
 
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/api/v1/info", "/api/v1/login", "/api/v1/logout", "/{path:path}"}
+PUBLIC = {
+    "/healthz",
+    "/readyz",
+    "/openapi.json",
+    "/api/v1/info",
+    "/api/v1/login",
+    "/api/v1/logout",
+    "/api/v1/docs",
+    "/{path:path}",
+}
 SECRET = "sesame"
 
 Begin = Callable[[], Server]
