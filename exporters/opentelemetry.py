@@ -1,12 +1,14 @@
 """opentelemetry: any exporter of OpenTelemetry's Python SDK, fed with the data types of that SDK.
 
 For a back end whose vendor ships a Python exporter, and for tests. What a stock exporter does with a batch that fails, it does
-here: most give up after ten seconds, and none says why. A batch that it answers FAILURE for is offered again, and divided only
-when the exporter takes other parts of it. Where the back end speaks OTLP or remote write, `otlp` and `prometheus_remote_write`
-know more.
+here: most give up after ten seconds, and none says why but in its log. A batch that it answers FAILURE for is offered again, and
+divided only when the exporter takes other parts of it. Where the back end speaks OTLP or remote write, `otlp` and
+`prometheus_remote_write` know more.
 """
 
 import contextlib
+import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -122,21 +124,44 @@ class StockSender:
     def __init__(self, exporter: Any, empty: Callable[[], Any]) -> None:
         self._exporter = exporter
         self._empty = empty
+        self._logger = logging.getLogger(type(exporter).__module__.partition(".")[0])
+        self._why = ""
 
     def send(self, request: Any) -> Answer:
-        """Export it. FAILURE, and what the exporter raises, say nothing about why."""
+        """Export it. FAILURE says nothing about why; what the exporter logs meanwhile does, if only the first time."""
         name = type(self._exporter).__name__
         try:
-            with _not_traced():
+            with _not_traced(), _overheard(self._logger) as said:
                 result = self._exporter.export(self._empty() if request == b"" else request)
         except Exception as error:  # noqa: BLE001 - the exporter is foreign code
             return Answer(outcome="failed", reason=short(f"{type(error).__name__}: {error}"))
         if getattr(result, "name", "") == "SUCCESS":
             return TAKEN
-        return Answer(outcome="failed", reason=f"FAILURE of {name}, whose own log says why")
+        self._why = said[-1] if said else self._why
+        return Answer(outcome="failed", reason=f"FAILURE of {name}" + (f": {self._why}" if self._why else ""))
 
     def close(self) -> None:
         """Nothing is open but what the exporter keeps."""
+
+
+@contextlib.contextmanager
+def _overheard(logger: logging.Logger) -> Iterator[list[str]]:
+    """The warnings and errors that this thread logs there in the meantime."""
+    found: list[str] = []
+    thread = threading.get_ident()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread:
+                with contextlib.suppress(Exception):  # a text that its arguments do not fit
+                    found.append(short(record.getMessage()))
+
+    ear = Ear(logging.WARNING)
+    logger.addHandler(ear)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(ear)
 
 
 @contextlib.contextmanager

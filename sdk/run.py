@@ -375,10 +375,11 @@ class Run(Identity):
         for each in unsent:
             rows = max(self._writer.rows - each.rows, 0)
             logger.warning(
-                "milepost: %d %s of %s are not delivered to %s yet%s; %s",
+                "milepost: %d %s of %s %s not delivered to %s yet%s; %s",
                 rows,
                 "row" if rows == 1 else "rows",
                 self.path,
+                "is" if rows == 1 else "are",
                 each.name,
                 f" ({each.error})" if each.error else "",
                 self._where_rows_are(),

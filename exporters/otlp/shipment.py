@@ -9,6 +9,7 @@ refusal that names age or order is about the whole request: it is set aside as i
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Protocol, Self
@@ -20,6 +21,8 @@ logger = logging.getLogger("milepost")
 
 PATIENCE: Final = 5
 """How often a back end may say that it failed before the request is suspected."""
+SEARCH_S: Final = 30.0
+"""How long the point at fault is looked for while a back end that says it failed takes nothing: each try may take seconds."""
 AGED_HELP: Final = (
     "Prometheus takes older samples with storage: {tsdb: {out_of_order_time_window: 7d}}, Loki with a larger "
     "reject_old_samples_max_age. The rows stay in the journal"
@@ -89,6 +92,7 @@ class Shipment:
         self._taken = False
         self._failures = 0
         self._suspect = False
+        self._suspected_at = 0.0
         self._doubtful = doubtful
         self._suspects: list[tuple[Any, Answer]] = []
         self._lost_rows: set[int] = set()
@@ -159,7 +163,10 @@ class Shipment:
                     else f"{self._name} refuses all it is sent: {answer.reason}; look at endpoint, protocol and compression"
                 )
                 return ExportResult.retry(reason, probe.after_s)
-        self._suspect = True
+        if not self._suspect:
+            self._suspect, self._suspected_at = True, time.monotonic()
+        elif answer.outcome == "failed" and not self._taken and time.monotonic() - self._suspected_at > SEARCH_S:
+            return self._again(answer)
         if not self._split():
             self._waiting.popleft()
             self._suspects.append((load, answer))

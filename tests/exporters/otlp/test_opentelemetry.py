@@ -124,6 +124,45 @@ def test_a_failure_is_tried_again_and_nothing_is_given_up(tmp_path: Path) -> Non
     assert last.outcome == "success"
 
 
+def test_why_a_stock_exporter_failed_is_what_it_logged(tmp_path: Path) -> None:
+    exporter = OpenTelemetryExporter(
+        metrics="otlp_proto_grpc", metrics_options={"endpoint": "http://127.0.0.1:9", "timeout": 1}
+    )
+    exporter.start(make_run(tmp_path), None)
+
+    result = exporter.export(make_rows(2))
+    exporter.shutdown()
+
+    assert result.outcome == "retry"
+    assert "FAILURE of OTLPMetricExporter: " in result.reason
+    assert "127.0.0.1:9" in result.reason
+    assert "UNAVAILABLE" in result.reason or "DEADLINE_EXCEEDED" in result.reason
+
+
+def test_an_outage_is_not_searched_for_a_bad_point_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from milepost.exporters.otlp import shipment
+
+    class Down(Collecting):
+        asked = 0
+
+        def export(
+            self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+        ) -> MetricExportResult:
+            self.asked += bool(metrics_data.resource_metrics)
+            return super().export(metrics_data, timeout_millis)
+
+    monkeypatch.setattr(shipment, "SEARCH_S", 0.0)
+    metrics = Down()
+    metrics.fails = lambda data: bool(data.resource_metrics)  # what holds nothing it takes without asking anybody
+    exporter = OpenTelemetryExporter(metrics=metrics)
+    exporter.start(make_run(tmp_path), None)
+    results = [exporter.export(make_rows(200)) for _ in range(10)]
+    exporter.shutdown()
+
+    assert {result.outcome for result in results} == {"retry"}
+    assert metrics.asked <= 2 * len(results)
+
+
 def test_a_point_that_fails_a_whole_batch_costs_one_point(tmp_path: Path) -> None:
     rows = make_rows(16)
     bad = ("train.loss", rows[9].time_unix_nano)
