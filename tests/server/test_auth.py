@@ -136,6 +136,8 @@ def test_a_key_of_another_project_sees_nothing(keys: Keys) -> None:
         "/api/v1/history": {"runs": ["mine/r1"], "keys": ["a"]},
         "/api/v1/bulk": {"runs": ["mine/r1"], "delete": True},
         "/api/v1/runs/mine/r1/read": {},
+        "/api/v1/projects/mine/views": {"name": "taken", "query": ""},
+        "/api/v1/projects/mine/views/run.json": {"name": "taken"},
         f"/api/v1/runs/r1/writers/{WRITER}/heartbeat": {"project": "mine"},
         "/api/v1/runs/r1/files/x": {"project": "mine", "sha256": "0" * 64, "size": 1},
     }
