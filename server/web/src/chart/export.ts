@@ -3,7 +3,7 @@
 import { duration } from "../format";
 import { type Curve, csv } from "./curves";
 import { type Line, resolved, type XKind, xText } from "./plot";
-import { labels, logLabels, powers, ticks } from "./ticks";
+import { labels, logLabels, logTicks, ticks } from "./ticks";
 
 export interface Picture {
   title: string;
@@ -95,12 +95,12 @@ export function svg(picture: Picture, width = 800, height = 450): string {
     `<text x="12" y="35" fill="${resolved("--muted")}">${escape(picture.note)}</text>`,
     `<clipPath id="c"><rect x="${left}" y="${top}" width="${w}" height="${h}"/></clipPath>`,
   ];
-  const yTicks = picture.yLog ? powers(picture.y) : ticks(picture.y, 7);
+  const yTicks = picture.yLog ? logTicks(picture.y, 7) : ticks(picture.y, 7);
   const yLabels = picture.yLog ? logLabels(yTicks) : labels(yTicks);
   for (const [i, tick] of yTicks.entries()) {
     out.push(`<path d="M${left} ${Y(tick)}H${left + w}" stroke="${resolved("--grid")}"/><text x="${left - 6}" y="${Y(tick)}" dy="4" text-anchor="end" fill="${resolved("--muted")}">${escape(yLabels[i]!)}</text>`);
   }
-  const xTicks = picture.xKind === "log" ? powers(picture.x) : ticks(picture.x, 7);
+  const xTicks = picture.xKind === "log" ? logTicks(picture.x, 7) : ticks(picture.x, 7);
   const xLabels = picture.xKind === "log" ? logLabels(xTicks) : labels(xTicks);
   for (const [i, tick] of xTicks.entries()) {
     const label = picture.xKind === "time" ? xText(tick, "time").slice(5, 16) : picture.xKind === "duration" ? duration(tick) : xLabels[i]!;

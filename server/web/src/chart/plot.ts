@@ -7,7 +7,7 @@
 import uPlot from "uplot";
 import { date, duration, number } from "../format";
 import { type Curve, lower, nearest, upper } from "./curves";
-import { labels, logLabels } from "./ticks";
+import { labels, logLabels, logTicks, ticks, timeLabels } from "./ticks";
 
 export interface Line {
   id: string;
@@ -88,7 +88,7 @@ export class Plot {
   }
 
   sameAxes(look: Look): boolean {
-    return look.xKind === this.look.xKind && look.yLog === this.look.yLog;
+    return look.xKind === this.look.xKind;
   }
 
   /** Follow the cursor of another chart; null hides it. */
@@ -151,19 +151,26 @@ export class Plot {
     return [min >= 0 && min - room < 0 ? 0 : min - room, max + room];
   }
 
-  /** uPlot finds no ticks for numbers of more than 17 digits: such values are drawn in a power of ten. */
-  private unit(): number {
+  /** What uPlot is told of a value: its logarithm, or it in a power of ten, as uPlot takes no numbers of more than 17 digits. */
+  private told(): (value: number) => number {
+    if (this.look.yLog) return Math.log10;
     const size = Math.max(...this.yRange().map(Math.abs));
-    return this.look.yLog || size === 0 || (size < 1e14 && size > 1e-10) ? 1 : 10 ** Math.floor(Math.log10(size));
+    const unit = size === 0 || (size < 1e14 && size > 1e-10) ? 1 : 10 ** Math.floor(Math.log10(size));
+    return (value) => value / unit;
   }
 
   private yScale(): [number, number] {
-    const unit = this.unit();
-    return this.yRange().map((value) => value / unit) as [number, number];
+    return this.yRange().map(this.told()) as [number, number];
   }
 
   private yPos(value: number): number {
-    return this.u.valToPos(value / this.unit(), "y");
+    return this.u.valToPos(this.told()(value), "y");
+  }
+
+  private yTicks(): number[] {
+    const { height } = this.area;
+    const most = Math.max(2, height / (height > 420 ? 48 : 26));
+    return this.look.yLog ? logTicks(this.yRange(), most) : ticks(this.yRange(), most);
   }
 
   private textWidth(text: string): number {
@@ -177,7 +184,7 @@ export class Plot {
   }
 
   private options(width: number, height: number): uPlot.Options {
-    const { xKind, yLog } = this.look;
+    const { xKind } = this.look;
     const axis: uPlot.Axis = {
       stroke: () => resolved("--muted"),
       font: `11px ${this.css("--font")}`,
@@ -197,7 +204,7 @@ export class Plot {
       },
       scales: {
         x: { time: xKind === "time", distr: xKind === "log" ? 3 : 1, auto: false, range: () => this.xRange() },
-        y: { distr: yLog ? 3 : 1, auto: false, range: () => this.yScale() },
+        y: { auto: false, range: () => this.yScale() },
       },
       axes: [
         {
@@ -205,14 +212,15 @@ export class Plot {
           size: 22,
           gap: 3,
           space: () => (this.u.width > 900 ? 110 : 64),
-          ...(xKind === "time" ? {} : { values: (_u, ticks) => (xKind === "duration" ? ticks.map(duration) : xKind === "log" ? logLabels(ticks) : labels(ticks)) }),
+          ...(xKind === "log" ? { splits: () => logTicks(this.xRange(), this.area.width / 64), filter: (_u, at) => at } : {}),
+          values: (_u, at) => ({ time: timeLabels, duration: (all: readonly number[]) => all.map(duration), log: logLabels, linear: labels })[xKind](at),
         },
         {
           ...axis,
-          space: () => (this.u.height > 420 ? 56 : 32),
+          splits: () => this.yTicks().map(this.told()),
           gap: 6,
           size: (_u, values) => Math.max(34, 14 + Math.max(0, ...(values ?? []).map((value) => this.textWidth(value ?? "")))),
-          values: (_u, ticks) => (yLog ? logLabels(ticks) : labels(ticks.map((tick) => tick * this.unit()))),
+          values: () => (this.look.yLog ? logLabels(this.yTicks()) : labels(this.yTicks())),
         },
       ],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],

@@ -1,5 +1,5 @@
 import { describe as suite, expect, test } from "vitest";
-import { labels, logLabels, powers, ticks } from "./ticks";
+import { labels, logLabels, logTicks, ticks, timeLabels } from "./ticks";
 
 suite("ticks", () => {
   test("are round, within the range, and few", () => {
@@ -7,13 +7,25 @@ suite("ticks", () => {
     expect(ticks([-0.13, 0.27], 5)).toEqual([-0.1, 0, 0.1, 0.2]);
     expect(ticks([2e300, 3e300], 4)).toHaveLength(3);
     expect(ticks([1, 1], 5)).toEqual([]);
-    expect(powers([0.02, 300])).toEqual([0.1, 1, 10, 100]);
+    expect(logTicks([0.02, 300], 5)).toEqual([0.1, 1, 10, 100]);
+    expect(logTicks([0.2, 30], 9)).toEqual([0.2, 0.5, 1, 2, 5, 10, 20]);
+    expect(logTicks([1.01e12, 1.29e12], 5)).toEqual([1.1e12, 1.2e12]);
+    expect(logTicks([1e-300, 1e300], 4)).toHaveLength(4);
+    expect(logTicks([0, 1], 4)).toEqual([]);
   });
 });
 
-test("a logarithmic axis writes its round ticks, and the others when there are none", () => {
-  expect(logLabels([0.14066, 0.2, null, 0.5, 1, 3])).toEqual(["", "0.2", "", "0.5", "1", ""]);
-  expect(logLabels([1.1, 1.3])).toEqual(["1.1", "1.3"]);
+test("times say as much as tells neighbours apart, and the day where it begins", () => {
+  const at = (...parts: [number, number, number, number?, number?]) => new Date(2026, 10, ...parts).getTime() / 1000;
+  expect(timeLabels([at(25, 13, 44, 30), at(25, 13, 44, 30) + 0.2])).toEqual(["44:30.0", "44:30.2"]);
+  expect(timeLabels([at(25, 13, 44, 30), at(25, 13, 44, 45)])).toEqual(["13:44:30", "13:44:45"]);
+  expect(timeLabels([at(25, 18, 0), at(26, 0, 0), at(26, 6, 0)])).toEqual(["18:00", "Nov 26", "06:00"]);
+  expect(timeLabels([at(25, 0, 0), at(27, 0, 0)])).toEqual(["Nov 25", "Nov 27"]);
+});
+
+test("a logarithmic axis writes each tick by itself", () => {
+  expect(logLabels([0.001, 1, 1e6])).toEqual(["0.001", "1", "1M"]);
+  expect(logLabels([1e12, 1.1e12])).toEqual(["1T", "1.1T"]);
 });
 
 suite("labels of ticks", () => {

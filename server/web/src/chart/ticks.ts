@@ -13,11 +13,17 @@ export function ticks([low, high]: readonly [number, number], most: number): num
   return found;
 }
 
-/** Powers of ten within a range that begins above zero. */
-export function powers([low, high]: readonly [number, number]): number[] {
-  const found: number[] = [];
-  for (let p = Math.ceil(Math.log10(low)); p <= Math.log10(high); p++) found.push(10 ** p);
-  return found;
+/** Round numbers along a logarithmic axis, at most so many: within a power of ten as on any axis, then 1, 2, 5, then some of the powers. */
+export function logTicks([low, high]: readonly [number, number], most: number): number[] {
+  if (!(low > 0 && high > low)) return [];
+  const [first, last] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
+  if (Math.log10(high / low) < 1) return ticks([low, high], most);
+  const each = last - first + 1;
+  const power = (p: number, factor = 1) => Number(`${factor}e${p}`);
+  const fine = Array.from({ length: each + 1 }, (_, i) => [1, 2, 5].map((factor) => power(first - 1 + i, factor))).flat().filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
+  if (fine.length <= most) return fine;
+  const step = Math.max(1, Math.ceil(each / most));
+  return Array.from({ length: Math.ceil(each / step) }, (_, i) => power(first + i * step));
 }
 
 /** How many decimals a number needs to be written whole, up to twelve. */
@@ -51,9 +57,24 @@ function plain(value: number, digits: number): string {
   return (digits ? text.replace(/\.?0+$/, "") : text).replace(/^-0$/, "0");
 }
 
-/** Ticks of a logarithmic axis are of many sizes: each is written by itself, the odd ones at the ends only when there are no others. */
-export function logLabels(values: readonly (number | null)[]): string[] {
-  const round = (value: number) => /^[125](e|$)/.test(value.toExponential(5).replace(/\.?0*(?=e)/, ""));
-  const some = values.some((value) => value !== null && round(value));
-  return values.map((value) => (value === null || (some && !round(value)) ? "" : compact(value)));
+/** What stands beside the ticks of a logarithmic axis: they are of many sizes, and each is written by itself. */
+export function logLabels(values: readonly number[]): string[] {
+  return values.length && values[values.length - 1]! / values[0]! < 10 ? labels(values) : values.map(compact);
+}
+
+const two = (value: number) => String(value).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** What stands beside times, in seconds: as much of them as tells neighbours apart; the day where it begins. */
+export function timeLabels(values: readonly number[]): string[] {
+  const step = values.length > 1 ? values[1]! - values[0]! : 1;
+  return values.map((value) => {
+    const d = new Date(Math.round(value * 1000));
+    const day = `${MONTHS[d.getMonth()]} ${d.getDate()}`;
+    const clock = `${two(d.getHours())}:${two(d.getMinutes())}`;
+    if (step < 1) return `${two(d.getMinutes())}:${two(d.getSeconds())}.${String(d.getMilliseconds()).padStart(3, "0").slice(0, step < 0.1 ? 3 : 1)}`;
+    if (step < 60) return `${clock}:${two(d.getSeconds())}`;
+    if (step < 86400) return clock === "00:00" ? day : clock;
+    return step < 28 * 86400 ? day : `${MONTHS[d.getMonth()]} ${d.getFullYear()}`;
+  });
 }

@@ -387,6 +387,7 @@ export class ProjectState {
 
   /** Ask again for the rows that are loaded, without a blink. */
   private async refresh(): Promise<void> {
+    if (this.total === null) return this.reload(); // what was not there may be there now
     const pages = [...this.pages];
     this.pages.clear();
     await Promise.all(pages.map((page) => this.page(page)));
