@@ -14,7 +14,7 @@ from bench.server.filling import MOST_ROWS, add_run, filling, rows
 from milepost.server.store.parts import Part
 from milepost.server.store.schema import MIGRATIONS
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised with whatever changes the data below."""
 
 

@@ -77,7 +77,7 @@ def add_run(
     live.take(writer, [], [start], begin_s)
     stored, last = 0, 0
     for part in parts:
-        part.seq += 1  # behind the event
+        part.seq = part.seq + 1  # behind the event
         live.take(writer, [part], [], begin_s + float(part.runtime[-1]) / 1e6)
         group, before = group_of(connection, writer.id, part.keys)
         records = chunks.appended(connection, group, before, part)

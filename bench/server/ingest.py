@@ -24,7 +24,7 @@ def measure(task: Task) -> Figures:
     """task.size: seconds of curves. Acknowledged points a second, waits, and what is left to compact when the load ends."""
     kind, _, pace = task.case.partition(", ")
     every_s = WRITERS * curves.POINTS / PACE if pace else 0.0
-    bodies = [batches.bodies(kind, n) for n in range(WRITERS)]
+    bodies = [batches.bodies(kind, n, batches.BATCHES if task.size > 1 else 4) for n in range(WRITERS)]
     directory, steps = task.directory / "data", STEPS if task.size > 1 else STEPS // 50
     shutil.copytree(datasets.long_run(steps), directory)
     before = directory_bytes(directory)

@@ -36,7 +36,7 @@ def measure(task: Task) -> Figures:
         from bench.server.process import serve
 
         with serve("--data", task.directory) as server:
-            bodies = [batches.bodies("float32", n) for n in range(WRITERS)]
+            bodies = [batches.bodies("float32", n, batches.BATCHES if task.size > 1 else 4) for n in range(WRITERS)]
             requests = [batches.requests(server.host, n, each) for n, each in enumerate(bodies)]
             return _measured(task, server.port, requests, curves.POINTS)
     rows, make, command = _PEERS[task.subject]
