@@ -29,6 +29,7 @@ from milepost.server import (
     views_api,
 )  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
+from milepost.server.intake import BodyLimit
 from milepost.server.keys_api import keys_router
 from milepost.server.otlp_errors import OtlpErrors
 from milepost.server.proxy_users import ProxyUsers
@@ -100,6 +101,7 @@ def create_app(
     app.state.stopping = asyncio.Event()
     app.state.users = users
     app.state.otlp = otlp.Receiver()
+    app.add_middleware(BodyLimit)
     app.add_middleware(Gate, keys=keys, hosts=hosts, users=users)
     app.add_middleware(OtlpErrors)
     app.add_middleware(RequestLog)

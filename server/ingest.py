@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from milepost.sdk.wire import WireBatch
 from milepost.server.auth import Principal
+from milepost.server.intake import LARGE, MAX_LOOSE, Room, check_packed, one_at_a_time
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Receipt
 from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
@@ -33,7 +34,13 @@ _WRITER: Final = re.compile(r"[0-9a-f]{16}")
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _json: Final = msgspec.json.Decoder(WireBatch)
 
-LIMITS: Final = {"body_bytes": MAX_BODY, "decoded_bytes": MAX_DECODED, "rows": MAX_ROWS, "keys": MAX_KEYS}
+LIMITS: Final = {
+    "body_bytes": MAX_BODY,
+    "decoded_bytes": MAX_DECODED,
+    "loose_bytes": MAX_LOOSE,
+    "rows": MAX_ROWS,
+    "keys": MAX_KEYS,
+}
 
 
 def routes() -> list[Route]:
@@ -49,24 +56,26 @@ def routes() -> list[Route]:
 async def batches(request: Request) -> Response:
     """Store a batch; answered when it is durable."""
     store = store_of_ingest(request)
-    body = await read_body(request, MAX_BODY)
-    job = await asyncio.to_thread(
-        _job, body, request.headers.get("content-type", ""), request.headers.get("content-encoding", ""),
-        request.path_params["run"], request.scope.get("principal"),
-    )  # fmt: skip
-    try:
-        receipt = await asyncio.wrap_future(store.ingest.submit(job))
-    except Conflict as error:
-        raise Problem(409, "conflict", str(error), seq=error.seq) from None
-    except Deleted as error:
-        raise Problem(410, "run deleted", str(error)) from None
-    except InvalidBatch as error:
-        raise Problem(422, "invalid batch", str(error)) from None
-    except Busy as error:
-        raise Problem(429, "busy", str(error), headers={"Retry-After": "1"}) from None
-    except NoSpace as error:
-        raise Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}) from None
-    return _answer(receipt)
+    with Room() as room:
+        body = await read_body(request, MAX_BODY, room)
+        kind, encoding = (request.headers.get(f"content-{name}", "") for name in ("type", "encoding"))
+        given = (body, kind, encoding, request.path_params["run"], request.scope.get("principal"))
+        job = await asyncio.to_thread(_job, room, *given)
+        if isinstance(job, bytes):
+            job = await asyncio.get_running_loop().run_in_executor(one_at_a_time, _decoded, job, *given)
+        try:
+            receipt = await asyncio.wrap_future(store.ingest.submit(job))
+        except Conflict as error:
+            raise Problem(409, "conflict", str(error), seq=error.seq) from None
+        except Deleted as error:
+            raise Problem(410, "run deleted", str(error)) from None
+        except InvalidBatch as error:
+            raise Problem(422, "invalid batch", str(error)) from None
+        except Busy as error:
+            raise Problem(429, "busy", str(error), headers={"Retry-After": "1"}) from None
+        except NoSpace as error:
+            raise Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}) from None
+        return _answer(receipt)
 
 
 async def writer_state(request: Request) -> Response:
@@ -118,8 +127,8 @@ def store_of_ingest(request: Request) -> SqliteStore:
     return store
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, refused as soon as it is too large."""
+async def read_body(request: Request, limit: int, room: Room | None = None) -> bytes:
+    """The body, refused as soon as it is too large. room: what it is counted in."""
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise _too_large("body", limit)
@@ -130,6 +139,8 @@ async def read_body(request: Request, limit: int) -> bytes:
             size += len(part)
             if size > limit:
                 raise _too_large("body", limit)
+            if room is not None:
+                room.take(len(part))
             parts.append(part)
     except ClientDisconnect:
         raise bad_request("incomplete body", "the connection was closed before the end of the body") from None
@@ -164,14 +175,24 @@ def _too_large(what: str, limit: int) -> Problem:
     return Problem(413, "too large", text, headers={"Connection": "close"}, limit=limit)  # the rest is not read
 
 
-def _job(body: bytes, kind: str, encoding: str, run: str, principal: Principal | None) -> Job:
+def _job(room: Room, body: bytes, kind: str, encoding: str, run: str, principal: Principal | None) -> Job | bytes:
+    """The batch of a body; of a large one what it is without its compression."""
     data = unpack(body, encoding)
+    room.take(len(data) if encoding else 0)
+    return data if len(data) > LARGE else _decoded(data, body, kind, encoding, run, principal)
+
+
+def _decoded(data: bytes, body: bytes, kind: str, encoding: str, run: str, principal: Principal | None) -> Job:
     form = kind.partition(";")[0].strip().lower()
     as_json = form.endswith("json")
     if not as_json and not form.endswith("msgpack"):
         text = f"a batch is application/vnd.milepost.v1+msgpack or +json, got {kind!r}"
         raise Problem(415, "unsupported media type", text)
+    if as_json and len(data) > MAX_LOOSE:
+        raise _too_large("JSON of a batch", MAX_LOOSE)
     try:
+        if not as_json:
+            check_packed(data, MAX_KEYS)
         batch = _json.decode(data) if as_json else decode_body(data)
         project = batch.project or (principal.project if principal else None) or ""
         _check(batch, run, project, principal)

@@ -38,12 +38,14 @@ from milepost.sdk import wire
 from milepost.sdk.event import Event
 from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
+from milepost.server.intake import LARGE, Room, one_at_a_time
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.problems import Problem
 from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 
-MAX_DECODED: Final = 64 << 20
+MAX_DECODED: Final = 32 << 20
+MAX_RESOURCES: Final = 10_000
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
@@ -89,32 +91,39 @@ class Receiver:
     async def _take(self, request: Request, message: Any, signal: str) -> Response:
         store = store_of_ingest(request)
         principal: Principal | None = request.scope.get("principal")
-        body = await read_body(request, MAX_BODY)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in (PROTOBUF, JSON):
-            text = f"OTLP comes as application/x-protobuf or application/json, got {kind[:80]!r}"
-            raise Problem(415, "unsupported media type", text)
-        encoding = request.headers.get("content-encoding", "")
-        found, rejected = await asyncio.to_thread(_read, body, encoding, kind, message, signal)
-        for each in found:
-            check_project(each.project, principal)
-            if not is_name(each.project) or not is_name(each.run):
-                raise Problem(400, "invalid resource", f"{each.project[:80]!r} / {each.run[:80]!r} cannot name a run")
-        digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
-        repeated: list[bool] = []
-        try:
-            for n, each in enumerate(found):
-                if told := _told(each):
-                    job = _job(each, told, signal, digest[:20] + n.to_bytes(4, "big"))
-                    repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
-        except (Conflict, Deleted, InvalidBatch) as error:
-            raise Problem(400, "invalid request", str(error)[:200]) from None
-        except (Busy, NoSpace) as error:
-            status = 429 if isinstance(error, Busy) else 503
-            raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None
-        if not repeated or not all(repeated):
-            self.rejected.update({(signal, reason): n for reason, n in rejected.by_reason.items()})
-        return _answer(kind, rejected, signal)
+        with Room() as room:
+            body = await read_body(request, MAX_BODY, room)
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind not in (PROTOBUF, JSON):
+                text = f"OTLP comes as application/x-protobuf or application/json, got {kind[:80]!r}"
+                raise Problem(415, "unsupported media type", text)
+            encoding = request.headers.get("content-encoding", "")
+            data = await asyncio.to_thread(unpack, body, encoding, MAX_DECODED)
+            room.take(len(data) if encoding else 0)
+            threads = one_at_a_time if len(data) > LARGE else None
+            reading = asyncio.get_running_loop().run_in_executor(threads, _read, data, kind, message, signal)
+            found, rejected = await reading
+            for each in found:
+                check_project(each.project, principal)
+                if not is_name(each.project) or not is_name(each.run):
+                    raise Problem(
+                        400, "invalid resource", f"{each.project[:80]!r} / {each.run[:80]!r} cannot name a run"
+                    )
+            digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
+            repeated: list[bool] = []
+            try:
+                for n, each in enumerate(found):
+                    if told := _told(each):
+                        job = _job(each, told, signal, digest[:20] + n.to_bytes(4, "big"))
+                        repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
+            except (Conflict, Deleted, InvalidBatch) as error:
+                raise Problem(400, "invalid request", str(error)[:200]) from None
+            except (Busy, NoSpace) as error:
+                status = 429 if isinstance(error, Busy) else 503
+                raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None
+            if not repeated or not all(repeated):
+                self.rejected.update({(signal, reason): n for reason, n in rejected.by_reason.items()})
+            return _answer(kind, rejected, signal)
 
 
 def _job(found: Found, told: list[_Told], signal: str, mark: bytes) -> Job:
@@ -165,9 +174,8 @@ def _events(found: Found, told: list[_Told], first: int) -> list[Event]:
     return events
 
 
-def _read(body: bytes, encoding: str, kind: str, message: Any, signal: str) -> tuple[list[Found], Rejected]:
+def _read(data: bytes, kind: str, message: Any, signal: str) -> tuple[list[Found], Rejected]:
     """What the resources of a request bring, and which points or records cannot be taken."""
-    data = unpack(body, encoding, MAX_DECODED)
     try:
         if kind == JSON:
             json_format.Parse(data, message, ignore_unknown_fields=True, max_recursion_depth=50)
@@ -175,6 +183,10 @@ def _read(body: bytes, encoding: str, kind: str, message: Any, signal: str) -> t
             message.ParseFromString(data)
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise Problem(400, "invalid request", f"this is no OTLP {signal} request: {str(error)[:200]}") from None
+    several = message.resource_metrics if signal == "metrics" else message.resource_logs
+    if len(several) > MAX_RESOURCES:
+        text = f"{len(several):,} resources in one request; {MAX_RESOURCES:,} are taken"
+        raise Problem(413, "too large", text, limit=MAX_RESOURCES)
     try:
         return metrics_of(message.resource_metrics) if signal == "metrics" else logs_of(message.resource_logs)
     except (InvalidBatch, ValueError, OverflowError) as error:
