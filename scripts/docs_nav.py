@@ -30,7 +30,14 @@ SECTIONS: dict[str, list[str]] = {
         "stacks/loki.md",
     ],
     "Extend": ["writing-an-exporter.md", "writing-a-processor.md", "writing-a-media-type.md"],
-    "Look up": ["api.md", "server-api.md", "performance.md", "reliability.md", "contributing.md"],
+    "Look up": [
+        "api.md",
+        "server-api.md",
+        "performance.md",
+        "server-performance.md",
+        "reliability.md",
+        "contributing.md",
+    ],
 }
 
 _INDEX = "decisions/index.md"

@@ -163,5 +163,12 @@ def _posted(port: int, path: str, body: dict[str, Any]) -> Any:
     asked = urllib.request.Request(
         f"http://{HOST}:{port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(asked, timeout=60) as said:
-        return json.loads(said.read())
+    for left in (4, 3, 2, 1, 0):  # workers of a server that has just started may close the connection
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as said:
+                return json.loads(said.read())
+        except OSError:
+            if not left:
+                raise
+            time.sleep(1)
+    return None

@@ -60,7 +60,7 @@ INGEST = Benchmark(
         "points",
     ),
     cases=dict.fromkeys(("float32", "float64", "float32, 750,000 points/s"), ("milepost",)),
-    sizes={"tiny": 1, "quick": 15, "full": 60},
+    sizes={"tiny": 1, "quick": 12, "full": 60},
 )
 READS = Benchmark(
     title="A server that is asked, over HTTP where nothing else is said, one request at a time",
@@ -101,6 +101,6 @@ SERVERS = Benchmark(
         "load_cores",
     ),
     cases={"load": ("milepost", "mlflow", "trackio")},
-    sizes={"tiny": 1, "quick": 6, "full": 20},
+    sizes={"tiny": 1, "quick": 5, "full": 20},
     ratios=("points_per_s", "server_cpu_us_per_point"),
 )
