@@ -1,6 +1,6 @@
-"""Write the measured figures into README.md and docs/performance.md: python -m scripts.figures bench/results/FILE.json
+"""Write the measured figures into README.md and the pages of figures in docs: python -m scripts.figures bench/results/FILE.json
 
-`make bench` writes such a file, and then does this. On both pages the figures stand between two comments, with the machine that
+`make bench` writes such a file, and then does this. On each page the figures stand between two comments, with the machine that
 they were taken on.
 """
 
@@ -17,6 +17,7 @@ from bench.workloads import BENCHMARKS
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "performance.md"
+SERVER_PAGE = ROOT / "docs" / "server-performance.md"
 TEXT = """
 Medians, defaults of each, on {processors} cores of a virtual machine ({processor}), {system},
 Python {python}, {day}. {busy}
@@ -109,8 +110,12 @@ def publish(path: Path) -> None:
     if count != 1:
         sys.exit("README.md has lost the two comments that the figures stand between")
     README.write_text(fresh, encoding="utf-8")
-    report.put_into(PAGE, report.page(about, results, BENCHMARKS))
-    print(f"README.md and docs/performance.md have the figures of {path}")
+    servers = {name: found for name, found in results.items() if name.startswith("server")}
+    others = {name: found for name, found in results.items() if name not in servers}
+    report.put_into(PAGE, report.page(about, others, BENCHMARKS))
+    if servers:
+        report.put_into(SERVER_PAGE, report.page(about, servers, BENCHMARKS))
+    print(f"README.md and the pages of figures in docs/ have those of {path}")
 
 
 if __name__ == "__main__":
