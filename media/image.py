@@ -14,6 +14,7 @@ from milepost.media.base import FileMedia, Payload, captions, copied
 from milepost.media.figures import figure_of
 from milepost.media.files import is_bytes, is_path, read, suffix
 from milepost.media.pixels import MAX_PIXELS, as_array, is_tensor, to_uint8, told_array, warn
+from milepost.media.png_file import check_png
 from milepost.sdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _FORMATS: Final = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "webp": "WEBP"}
 """What a picture made of pixels can be written as, by file type."""
+_LARGE: Final = 2**26
+"""Bytes of pixels from which on a file is checked without all of them in memory, or refused where that cannot be."""
+_RATIO: Final = 100
 _READ: Final = {
     "PNG": ("png",), "JPEG": ("jpg", "jpeg"), "BMP": ("bmp",), "WEBP": ("webp",), "GIF": ("gif",), "TIFF": ("tif", "tiff"),
 }  # fmt: skip
@@ -327,7 +331,7 @@ def _from_file(data: Any, mode: str | None, file_type: str | None) -> tuple[Payl
 
 
 def check_picture(content: bytes, name: Any = None) -> "tuple[PIL.Image.Image, str]":
-    """A picture file, decoded to be sure that it is whole; and its format as Pillow names it.
+    """A picture file that is whole, and its format as Pillow names it. A small file never takes much memory here.
 
     name: the path it came from, whose extension must fit. Raises DataError for what is no picture, another one than its name
     says, damaged, cut short, or larger in pixels than `MAX_PIXELS`.
@@ -354,10 +358,23 @@ def check_picture(content: bytes, name: Any = None) -> "tuple[PIL.Image.Image, s
         raise DataError(
             f"Image: {shown} unfolds to {image.width} x {image.height} pixels; {MAX_PIXELS:,} are accepted at the most"
         )
+    unfolded = image.width * image.height * max(len(image.getbands()), 1)
+    if form not in ("PNG", "JPEG") and unfolded > _LARGE and unfolded > _RATIO * len(content):
+        raise DataError(
+            f"Image: {shown} of {len(content):,} bytes unfolds to {image.width} x {image.height} pixels, {unfolded:,} bytes; "
+            f"above {_LARGE:,} bytes a {form} file may unfold to {_RATIO} times its size"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image.load()
+            if form == "PNG":
+                check_png(content)
+            elif unfolded > _LARGE and form == "JPEG":  # all of it is read, and an eighth of each side decoded
+                smaller = PIL.Image.open(io.BytesIO(content))
+                smaller.draft(None, (image.width // 8, image.height // 8))
+                smaller.load()
+            else:
+                image.load()
     except Exception as error:  # noqa: BLE001 - as above
         raise DataError(f"Image: {shown} is damaged or cut short ({type(error).__name__}: {error})") from None
     return image, form
