@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Final, TextIO
 
+import msgspec
+
 from milepost.exporters.console_rows import Format, formatter
 from milepost.exporters.console_summary import Ending, line, page
 from milepost.exporters.series import Series
@@ -36,7 +38,7 @@ class ConsoleExporter:
     """
 
     name = "console"
-    wants = frozenset(("row", "run.finish"))
+    wants = frozenset(("row", "meta", "run.finish"))
     takes_rows = True
     shows_end = True
     """The page is printed also where the end of the run found no room in the journal."""
@@ -72,6 +74,8 @@ class ConsoleExporter:
                 for event in part:
                     if event.kind == "run.finish":
                         self._print_page(event)
+                    elif event.kind == "meta" and self._run is not None:
+                        self._run = msgspec.structs.replace(self._run, name=event.values.get("name", self._run.name))
         return ExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -83,7 +87,7 @@ class ConsoleExporter:
         self._closed = True
 
     def _begin(self, run: RunInfo | None) -> None:
-        self._run = run
+        self._run: RunInfo | None = run
         self._quiet = silenced() or (run is not None and not run.primary)
         self._closed = False
         self._rows = 0

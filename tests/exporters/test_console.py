@@ -133,6 +133,14 @@ def test_the_page_tells_what_came_of_the_run(tmp_path: Path, monkeypatch: pytest
     )
 
 
+def test_the_page_has_the_name_that_the_run_was_given_last(tmp_path: Path) -> None:
+    text = printed(
+        tmp_path, *rows(2), make_event("meta", {"name": "renamed"}), make_event("meta", {"tags": ["x"]}), ended()
+    )
+
+    assert "● renamed · " in text
+
+
 def test_short_names_stand_under_their_header(tmp_path: Path) -> None:
     text = printed(tmp_path, make_event(values={"a": 1}), ended())
     assert "  metric  last\n  a          1\n" in text
