@@ -46,6 +46,12 @@ suite("smoothing", () => {
 });
 
 suite("ranges", () => {
+  test("without outliers are counted in powers on a logarithmic axis", () => {
+    const one = curve(Array.from({ length: 1000 }, (_, i) => (i === 500 ? 1e9 : 10 ** (-i / 250))));
+    const [low, high] = clippedRange([one], -Infinity, Infinity, true)!;
+    expect(low).toBeLessThan(1.1e-4);
+    expect(high).toBeLessThan(20);
+  });
   test("pass over NaN and see the envelope", () => {
     const one = { ...curve([1, NaN, 2]), min: Float64Array.from([0, NaN, 1]), max: Float64Array.from([4, NaN, 5]) };
     expect(range([one])).toEqual([0, 5]);

@@ -79,8 +79,9 @@ export function clippedRange(curves: readonly Curve[], from = -Infinity, to = In
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(share * (sorted.length - 1))))]!;
   const low = at(0.01);
   const high = at(0.99);
-  const room = (high - low) * 0.25;
-  return [Math.max(sorted[0]!, low - room), Math.min(sorted[sorted.length - 1]!, high + room)];
+  // On a logarithmic axis what lies between is a ratio.
+  const [below, above] = positive ? [low / (high / low) ** 0.25, high * (high / low) ** 0.25] : [low - (high - low) * 0.25, high + (high - low) * 0.25];
+  return [Math.max(sorted[0]!, below), Math.min(sorted[sorted.length - 1]!, above)];
 }
 
 /** Index of the first x that is not below the value. */
