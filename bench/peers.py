@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,25 +32,30 @@ def interpreter(subject: str) -> Path:
     """The Python that has the subject: this one, or that of the peer's environment. Raises `PeerMissing`."""
     if subject not in REQUIREMENTS:
         return Path(sys.executable)
-    directory = cache() / subject
-    wanted = "\n".join([*REQUIREMENTS[subject], "numpy"])
+    return environment(subject, [*REQUIREMENTS[subject], "numpy"])
+
+
+def environment(name: str, requirements: Sequence[str]) -> Path:
+    """The Python of an environment of its own with these requirements, made when it is missing. Raises `PeerMissing`."""
+    directory = cache() / name
+    wanted = "\n".join(requirements)
     python = directory / "bin" / "python"
     mark = directory / MARK
     if not python.exists() or not mark.exists() or mark.read_text() != wanted:
-        print(f"making an environment for {subject} in {directory}", file=sys.stderr, flush=True)
+        print(f"making an environment for {name} in {directory}", file=sys.stderr, flush=True)
         try:
             subprocess.run(
                 [sys.executable, "-m", "venv", "--clear", directory], check=True, capture_output=True, text=True
             )
             subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", *wanted.split("\n")],
+                [python, "-m", "pip", "install", "--quiet", *requirements],
                 check=True,
                 capture_output=True,
                 text=True,
             )
         except (subprocess.CalledProcessError, OSError) as error:
             detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            raise PeerMissing(f"{subject} cannot be installed: {detail[-1] if detail else error}") from None
+            raise PeerMissing(f"{name} cannot be installed: {detail[-1] if detail else error}") from None
         mark.write_text(wanted)
     return python
 
