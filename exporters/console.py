@@ -42,6 +42,7 @@ class ConsoleExporter:
     takes_rows = True
     shows_end = True
     """The page is printed also where the end of the run found no room in the journal."""
+    _run: RunInfo | None
 
     def __init__(self, every: int | None = None, format: Format = "table", stream: TextIO | None = None) -> None:
         if every is not None and (type(every) is not int or every < 1):
@@ -87,7 +88,7 @@ class ConsoleExporter:
         self._closed = True
 
     def _begin(self, run: RunInfo | None) -> None:
-        self._run: RunInfo | None = run
+        self._run = run
         self._quiet = silenced() or (run is not None and not run.primary)
         self._closed = False
         self._rows = 0
