@@ -127,7 +127,9 @@ class RunDetail(Run):
     """A run with everything it says of itself.
 
     metadata: what ran: program, command, host, Python, packages, git. metrics: what define_metric said.
-    completeness: logged, dropped and gaps, and per exporter delivered, pending, filtered, rejected, dropped (rows).
+    completeness: logged, dropped and gaps. Over a directory, per exporter delivered, pending, filtered, rejected, dropped
+    (rows). Of runs that are sent: stored, uncompacted (rows that wait for the compactor), and lag: the seconds that the newest
+    row of the last batch was old when it came, of the writer that is furthest behind.
     """
 
     config: dict[str, Json]

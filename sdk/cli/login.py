@@ -31,12 +31,12 @@ def command(url: str | None, forget: bool) -> None:
         key = sys.stdin.readline().strip()
     if not key:
         raise UsageError("no key was given")
-    _check(where, key)
-    out.note(f"the key of {where} is kept in {store_key(where, key)}")
+    may = _may(where, key)
+    out.note(f"the key of {where} ({may}) is kept in {store_key(where, key)}")
 
 
-def _check(url: str, key: str) -> None:
-    """Raise `Error` unless the server knows the key."""
+def _may(url: str, key: str) -> str:
+    """What the key is for, as the server says. Raises `Error` unless the server knows it."""
     import httpx
 
     try:
@@ -44,8 +44,14 @@ def _check(url: str, key: str) -> None:
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise Error(f"{url} cannot be reached: {error}") from None
     if answer.status_code == 401:
-        raise Error(f"{url} does not know this key")
+        raise Error(f"{url} does not know this key: it is wrong, expired or revoked")
     if answer.status_code == 409:
         raise Error(f"{url} has no keys: nothing needs a login there")
     if answer.status_code != 200:
         raise Error(f"{url} answers {answer.status_code}: is it a milepost server?")
+    try:
+        told = answer.json()
+        project = f"; project {told['project']} only" if told["project"] else ""
+        return f"{', '.join(told['scopes'])}{project}"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Error(f"{url} does not answer as a milepost server does; is it one?") from None

@@ -31,7 +31,10 @@ STORE_HEARD_S = SILENT_S / 3
 
 
 class WriterState(msgspec.Struct, kw_only=True):
-    """One writer. id: in the database. state: what its run.finish said; "" before. gone: its program is dead."""
+    """One writer. id: in the database. state: what its run.finish said; "" before. gone: its program is dead.
+
+    lag: seconds that the newest row of its last batch was old when it came.
+    """
 
     id: int
     name: str
@@ -44,6 +47,7 @@ class WriterState(msgspec.Struct, kw_only=True):
     last_seq: int = -1
     state: str = ""
     gone: bool = False
+    lag: float = 0.0
     rewinds: list[tuple[int, int]] = []
 
 
@@ -130,6 +134,8 @@ class LiveRun:
         speaks = any(each is writer for each in self.speaking()) or not any(w.rows for w in self.speaking())
         rows = sum(map(len, parts))
         writer.rows += rows
+        if rows:
+            writer.lag = max(0.0, now - max(int(part.time.max()) for part in parts if len(part)) / 1e9)
         if rows and kept.finished is not None and not writer.state:
             kept.finished = None
         leads = speaks or any(each is writer for each in self.leading())

@@ -16,6 +16,7 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
             {
                 "id": w.name, "rank": w.rank, "attempt": w.attempt, "parent": w.parent, "started": w.started / 1e9,
                 "alive": not w.state and live.state() == "running", "rows": w.rows, "last_seq": w.last_seq,
+                "lag": w.lag,
             }
             for w in live.kept.writers.values()
         ]  # fmt: skip
@@ -26,6 +27,7 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
             "writers": writers,
         }
         rows = sum(w.rows for w in live.kept.writers.values())
+        lag = max((w.lag for w in live.kept.writers.values()), default=0.0)
         numbers = {w.id: w.name for w in live.kept.writers.values()}
     gaps: list[dict[str, Any]] = []
     dropped: dict[str, int] = {}
@@ -55,5 +57,6 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
         "dropped": dropped,
         "gaps": gaps,
         "uncompacted": waiting,
+        "lag": lag,
     }
     return told

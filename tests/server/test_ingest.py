@@ -78,6 +78,20 @@ def test_batches_in_any_order_cut_anew_and_repeated_give_one_history(
     assert told["completeness"]["gaps"] == []
 
 
+def test_a_run_says_how_far_behind_it_is(client: httpx.Client) -> None:
+    def lag() -> float:
+        told = client.get("/api/v1/runs/p/lag").json()
+        assert told["completeness"]["lag"] == max(writer["lag"] for writer in told["writers"])
+        return float(told["completeness"]["lag"])
+
+    late = row(1, {"a": 1.0})
+    late = msgspec.structs.replace(late, time_unix_nano=time.time_ns() - 3600 * 10**9)
+    send(client, [late], run="lag")
+    assert 3600 <= lag() < 3700
+    send(client, [msgspec.structs.replace(row(2, {"a": 1.0}), time_unix_nano=time.time_ns())], run="lag")
+    assert lag() < 100
+
+
 def test_a_row_that_comes_with_other_values_is_refused_and_nothing_of_its_batch_is_stored(client: httpx.Client) -> None:
     send(client, [row(n, {"a": float(n)}) for n in range(10)], run="other")
 
