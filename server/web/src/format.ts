@@ -91,11 +91,11 @@ export function bytes(size: number): string {
 }
 
 /** Any config or summary value in one line. */
-export function text(value: unknown): string {
+export function text(value: unknown, significant = 5): string {
   if (value === null || value === undefined) return "";
-  if (typeof value === "number") return number(value);
+  if (typeof value === "number") return number(value, significant);
   if (typeof value === "string") return value;
   if (typeof value === "boolean") return String(value);
-  if (typeof value === "object" && "_type" in value) return String(value._type);
+  if (typeof value === "object" && "_type" in value) return `(${String(value._type)})`;
   return JSON.stringify(value);
 }

@@ -129,10 +129,6 @@ export class Plot {
     return this.u.ctx.canvas;
   }
 
-  position(x: number, y: number): [number, number] {
-    return [this.u.valToPos(x, "x"), this.yPos(y)];
-  }
-
   private xRange(): [number, number] {
     const [min, max] = this.look.x ?? LIMITS;
     if (min === max) return this.look.xKind === "log" ? [min / 2, max * 2] : [min - 0.5, max + 0.5];

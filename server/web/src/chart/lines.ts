@@ -1,0 +1,104 @@
+/** From the points of runs to the lines of a chart: smoothed, grouped, coloured; and what was done to the points, in words. */
+
+import type { Run } from "../api/model";
+import { grouped, number } from "../format";
+import { type Curve, mean, smooth } from "./curves";
+import type { Loaded, Points } from "./data";
+import type { Line, XKind } from "./plot";
+
+/** What the lines need to know of the runs that are drawn. */
+export interface Runs {
+  readonly name: string;
+  readonly shown: readonly string[];
+  readonly shownSet: ReadonlySet<string>;
+  /** the value that runs are grouped by */
+  readonly group: string | null;
+  readonly known: ReadonlyMap<string, Run>;
+  path(id: string): string;
+  label(id: string): string;
+  colour(id: string, alpha?: number): string;
+  groupColour(value: string, alpha?: number): string;
+  dash(id: string): readonly number[];
+}
+
+export interface How {
+  /** which of a bucket's values */
+  line: "mean" | "last" | "min" | "max";
+  /** 0: not smoothed */
+  smooth: number;
+  spread: "minmax" | "std";
+}
+
+/** One line for each run, or for each group: its mean with a band; what was taken back stands behind, dotted.
+ *
+ * groupOf: the group of a run, as it is written.
+ */
+export function linesOf(loaded: Loaded, taken: Loaded | null, runs: Runs, how: How, groupOf: (run: Run, by: string) => string): Line[] {
+  const curve = (points: Points, label: string): Curve => ({ id: points.run, label, x: points.x, y: points[how.line], min: points.min, max: points.max, banded: !points.exact });
+  const line = (raw: Curve, id: string, rest: Pick<Line, "colour" | "dash" | "marks">): Line => {
+    const smoothed = how.smooth > 0 ? { ...raw, y: smooth(raw.x, raw.y, how.smooth) } : raw;
+    return { id, label: raw.label, curve: smoothed, raw: smoothed === raw ? null : raw, ...rest };
+  };
+  if (runs.group !== null) {
+    const groups = new Map<string, Curve[]>();
+    for (const id of runs.shown) {
+      const points = loaded.series.get(runs.path(id));
+      const run = runs.known.get(id);
+      if (!points || !run) continue;
+      const value = groupOf(run, runs.group);
+      const one = groups.get(value);
+      if (one) one.push(curve(points, value));
+      else groups.set(value, [curve(points, value)]);
+    }
+    return [...groups].map(([value, one]) => line(mean(value, value, one, how.spread), value, { colour: (alpha = 1) => runs.groupColour(value, alpha), dash: [], marks: [] }));
+  }
+  const found: Line[] = [];
+  for (const id of runs.shown) {
+    const points = loaded.series.get(runs.path(id));
+    if (points?.x.length) found.push(line(curve(points, runs.label(id)), id, { colour: (alpha = 1) => runs.colour(id, alpha), dash: runs.dash(id), marks: points.marks }));
+  }
+  for (const points of taken?.series.values() ?? []) {
+    const id = points.run.slice(runs.name.length + 1);
+    if (points.x.length === 0 || !runs.shownSet.has(id)) continue;
+    const gone: Curve = { ...curve(points, `${runs.label(id)}, rewound`), banded: false };
+    found.push({ id: `${id}\nrewound`, label: gone.label, curve: gone, raw: null, colour: (alpha = 1) => runs.colour(id, alpha * 0.6), dash: [1, 4], marks: [] });
+  }
+  return found;
+}
+
+/** From the first to the last x of the lines; low: of all points, as a bucket stands at the x of its last one. */
+export function xRangeOf(lines: readonly Line[], low: number | null, kind: XKind): [number, number] | null {
+  let from = kind !== "log" && low !== null ? low : Infinity;
+  let to = -Infinity;
+  for (const { curve } of lines) {
+    if (curve.x.length === 0) continue;
+    let i = 0;
+    if (kind === "log") while (i < curve.x.length && curve.x[i]! <= 0) i++;
+    if (i < curve.x.length) from = Math.min(from, curve.x[i]!);
+    to = Math.max(to, curve.x[curve.x.length - 1]!);
+  }
+  return from <= to ? [from, to] : null;
+}
+
+/** What was done to the points, in words. */
+export function noteOf(loaded: Loaded, how: How & { group: boolean; envelope: boolean; clip: boolean; ranks: boolean; rewound: boolean; large: boolean }): string {
+  const all = [...loaded.series.values()];
+  if (all.length === 0) return "";
+  const sum = (of: (points: Points) => number) => all.reduce((total, points) => total + of(points), 0);
+  const parts: string[] = [];
+  if (how.group) parts.push(`mean of groups, ${how.spread === "std" ? "± 1 standard deviation" : "min–max"} shaded`);
+  if (all.every((one) => one.exact)) {
+    const points = sum((one) => one.points);
+    if (how.large) parts.push(`${grouped(points)} ${points === 1 ? "point" : "points"}, none left out`);
+  } else {
+    const per = sum((one) => one.points) / Math.max(1, sum((one) => one.buckets));
+    parts.push(`${how.line} of each ~${number(per, 2)} points${how.envelope && !how.group ? ", min–max shaded" : ""}`);
+  }
+  if (how.smooth > 0) parts.push(`smoothed ${number(how.smooth, 2)}`);
+  if (how.clip) parts.push("outliers clipped");
+  if (how.ranks) parts.push("all ranks");
+  if (how.rewound) parts.push("rewound rows dotted");
+  const marks = sum((one) => one.marks.reduce((n, mark) => n + mark.n, 0));
+  if (marks) parts.push(`${grouped(marks)} × NaN or ∞`);
+  return parts.join(" · ");
+}
