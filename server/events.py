@@ -21,10 +21,10 @@ from starlette.responses import Response, StreamingResponse
 
 from milepost.server.auth import Keys, Principal
 from milepost.server.problems import Problem
-from milepost.server.read_api import store_of
+from milepost.server.read_api import ERRORS, store_of
 from milepost.server.store import Store
 
-router = APIRouter(prefix="/api/v1", tags=["live"])
+router = APIRouter(prefix="/api/v1", tags=["live"], responses={422: ERRORS[422]})
 
 LOOK_S: Final = 0.25
 QUIET_S: Final = 15.0

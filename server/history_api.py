@@ -31,7 +31,7 @@ _WRITERS: Final[dict[str, Callable[[dict[str, Any]], bytes]]] = {
 }  # fmt: skip
 
 
-@router.post("/history", **described(models.HistoryAnswer))
+@router.post("/history", **described(models.HistoryAnswer, ("msgpack", "arrow")))
 def curves(request: Request, store: Stored, asked: models.HistoryRequest) -> Response:
     """Many keys of many runs in buckets along one axis, in one answer. group: the mean and band of runs that share a value."""
     if len(asked.runs) * len(asked.keys) > MAX_SERIES:

@@ -13,9 +13,10 @@ from milepost.sdk.errors import UsageError
 from milepost.server.auth import COOKIE, SESSION_S, Keys
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.proxy_users import check_own_page
+from milepost.server.read_api import ERRORS
 from milepost.server.store.sqlite import SqliteStore
 
-keys_router = APIRouter(prefix="/api/v1", tags=["keys"])
+keys_router = APIRouter(prefix="/api/v1", tags=["keys"], responses={422: ERRORS[422]})
 
 
 class NewKey(BaseModel):

@@ -58,9 +58,15 @@ def json(value: Any) -> Response:
     return Response(msgspec.json.encode(jsonable(value)), media_type="application/json")
 
 
-def described(model: type, **more: Any) -> dict[str, Any]:
-    """What a route says of itself: its answer, which it writes by itself, and its errors."""
-    return {"response_model": None, "responses": {200: {"model": model}, **ERRORS}, **more}
+def described(model: type, forms: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    """What a route says of itself: its answer, which it writes by itself, also in other forms, and its errors."""
+    answer: dict[str, Any] = {"model": model}
+    errors = dict(ERRORS)
+    if forms:
+        answer["content"] = {TYPES[form].partition(";")[0]: {} for form in forms}
+        errors[406] = {"model": models.ProblemModel, "description": "Accept names no form that there is"}
+        errors[501] = {"model": models.ProblemModel, "description": "a form that needs pyarrow, which is not installed"}
+    return {"response_model": None, "responses": {200: answer, **errors}, **more}
 
 
 def found_run(store: Store, project: str, run: str) -> RunRecord:
@@ -225,7 +231,7 @@ def _query(
 
 @router.get(
     "/runs/{project}/{run}/rows",
-    **described(models.RowPage, description=downloads.__doc__),
+    **described(models.RowPage, ("msgpack", "jsonl", "csv", "parquet", "arrow"), description=downloads.__doc__),
 )
 def rows(
     request: Request,

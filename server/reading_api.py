@@ -16,10 +16,10 @@ from starlette.responses import Response, StreamingResponse
 
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.server.problems import bad_request
-from milepost.server.read_api import Stored, found_run
+from milepost.server.read_api import ERRORS, Stored, found_run
 from milepost.server.store import RowQuery
 
-router = APIRouter(prefix="/api/v1", tags=["read"])
+router = APIRouter(prefix="/api/v1", tags=["read"], responses={422: ERRORS[422]})
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
 _TYPE = "application/msgpack"
