@@ -7,8 +7,8 @@ the number of the last batch that it holds. After a crash the batches behind tha
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from milepost.sdk.reading.replay import define
 from milepost.sdk.summary import Summary, nest
 from milepost.sdk.wire import WireEvent
 from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.store.codec import Values, numbers_of
 from milepost.server.store.parts import Part
 from milepost.server.store.run_columns import kind_of
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("milepost.server")
 
 SILENT_S = 300.0
 """A run that has not ended and was not heard of for so long counts as crashed, until it is heard of again."""
+AT_ONCE: Final = 1 << 18
+"""Numbers that are looked at together for the limits of keys."""
 STORE_HEARD_S = SILENT_S / 3
 """How old the stored time at which a run was heard of may become while it is only heard of."""
 
@@ -181,35 +184,34 @@ class LiveRun:
         else:
             for seq, row in part.rows():
                 self._summary.add_row(seq, {key: row[key] for key in part.keys})
-        for n, key in enumerate(part.keys):
-            self._figures(part, n, key)
-
-    def _figures(self, part: Part, n: int, key: str) -> None:
-        column = part.values[n]
-        record = self.kept.keys.get(key)
-        if isinstance(column, list):
+        between = int(part.step.min()), step
+        for key, column, limits in zip(part.keys, part.values, _limits(part.values), strict=True):
+            if not isinstance(column, list):
+                self._figures(key, column[-1].item(), len(column), between, limits)
+                continue
             there = np.array([value is not None for value in column], np.bool_)
-            if not there.any():
-                return
-            steps, last = part.step[there], next(value for value in reversed(column) if value is not None)
-        else:
-            steps, last = part.step, column[-1].item()
+            if there.any():
+                steps, last = part.step[there], next(value for value in reversed(column) if value is not None)
+                only = _limits([numbers_of(column)[0]])[0]
+                self._figures(key, last, len(steps), (int(steps.min()), int(steps.max())), only)
+
+    def _figures(
+        self, key: str, last: Any, count: int, between: tuple[int, int], limits: tuple[float, float] | None
+    ) -> None:
+        """Add to what is known of a key. between: the least and the greatest step; limits: of the finite values."""
+        record = self.kept.keys.get(key)
         if record is None:
-            record = self.kept.keys[key] = KeyRecord(key=key, kind=kind_of(last), first_step=int(steps[0]))
+            record = self.kept.keys[key] = KeyRecord(key=key, kind=kind_of(last))
         elif record.kind == "scalar" or not isinstance(last, (bool, int, float)):
             record.kind = kind_of(last)
-        record.count += len(steps)
-        record.first_step = (
-            min(record.first_step or 0, int(steps.min())) if record.count > len(steps) else int(steps.min())
-        )
-        record.last_step = max(record.last_step or 0, int(steps.max()))
+        low, high = between
+        record.first_step = min(record.first_step or 0, low) if record.count else low
+        record.last_step = max(record.last_step or 0, high)
+        record.count += count
         record.last = float(last) if isinstance(last, bool) else last
-        numbers, _ = part.numbers(n)
-        finite = numbers[np.isfinite(numbers)]
-        if len(finite):
-            low, high = float(finite.min()), float(finite.max())
-            record.min = low if record.min is None else min(record.min, low)
-            record.max = high if record.max is None else max(record.max, high)
+        if limits is not None:
+            record.min = limits[0] if record.min is None else min(record.min, limits[0])
+            record.max = limits[1] if record.max is None else max(record.max, limits[1])
 
     def _event(self, writer: WriterState, event: WireEvent, speaks: bool) -> bool:
         """Take in an event; whether the summary has to be made anew from all rows. One that makes no sense changes nothing."""
@@ -362,6 +364,26 @@ class LiveRun:
             config={key: self.fill(value) for key, value in kept.config.items() if not key.startswith("_")},
             summary={key: value for key, value in summary.items() if not key.startswith("_")},
         )
+
+
+def _limits(columns: Sequence[Values]) -> list[tuple[float, float] | None]:
+    """The least and the greatest finite value of each column of numbers; None where there is none, and of lists.
+
+    Many columns at once: a call of numpy costs as much as a thousand numbers.
+    """
+    found: list[tuple[float, float] | None] = [None] * len(columns)
+    places = [n for n, column in enumerate(columns) if not isinstance(column, list) and len(column)]
+    together = max(AT_ONCE // len(columns[places[0]]), 1) if places else 1
+    for start in range(0, len(places), together):
+        some = places[start : start + together]
+        numbers = np.array([columns[n] for n in some], np.float64)
+        finite = np.isfinite(numbers)
+        low, high = (
+            (numbers, numbers) if finite.all() else (np.where(finite, numbers, sign * np.inf) for sign in (1, -1))
+        )
+        for n, least, most in zip(some, low.min(axis=1).tolist(), high.max(axis=1).tolist(), strict=True):
+            found[n] = (least, most) if least <= most else None
+    return found
 
 
 def _text(facts: dict[str, Any], name: str) -> str | None:
