@@ -24,6 +24,8 @@ ENOUGH_ROWS: Final = 4096
 ENOUGH_BATCHES: Final = 64
 OLD_S: Final = 2.0
 MOST_ROWS: Final = 16_384
+MOST_COLUMNS: Final = 1_000_000
+"""Pieces of columns, one for each key and batch: with 100,000 keys a few batches are a lot of memory."""
 IDLE_S: Final = 0.25
 REST_S: Final = 600.0
 
@@ -67,7 +69,7 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
     """
     taken: list[int] = []
     parts: dict[tuple[str, ...], list[Part]] = {}
-    rows = 0
+    rows = columns = 0
     damaged: dict[int, str] = {}
     for number, count, body in connection.execute(query, (writer,)):
         try:
@@ -77,10 +79,11 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
             continue
         taken.append(number)
         rows += count
+        columns += sum(len(part.keys) for part in found)
         for part in found:
             if len(part):
                 parts.setdefault(part.keys, []).append(part)
-        if rows >= MOST_ROWS:
+        if rows >= MOST_ROWS or columns >= MOST_COLUMNS:
             break
     for number, why in damaged.items():
         set_aside(connection, number, why)

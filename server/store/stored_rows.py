@@ -25,7 +25,8 @@ from milepost.server.store.schema import connect
 
 logger = logging.getLogger("milepost.server")
 
-KEPT_BATCHES: Final = 512
+KEPT_BYTES: Final = 64 << 20
+"""Of batches that are kept decoded."""
 
 UNREADABLE: Final = (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, InvalidBatch)
 """What is raised by a batch that is damaged."""
@@ -50,6 +51,7 @@ class StoredRows:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._tails: OrderedDict[int, list[Part]] = OrderedDict()
+        self._kept_bytes = 0
 
     def reading(self) -> sqlite3.Connection:
         """A connection of this thread that cannot write."""
@@ -82,9 +84,11 @@ class StoredRows:
             if parts is None:
                 parts = self.parts_of_batch(connection, number)
                 with self._lock:
-                    self._tails[number] = parts
-                    while len(self._tails) > KEPT_BATCHES:
-                        self._tails.popitem(last=False)
+                    if number not in self._tails:
+                        self._tails[number] = parts
+                        self._kept_bytes += sum(part.nbytes for part in parts)
+                    while self._kept_bytes > KEPT_BYTES:
+                        self._kept_bytes -= sum(part.nbytes for part in self._tails.popitem(last=False)[1])
             found += parts
         return found
 
