@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+import milepost
 from tests.web.conftest import Tab
 
 
@@ -293,3 +295,22 @@ def test_rows_that_a_resumed_run_took_back_are_drawn_when_asked_for(tab: Tab, ru
 
     expect(plot).to_have_attribute("aria-label", re.compile("2 lines: .*resumed, rewound falls from 90 to 81"))
     expect(page.locator("figure[aria-label='loss'] .foot")).to_contain_text("rewound rows dotted")
+
+
+def test_a_run_shows_what_the_machine_did(tab: Tab, runs_dir: Path) -> None:
+    capture = {"environment": False, "system_metrics": {"enabled": True, "interval": 100}}
+    run = milepost.init(project="machine", dir=str(runs_dir), settings={"capture": capture})
+    milepost.log({"loss": 1.0})
+    seen = milepost.Api(runs_dir).run(f"machine/{run.id}")
+    until = time.monotonic() + 60
+    while len(list(seen.system)) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    milepost.finish()
+    page = tab.open(f"/p/machine/runs/{run.id}/resources")
+
+    memory = page.locator("figure[aria-label='process.memory.usage']")
+    expect(memory.locator(".plot[role=img]")).to_have_attribute("aria-label", re.compile("in [MG]B over relative time"))
+    expect(memory.locator("canvas").first).to_be_visible()
+    page.get_by_role("link", name="Overview").click()
+    page.keyboard.press("3")
+    expect(memory).to_be_visible()

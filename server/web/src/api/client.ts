@@ -105,6 +105,7 @@ export const api = {
     call<MediaPage>(`${run(of, id)}/media${query(asked)}`),
   files: async (of: string, id: string) => (await call<{ files: FileItem[] }>(`${run(of, id)}/files`)).files,
   console: (of: string, id: string, offset = 0, limit = 5000) => call<Console>(`${run(of, id)}/console${query({ offset, limit })}`),
+  system: async (of: string, id: string) => decode(await (await answer(`${run(of, id)}/system`, {})).arrayBuffer()) as Record<string, unknown>[],
   views: (of: string) => call<Views>(`${project(of)}/views`),
   view: (of: string, id: string) => call<View>(`${project(of)}/views/${e(id)}`),
   saveView: (of: string, view: { name: string; screen: View["screen"]; query: string }) => post<View>(`${project(of)}/views`, view),
