@@ -105,6 +105,5 @@ SLOW_DISK = Benchmark(
     ),
     cases=dict.fromkeys(("0 ms", "10 ms", "50 ms"), SUBJECTS),
     sizes={"tiny": 30, "quick": 2_000, "full": 5_000},
-    repeated=True,
     slow_disk={"10 ms": 10, "50 ms": 50},
 )
