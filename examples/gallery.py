@@ -8,6 +8,7 @@ imageio-ffmpeg, soundfile, trimesh, pandas and plotly, all of which `make setup`
 
 import argparse
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -280,19 +281,59 @@ def draw(rows: dict[str, Any], folder: Path) -> None:
     def cloud(axes: Any) -> None:
         axes.scatter(*points[:, :3].T, c=points[:, 3:] / 255, s=1)
         axes.set_aspect("equal")
+        axes.axis("off")
 
     plotted("object3d", cloud, projection="3d")
     atoms = [line.split() for line in rows["molecule"].load().splitlines()[2:]]
-    colour = {"O": "red", "H": "grey"}
-    plotted(
-        "molecule",
-        lambda axes: axes.scatter(
-            *np.array([atom[1:] for atom in atoms], float).T, c=[colour[atom[0]] for atom in atoms], s=[900, 400, 400]
-        ),
-        projection="3d",
-    )
 
+    def molecule(axes: Any) -> None:
+        places = np.array([atom[1:] for atom in atoms], float)[:, 1:]
+        for at in (1, 2):
+            axes.plot(*places[[0, at]].T, color="silver", lw=9, solid_capstyle="round", zorder=1)
+        for (name, *_), (x, y) in zip(atoms, places, strict=True):
+            axes.scatter(
+                x, y, c={"O": "firebrick", "H": "gainsboro"}[name], edgecolors="black", s={"O": 1300, "H": 600}[name]
+            )
+            axes.text(x, y, name, ha="center", va="center")
+        axes.set(xlim=(-1.2, 1.2), ylim=(-0.9, 0.5), aspect="equal")
+        axes.axis("off")
+
+    plotted("molecule", molecule)
+    pictures_of_documents(rows, plotted)
     pictures_of_charts(rows, plotted)
+
+
+def pictures_of_documents(rows: dict[str, Any], plotted: Any) -> None:
+    """What stands in a page, a Plotly figure and a graph, drawn plainly: a browser shows the first two as they are."""
+    title, text = re.findall(r"<h1>(.*?)</h1><p>(.*?)</p>", rows["html"].load())[0]
+
+    def page(axes: Any) -> None:
+        axes.text(0.06, 0.72, title, fontsize=17, weight="bold", family="serif")
+        axes.text(0.06, 0.45, re.sub("<.*?>", "", text), fontsize=11, family="serif")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+
+    def traces(axes: Any) -> None:
+        for trace in rows["plotly"].load()["data"]:
+            axes.scatter(trace["x"], trace["y"], s=3, label=trace["name"])
+        axes.set_facecolor("#e5ecf6")
+        axes.grid(color="white")
+        axes.set_axisbelow(True)
+        axes.legend(fontsize=7)
+
+    def graph(axes: Any) -> None:
+        network = rows["graph"].load()
+        for node in network["nodes"]:
+            axes.text(
+                node["id"], 0, node["name"], ha="center", va="center", bbox={"boxstyle": "round", "fc": "aliceblue"}
+            )
+        for start, end in network["edges"]:
+            axes.annotate("", (end - 0.3, 0), (start + 0.3, 0), arrowprops={"arrowstyle": "->"})
+        axes.set(xlim=(-0.5, 2.5), ylim=(-1, 1))
+        axes.axis("off")
+
+    plotted("html", page)
+    plotted("plotly", traces)
+    plotted("graph", graph)
 
 
 def pictures_of_charts(rows: dict[str, Any], plotted: Any) -> None:
