@@ -126,7 +126,9 @@ def _encode_gif(frames: "NDArray[np.uint8]", fps: float, target: BinaryIO) -> No
     target.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + bytes(3))  # for ever
     for frame in frames:
         single = io.BytesIO()
-        _indexed(frame).save(single, "GIF")
+        _indexed(frame).save(
+            single, "GIF", interlace=0
+        )  # Pillow would write rows in another order, and say so in a flag
         descriptor, palette, pixels = gif_parts(single.getvalue())
         target.write(b"\x21\xf9\x04\x04" + delay + bytes(2))
         target.write(descriptor[:9] + bytes([0x80 | len(palette).bit_length() - 3]) + palette + pixels)

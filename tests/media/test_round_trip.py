@@ -41,6 +41,10 @@ def pixels(expected: Any) -> Callable[[Any], Any]:
     return same
 
 
+def frames_are(expected: Any) -> Callable[[Any], Any]:
+    return lambda value: bool((value.to_numpy()[..., :3] == expected).all())
+
+
 def points_are(expected: Any) -> Callable[[Any], Any]:
     return lambda value: np.allclose(value.to_numpy(), expected, atol=1e-6)
 
@@ -116,6 +120,9 @@ def sounds(random: np.random.Generator) -> dict[str, Case]:
 
 def others(random: np.random.Generator) -> dict[str, Case]:
     frames = random.integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    gray = random.integers(2, 256, (4, 1, *random.integers(16, 50, 2)), dtype=np.uint8)
+    palette = random.integers(2, 256, (200, 3), dtype=np.uint8)
+    coloured = palette[random.integers(0, 200, (3, 40, 30))].transpose(0, 3, 1, 2)
     batch = random.integers(0, 256, (3, 2, 1, 8, 8), dtype=np.uint8)
     picture = random.integers(0, 256, (5, 6, 3), dtype=np.uint8)
     numbers = random.normal(size=300)
@@ -129,6 +136,8 @@ def others(random: np.random.Generator) -> dict[str, Case]:
     )
     cases: dict[str, Case] = {
         "gif": (milepost.Video(frames), lambda value: value.to_numpy().shape[:3] == (3, 16, 16)),
+        "gif-gray": (milepost.Video(gray), frames_are(np.repeat(gray, 3, 1).transpose(0, 2, 3, 1))),
+        "gif-colours": (milepost.Video(coloured, fps=9), frames_are(coloured.transpose(0, 2, 3, 1))),
         "batch": (milepost.Video(batch), lambda value: value.to_numpy().shape[0] == 2),
         "mp4": (milepost.Video(frames, format="mp4", fps=5), lambda value: value.to_numpy().shape[:3] == (3, 16, 16)),
         "webm": (milepost.Video(frames, format="webm"), lambda value: value.to_numpy().shape[:3] == (3, 16, 16)),
