@@ -186,3 +186,34 @@ def test_the_command_of_the_image_runs_without_a_privilege_on_a_read_only_root(
     process.terminate()
     assert process.wait(60) == 0
     process.stdout.close()
+
+
+@pytest.mark.gate
+@pytest.mark.timeout(900)
+def test_the_build_step_of_the_image_makes_a_server(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "deploy/Dockerfile").read_text()
+    step = re.search(r"^RUN (python -m venv /opt/milepost && .*)$", text, re.MULTILINE)
+    assert step is not None
+    source = tmp_path / "source"  # as COPY makes it: what is committed, without what .dockerignore leaves out
+    source.mkdir()
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=repository, check=True, capture_output=True)
+    subprocess.run(["tar", "x"], cwd=source, input=archive.stdout, check=True)
+    command = step[1].replace("/opt/milepost", str(tmp_path / "venv")).replace("python ", f"{sys.executable} ", 1)
+
+    subprocess.run(command, shell=True, cwd=source, check=True, capture_output=True)
+
+    program = tmp_path / "venv/bin/milepost"
+    process = subprocess.Popen(
+        [program, "server", "--data", str(tmp_path / "data"), "--port", "0"],
+        env={"MILEPOST_ADMIN_KEY": ADMIN_KEY, "PATH": os.environ["PATH"]}, cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found is not None
+    assert httpx.get(f"{found[0]}/readyz", trust_env=False).json() == {"status": "ready"}
+    assert "<title>milepost" in httpx.get(found[0], trust_env=False).text  # the page came with it
+    answer = httpx.get(f"{found[0]}/api/v1/projects", headers={"Authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False)
+    assert answer.json() == {"projects": []}
+    process.terminate()
+    assert process.wait(60) == 0
+    process.stdout.close()
