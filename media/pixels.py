@@ -56,6 +56,10 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
     except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
         raise DataError(f"{owner}: reading a {type(value).__name__} as an array failed: {error}") from None
     if array.dtype.kind not in "fiub":
+        if array.shape == () and not isinstance(value, np.ndarray):
+            raise DataError(
+                f"{owner}: an array of numbers, or what else help(milepost.{owner}) names, is needed; got {type(value).__name__}"
+            )
         raise DataError(
             f"{owner}: an array of numbers is needed, got {told_array(array)} (from {type(value).__name__})"
         )
