@@ -1,8 +1,11 @@
 """The server answering: charts, zooms, the run table and searches, over data that was put there before. One request at a time."""
 
+import os
 import random
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import httpx
 import msgspec
 
 from bench.benchmark import Task
-from bench.measuring import Figures
+from bench.measuring import Figures, memory_of
 from bench.server import datasets
 from bench.server.process import Served, serve
 from bench.server.sending import percentile
@@ -41,7 +44,7 @@ def _long_in_store(size: int) -> Figures:
         assert extent is not None
         return history.sampled(series, history.grid(*extent, 1000))
 
-    return _asked(chart, time.process_time)
+    return {**_asked(chart, time.process_time), "end_mb": memory_of(os.getpid())[0] / 2**20}
 
 
 def _long_over_http(size: int) -> Figures:
@@ -67,9 +70,40 @@ def _zooms(size: int) -> Figures:
 
 def _twenty(size: int) -> Figures:
     steps = size * LONG // 10
-    data = datasets.dataset(f"twenty-{steps}", partial(datasets.long_runs, runs=20, steps=steps))
+    data = _twenty_runs(steps)
     runs = [f"long/long-{n}" for n in range(20)]
     return _served("--data", data, lambda _, client: partial(_chart, client, runs, None))
+
+
+def _at_once(size: int) -> Figures:
+    """20 at once, each of another run and range: `end_mb` is what stays of them."""
+    steps = size * LONG // 10
+    with serve("--data", _twenty_runs(steps)) as server, ThreadPoolExecutor(20) as pool:
+        kept = threading.local()
+        source = random.Random(4)
+
+        def ask(at: int) -> float:
+            client: httpx.Client = kept.__dict__.setdefault("client", server.client())
+            low = source.uniform(0, steps / 2)
+            began = time.perf_counter()
+            _chart(client, [f"long/long-{at % 20}"], (low, low + steps * source.uniform(0.1, 0.5)), at)
+            return time.perf_counter() - began
+
+        first = ask(0)
+        cpu = server.cpu_s()[0]
+        waits = list(pool.map(ask, range(size * 10)))
+        return {
+            "first_ms": first * 1e3,
+            "p50_ms": percentile(waits, 0.5) * 1e3,
+            "p95_ms": percentile(waits, 0.95) * 1e3,
+            "max_ms": max(waits) * 1e3,
+            "cpu_ms": (server.cpu_s()[0] - cpu) / len(waits) * 1e3,
+            "end_mb": sum(server.rss_mb()),
+        }
+
+
+def _twenty_runs(steps: int) -> Path:
+    return datasets.dataset(f"twenty-{steps}", partial(datasets.long_runs, runs=20, steps=steps))
 
 
 def _table(size: int) -> Figures:
@@ -166,6 +200,7 @@ CASES: dict[str, Callable[[int], Figures]] = {
     "chart of 10 M steps": _long_over_http,
     "zooms into 10 M steps": _zooms,
     "20 runs x 1 M steps on a chart": _twenty,
+    "1,000 charts, 20 at once": _at_once,
     "table of 10,000 runs x 50 columns": _table,
     "search among 100,000 keys": _search,
     "--runs: charts of 1 M rows": _directory,

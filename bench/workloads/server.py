@@ -8,6 +8,7 @@ READ_CASES = (
     "chart of 10 M steps",
     "zooms into 10 M steps",
     "20 runs x 1 M steps on a chart",
+    "1,000 charts, 20 at once",
     "table of 10,000 runs x 50 columns",
     "search among 100,000 keys",
     "--runs: charts of 1 M rows",
@@ -65,7 +66,7 @@ INGEST = Benchmark(
 READS = Benchmark(
     title="A server that is asked, over HTTP where nothing else is said, one request at a time",
     measure=_reads,
-    fields=("first_ms", "p50_ms", "p95_ms", "max_ms", "cpu_ms"),
+    fields=("first_ms", "p50_ms", "p95_ms", "max_ms", "cpu_ms", "end_mb"),
     cases=dict.fromkeys(READ_CASES, ("milepost",)),
     sizes={"tiny": 1, "quick": 100, "full": 100},
 )
