@@ -16,7 +16,6 @@ _SIGNATURES: Final = (
     (0, b"GIF87a", "image/gif"),
     (0, b"GIF89a", "image/gif"),
     (8, b"WEBP", "image/webp"),
-    (0, b"BM", "image/bmp"),
     (8, b"WAVE", "audio/wav"),
     (0, b"fLaC", "audio/flac"),
     (0, b"OggS", "application/ogg"),
@@ -35,7 +34,11 @@ HEADERS: Final = {
 
 def shown_type(head: bytes) -> str | None:
     """The media type of bytes that may be shown in place; None for all others."""
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone begin many a text
+        return "image/bmp"
     for offset, signature, kind in _SIGNATURES:
+        if offset == 8 and head[:4] != b"RIFF":
+            continue
         if head[offset : offset + len(signature)] == signature:
             return kind
     return None

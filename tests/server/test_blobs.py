@@ -200,3 +200,48 @@ def test_no_project_gets_a_content_by_a_hash_alone_whatever_is_tried(server: Ser
         assert patch(other, content[500:], "a2", 500, 1000, sha256).status_code == 409
         assert name(other, sha256, "a2").status_code == 404
         assert patch(other, b"", "b").status_code == 403
+
+
+SCRIPT = b"<script>alert(document.cookie)</script>"
+INERT = {
+    "page.html": (b"<!doctype html>" + SCRIPT, None),
+    "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', None),
+    "page.xhtml": (b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">' + SCRIPT, None),
+    "script.js": (b"alert(1)", None),
+    "paper.pdf": (b"%PDF-1.7 " + SCRIPT, None),
+    "archive.png": (b"PK\x03\x04" + SCRIPT, None),
+    "text.bmp": (b"BM" + SCRIPT, None),
+    "text.webp": (b"textWEBP" + b"WEBP" + SCRIPT, None),
+    "png.html": (b"\x89PNG\r\n\x1a\n" + SCRIPT, "image/png"),
+    "gif.js": (b"GIF89a/*" + b"\0" * 8 + b"*/=1;alert(1)//", "image/gif"),
+    "jpeg.svg": (b"\xff\xd8\xff\xe0" + SCRIPT, "image/jpeg"),
+    "wav.html": (b"RIFF\0\0\0\0WAVE" + SCRIPT, "audio/wav"),
+    "mp4.html": (b"\0\0\0\x18ftypisom" + SCRIPT, "video/mp4"),
+    "webm.html": (b"\x1aE\xdf\xa3" + SCRIPT, "video/webm"),
+    "empty.html": (b"", None),
+    'x"; filename="evil.html': (SCRIPT, None),
+}
+
+
+@pytest.mark.parametrize("named", INERT)
+def test_files_do_nothing_in_a_browser_whatever_they_are_and_are_called(client: httpx.Client, named: str) -> None:
+    """Shown in place is only what begins as a picture, a sound or a video does, as that and nothing else; scripts never run."""
+    content, kind = INERT[named]
+    sha256 = hash_of(content)
+    assert patch(client, content, "inert").status_code == 200
+    quoted = str(httpx.QueryParams({"q": named}))[2:].replace("+", "%20")
+    told = {"project": "inert", "sha256": sha256, "size": len(content)}
+    assert client.put(f"/api/v1/runs/r/files/{quoted}", json=told).status_code == 200
+
+    for address in (f"/api/v1/runs/inert/r/files/{quoted}", f"/api/v1/blobs/sha256/{sha256}"):
+        for headers in ({}, {"Range": "bytes=0-9"}, {"Accept": "text/html"}):
+            answer = client.get(address, headers=headers)
+            assert answer.status_code in ((206, 416) if "Range" in headers else (200,))
+            if answer.status_code == 416:
+                continue
+            assert answer.headers["content-type"] == (kind or "application/octet-stream")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+            disposition = answer.headers["content-disposition"]
+            assert disposition.startswith("inline; " if kind else "attachment; ")
+            assert '"' not in disposition
