@@ -13,7 +13,7 @@ const runs = (shown: string[], group: string | null = null): Runs => ({
   path: (id) => `p/${id}`, label: (id) => `run ${id}`, colour: (id, alpha) => `${id} ${alpha}`, groupColour: (value) => value, dash: () => [],
 });
 const HOW: How = { line: "mean", smooth: 0, spread: "minmax" };
-const PLAIN = { ...HOW, group: false, envelope: true, clip: false, ranks: false, rewound: false, large: false };
+const PLAIN = { ...HOW, group: false, runs: 12, drawn: 12, envelope: true, clip: false, ranks: false, rewound: false, large: false };
 
 suite("lines", () => {
   test("are those of the shown runs that have points, in their order", () => {
@@ -51,5 +51,6 @@ suite("the note of a chart", () => {
     const many = points("a", [1, 2], { exact: false, points: 2000, buckets: 2, marks: [{ x: 0, what: "NaN", n: 3 }] });
     expect(noteOf(loaded(many), { ...PLAIN, smooth: 0.5, clip: true })).toBe("mean of each ~1000 points, min–max shaded · smoothed 0.5 · outliers clipped · 3 × NaN or ∞");
     expect(noteOf(loaded(many), { ...PLAIN, group: true, spread: "std" })).toContain("mean of groups, ± 1 standard deviation shaded · mean of each");
+    expect(noteOf(loaded(many), { ...PLAIN, group: true, runs: 110 })).toContain("mean of groups over 12 of 110 runs, min–max shaded");
   });
 });

@@ -80,13 +80,14 @@ export function xRangeOf(lines: readonly Line[], low: number | null, kind: XKind
   return from <= to ? [from, to] : null;
 }
 
-/** What was done to the points, in words. */
-export function noteOf(loaded: Loaded, how: How & { group: boolean; envelope: boolean; clip: boolean; ranks: boolean; rewound: boolean; large: boolean }): string {
+/** What was done to the points, in words. runs: that the groups have; a mean over some of them is not that of the group. */
+export function noteOf(loaded: Loaded, how: How & { group: boolean; runs: number | null; drawn: number; envelope: boolean; clip: boolean; ranks: boolean; rewound: boolean; large: boolean }): string {
   const all = [...loaded.series.values()];
   if (all.length === 0) return "";
   const sum = (of: (points: Points) => number) => all.reduce((total, points) => total + of(points), 0);
   const parts: string[] = [];
-  if (how.group) parts.push(`mean of groups, ${how.spread === "std" ? "± 1 standard deviation" : "min–max"} shaded`);
+  const some = how.runs !== null && how.drawn < how.runs ? ` over ${grouped(how.drawn)} of ${grouped(how.runs)} runs` : "";
+  if (how.group) parts.push(`mean of groups${some}, ${how.spread === "std" ? "± 1 standard deviation" : "min–max"} shaded`);
   if (all.every((one) => one.exact)) {
     const points = sum((one) => one.points);
     if (how.large) parts.push(`${grouped(points)} ${points === 1 ? "point" : "points"}, none left out`);
