@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,46 @@ def _twenty_runs(steps: int) -> Path:
     return datasets.dataset(f"twenty-{steps}", partial(datasets.long_runs, runs=20, steps=steps))
 
 
+def _decoded(form: str, size: int) -> Figures:
+    """As `_twenty`, in a form, until the client has numbers."""
+    steps = size * LONG // 10
+    data = _twenty_runs(steps)
+    body = {"runs": [f"long/long-{n}" for n in range(20)], "keys": ["loss"], "buckets": 1000}
+    kind, decode = _FORMS[form]
+
+    def charts(_: Served, client: httpx.Client) -> Ask:
+        def chart(_: int) -> object:
+            answer = client.post("/api/v1/history", json=body, headers={"Accept": kind})
+            return decode(answer.raise_for_status().content)
+
+        return chart
+
+    return _served("--data", data, charts)
+
+
+def _arrow(content: bytes) -> object:
+    pyarrow: Any = import_module("pyarrow")
+    return pyarrow.ipc.open_stream(content).read_all()
+
+
+_FORMS: dict[str, tuple[str, Callable[[bytes], object]]] = {
+    "JSON": ("application/json", msgspec.json.decode),
+    "msgpack": ("application/msgpack", msgspec.msgpack.decode),
+    "Arrow": ("application/vnd.apache.arrow.stream", _arrow),
+}
+
+
+def _groups(size: int) -> Figures:
+    runs = size * 100
+    data = datasets.dataset(f"table-{runs}", partial(datasets.table, runs=runs))
+    asked: dict[str, Any] = {"by": "config.lr", "columns": ["summary.val/metric_1", "summary.train/metric_0"]}
+
+    def groups(_: Served, client: httpx.Client) -> Ask:
+        return lambda _: client.get("/api/v1/projects/table/groups", params=asked).raise_for_status()
+
+    return _served("--data", data, groups)
+
+
 def _table(size: int) -> Figures:
     runs = size * 100
     data = datasets.dataset(f"table-{runs}", partial(datasets.table, runs=runs))
@@ -201,7 +242,11 @@ CASES: dict[str, Callable[[int], Figures]] = {
     "zooms into 10 M steps": _zooms,
     "20 runs x 1 M steps on a chart": _twenty,
     "1,000 charts, 20 at once": _at_once,
+    "20 curves of 1,000 buckets, read as JSON": partial(_decoded, "JSON"),
+    "20 curves of 1,000 buckets, read as msgpack": partial(_decoded, "msgpack"),
+    "20 curves of 1,000 buckets, read as Arrow": partial(_decoded, "Arrow"),
     "table of 10,000 runs x 50 columns": _table,
+    "groups of 10,000 runs by a column": _groups,
     "search among 100,000 keys": _search,
     "--runs: charts of 1 M rows": _directory,
 }

@@ -9,7 +9,11 @@ READ_CASES = (
     "zooms into 10 M steps",
     "20 runs x 1 M steps on a chart",
     "1,000 charts, 20 at once",
+    "20 curves of 1,000 buckets, read as JSON",
+    "20 curves of 1,000 buckets, read as msgpack",
+    "20 curves of 1,000 buckets, read as Arrow",
     "table of 10,000 runs x 50 columns",
+    "groups of 10,000 runs by a column",
     "search among 100,000 keys",
     "--runs: charts of 1 M rows",
 )
