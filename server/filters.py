@@ -69,6 +69,11 @@ def compile_filter(text: str) -> Test:
     return test
 
 
+def names_field(text: str, field: str) -> bool:
+    """Whether a filter that is valid asks for a field; not whether its name stands in a text in quotes."""
+    return any(token.kind in ("name", "quoted") and token.text == field for token in _tokens(text))
+
+
 def check_column(name: str, at: int = 0) -> str:
     """The name when it is a field, config.NAME or summary.NAME. Raises `FilterError` with the nearest field."""
     if name in FIELDS or (name.startswith(("config.", "summary.")) and name.partition(".")[2]):
@@ -252,24 +257,31 @@ def _holds(part: str) -> Callable[[str], bool]:
 
 
 def _like(pattern: str) -> Callable[[str], bool]:
-    """Whether a text fits a pattern of * and ?, in time proportional to the product of their lengths at the worst."""
-    wanted = pattern.casefold()
+    """Whether a text fits a pattern of * and ?. What stands between stars is looked for from left to right, each once."""
+    first, *others = [_piece(part) for part in pattern.casefold().split("*")]
+    if not others:
+        return lambda text: first.fullmatch(text) is not None
+    *middle, last = others
+    ends = len(pattern.casefold().rpartition("*")[2])
 
     def fits(text: str) -> bool:
-        at, of, star, resume = 0, 0, -1, 0
-        while at < len(text):
-            if of < len(wanted) and wanted[of] == "*":
-                star, resume, of = of, at, of + 1
-            elif of < len(wanted) and wanted[of] in ("?", text[at]):
-                at, of = at + 1, of + 1
-            elif star >= 0:
-                resume += 1
-                at, of = resume, star + 1
-            else:
+        begin = first.match(text)
+        if begin is None:
+            return False
+        at = begin.end()
+        for piece in middle:
+            found = piece.search(text, at)
+            if found is None:
                 return False
-        return not wanted[of:].strip("*")
+            at = found.end()
+        return len(text) - ends >= at and last.match(text, len(text) - ends) is not None
 
     return fits
+
+
+def _piece(part: str) -> re.Pattern[str]:
+    """A text without stars, where ? is any character: it repeats nothing, so it is found in one pass."""
+    return re.compile("".join("." if each == "?" else re.escape(each) for each in part), re.DOTALL)
 
 
 def _equal(value: Any, wanted: Any) -> bool:

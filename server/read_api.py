@@ -15,7 +15,7 @@ from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.strict_json import jsonable
 from milepost.server import downloads, models
 from milepost.server.auth import Principal
-from milepost.server.filters import FilterError, Test, check_column, compile_filter, sort_key
+from milepost.server.filters import FilterError, Test, check_column, compile_filter, names_field, sort_key
 from milepost.server.forms import TYPES, VARY, form_of, packed
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
@@ -130,7 +130,7 @@ def runs(
 def matching(runs: list[RunRecord], filter: str, test: Test) -> list[RunRecord]:
     """The runs that a filter lets through; archived ones only when it names `archived`."""
     found = [run for run in runs if test(run)]
-    return found if "archived" in filter else [run for run in found if not run.archived]
+    return found if names_field(filter, "archived") else [run for run in found if not run.archived]
 
 
 def _with_columns(run: RunRecord, wanted: list[str]) -> dict[str, Any]:

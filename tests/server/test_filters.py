@@ -1,13 +1,15 @@
 """The filter language says what a plain Python comparison would, refuses what it does not know, and never raises else."""
 
+import fnmatch
 import operator
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from milepost.server.filters import FilterError, compile_filter, sort_key
+from milepost.server.filters import FilterError, compile_filter, names_field, sort_key
 from milepost.server.records import RunRecord
 
 RUN = RunRecord(
@@ -110,6 +112,30 @@ def test_comparisons_agree_with_python(name: str, sign: str, wanted: Any, negate
     text = f"{name} {sign} {_written(wanted)}"
 
     assert compile_filter(f"not ({text})" if negated else text)(RUN) == (expected != negated)
+
+
+@given(st.text("aB*?x", max_size=8), st.text("abBx*?", max_size=10))
+def test_like_agrees_with_patterns_of_files(pattern: str, text: str) -> None:
+    run = RunRecord(id="r", project="p", name=text)
+
+    expected = fnmatch.fnmatchcase(text.casefold(), pattern.casefold())
+
+    assert compile_filter(f"name like {_written(pattern)}")(run) is expected
+
+
+def test_a_pattern_of_many_stars_takes_no_time_to_speak_of() -> None:
+    run = RunRecord(id="r", project="p", name="n", notes="a" * 1_000_000)
+    test = compile_filter(f'notes like "{"*a" * 1900}*b"')
+
+    started = time.process_time()
+
+    assert test(run) is False
+    assert time.process_time() - started < 5  # it took minutes
+
+
+def test_a_field_is_named_where_it_is_asked_for_and_not_in_quotes() -> None:
+    assert names_field("not archived and name == 'x'", "archived")
+    assert not names_field('name == "archived"', "archived")
 
 
 def test_sorting_takes_numbers_before_texts() -> None:
