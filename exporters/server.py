@@ -44,6 +44,7 @@ _SETTINGS: Final = {
     403: "the key may not send to this project; ask for one with the scope ingest",
     404: "no milepost server answers there; look at url",
     405: "no milepost server takes rows there; look at url",
+    415: "the server does not take this version of batches; install a newer one there",
     421: "another host answers there; look at url",
 }
 

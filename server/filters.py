@@ -78,7 +78,13 @@ def check_column(name: str, at: int = 0) -> str:
     """The name when it is a field, config.NAME or summary.NAME. Raises `FilterError` with the nearest field."""
     if name in FIELDS or (name.startswith(("config.", "summary.")) and name.partition(".")[2]):
         return name
-    near = [*difflib.get_close_matches(name, FIELDS, 1, 0.6), f"config.{name}", f"summary.{name}"]
+    prefix, _, rest = name.partition(".")
+    meant = difflib.get_close_matches(prefix, ("config", "summary"), 1, 0.6) if rest else []
+    near = (
+        [f"{meant[0]}.{rest}"]
+        if meant
+        else [*difflib.get_close_matches(name, FIELDS, 1, 0.6), f"config.{name}", f"summary.{name}"]
+    )
     hint = f"; did you mean {' or '.join(near)}?"
     raise FilterError(f"{name!r} is no field of a run{hint} Fields: {', '.join(FIELDS)}, config.NAME, summary.NAME", at)
 

@@ -32,6 +32,7 @@ MAX_DECODED: Final = 128 << 20
 MAX_NAME: Final = 200
 _WRITER: Final = re.compile(r"[0-9a-f]{16}")
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\]+")
+_FORM: Final = re.compile(r"application/(vnd\.milepost\.v1\+|x-)?(json|msgpack)")
 _json: Final = msgspec.json.Decoder(WireBatch)
 
 LIMITS: Final = {
@@ -185,8 +186,8 @@ def _job(room: Room, body: bytes, kind: str, encoding: str, run: str, principal:
 def _decoded(data: bytes, body: bytes, kind: str, encoding: str, run: str, principal: Principal | None) -> Job:
     form = kind.partition(";")[0].strip().lower()
     as_json = form.endswith("json")
-    if not as_json and not form.endswith("msgpack"):
-        text = f"a batch is application/vnd.milepost.v1+msgpack or +json, got {kind!r}"
+    if not _FORM.fullmatch(form):
+        text = f"a batch is application/vnd.milepost.v1+msgpack or +json here, got {kind[:80]!r}"
         raise Problem(415, "unsupported media type", text)
     if as_json and len(data) > MAX_LOOSE:
         raise _too_large("JSON of a batch", MAX_LOOSE)

@@ -60,6 +60,7 @@ def test_a_filter_that_holds(text: str) -> None:
         ("config.lr ; drop table run", "';' is not part of the language"),
         ("__import__('os')", "is no field of a run"),
         ('state in "a"', "takes a list"),
+        ("conifg.lr > 1", "did you mean config.lr?"),
         ('state == ["a"]', "takes one value"),
         ('created > "yesterday"', "is no time"),
         ("(" * 100 + "archived" + ")" * 100, "nested deeper than 40 levels"),

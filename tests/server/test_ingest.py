@@ -355,6 +355,7 @@ def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
         (b"{", {}, 422),
         (b"\xc1", {"Content-Type": "application/msgpack"}, 422),
         (b"x", {"Content-Type": "text/plain"}, 415),
+        (b"{}", {"Content-Type": "application/vnd.milepost.v9+json"}, 415),
         (b"x", {"Content-Encoding": "br"}, 415),
         (b"x", {"Content-Encoding": "zstd"}, 400),
         (b"x", {"Content-Encoding": "gzip"}, 400),
@@ -363,7 +364,19 @@ def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
         (b"[" * 100_000 + b"]" * 100_000, {}, 422),
         (b'{"writer":' + b"[" * 5000 + b"]" * 5000 + b"}", {}, 422),
     ],
-    ids=["json", "msgpack", "type", "encoding", "zstd", "gzip", "gzip-bomb", "zstd-bomb", "deep", "deep-inside"],
+    ids=[
+        "json",
+        "msgpack",
+        "type",
+        "version",
+        "encoding",
+        "zstd",
+        "gzip",
+        "gzip-bomb",
+        "zstd-bomb",
+        "deep",
+        "deep-inside",
+    ],
 )
 def test_bodies_that_are_none_are_refused(
     client: httpx.Client, content: bytes, headers: dict[str, str], status: int

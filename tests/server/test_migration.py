@@ -9,6 +9,7 @@ import math
 import os
 import sqlite3
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,12 +90,12 @@ def test_backups_made_under_load_hold_what_was_acknowledged_before_and_no_row_th
 ) -> None:
     server = data_server()
     load = Load(server, 4)
-    before: list[int] = []
-    while len(before) < 2:
-        if min(load.acknowledged) > len(before) * 500:
-            before = [*before, 0]
-            at = list(load.acknowledged)
-            assert command("server", "--data", "data", "--backup", "copy").returncode == 0
+    at: list[int] = []
+    for rows in (0, 500):
+        while min(load.acknowledged) <= rows:
+            time.sleep(0.01)
+        at = list(load.acknowledged)
+        assert command("server", "--data", "data", "--backup", "copy").returncode == 0
     final = load.stop()
     with server.client(ADMIN_KEY) as client:
         whole = [history(client, f"w{n}") for n in range(4)]

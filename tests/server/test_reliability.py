@@ -111,7 +111,8 @@ def killed_again_and_again(begin: Begin, kills: int, writers: int, most: int, pa
         with begin().client(ADMIN_KEY) as client:
             assert check(client, acknowledged, most) == 0
             fresh = acknowledged[0]  # one more row lands
-            assert send(client, [row(n, values(0, n)) for n in range(fresh, fresh + 1)], run="w0", writer="0" * 16)
+            answer = send(client, [row(fresh, values(0, fresh))], run="w0", writer="0" * 16)
+            assert answer.status_code == 200
         print(f"D9: {kills} kills, {sum(acknowledged):,} rows acknowledged, 0 lost, 0 doubled")
     finally:
         load.stop()
