@@ -126,6 +126,7 @@ def _serving(directory: Path, command: list[str]) -> Iterator[int]:
         "TRACKIO_DIR": str(directory),
         "TRACKIO_WRITE_TOKEN": TOKEN,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that have no part in this
         "DO_NOT_TRACK": "1",
     }
     log = (directory.parent / "peer.log").open("wb")
