@@ -1,7 +1,7 @@
 """Views: what a screen of a project showed, under a name, for everybody who sees the project. Tables: see `schema`."""
 
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 MOST: Final = 1_000
@@ -44,8 +44,8 @@ _SELECT: Final = f"SELECT {', '.join(_NAMES)} FROM view WHERE project = ?"  # no
 
 
 def _view(line: tuple[Any, ...]) -> View:
-    found = dict(zip(_NAMES, line, strict=True))
-    return View(**{**found, "standard": bool(found["standard"])})
+    found = View(*line)
+    return replace(found, standard=bool(found.standard))
 
 
 def views_of(connection: sqlite3.Connection, project: str) -> list[View]:

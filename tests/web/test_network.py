@@ -66,7 +66,7 @@ def test_without_a_network_what_is_known_stays_and_the_rest_is_caught_up_with(ta
             page.get_by_role("button", name="CSV of these points").click()
         points = Path(download.value.path()).read_text(encoding="utf-8").splitlines()[1:]
     finally:
-        page.context.set_offline(False)
+        tab.page.context.set_offline(False)
         program.kill()
         program.wait()
         program.stdout.close()
