@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.media.base import Payload
+from milepost.sdk.encoding import large
 from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
@@ -361,6 +362,7 @@ class MediaQueue:
         self._waiting.clear()
         self._running.clear()
         self._unsettled = 0
+        large.users.discard(self._writer.id)
 
     def _warn(self, pattern: str, text: str) -> None:
         if pattern not in self._said and len(self._said) < 20:
