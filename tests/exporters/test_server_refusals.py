@@ -49,7 +49,7 @@ def damaging(url: str, times: int) -> Iterator[str]:
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = forward  # noqa: N815 - the names that http.server calls
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
     proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
