@@ -73,7 +73,10 @@ class GrpcSender:
             ("grpc.max_send_message_length", -1),
             ("grpc.primary_user_agent", "milepost"),
             ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.min_reconnect_backoff_ms", 200),
+            (
+                "grpc.min_reconnect_backoff_ms",
+                round(target.timeout_s * 1000),
+            ),  # how long a connection may take to be made
             ("grpc.max_reconnect_backoff_ms", 5_000),
         ]
         if target.secure:
@@ -134,6 +137,10 @@ class GrpcSender:
             return (
                 f"{endpoint} does not answer in gRPC ({told}); look at protocol and endpoint: "
                 "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
+            )
+        if self._target.secure and "://" not in endpoint:
+            return (
+                f"{endpoint} answers {told}; without a scheme TLS is used: for none, write endpoint: http://{endpoint}"
             )
         return f"{endpoint} answers {told}"
 
