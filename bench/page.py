@@ -28,7 +28,6 @@ from typing import Any, Final
 
 from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 
-from bench import page_data
 from bench.measuring import Figures
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -79,8 +78,10 @@ def main() -> int:
 
 
 def make(data: Path, steps: int) -> None:
-    """The runs that `measured` looks at."""
-    page_data.make(data, runs=RUNS, steps=steps, count=KEYS, short=SHORT, table=TABLE)
+    """The runs that `measured` looks at. In a process of its own: with it the lock of the data ends."""
+    arguments = f"runs={RUNS}, steps={steps}, count={KEYS}, short={SHORT}, table={TABLE}"
+    script = f"import pathlib, sys; from bench import page_data; page_data.make(pathlib.Path(sys.argv[1]), {arguments})"
+    subprocess.run([sys.executable, "-c", script, str(data)], check=True, cwd=ROOT)
 
 
 def measured(
@@ -304,7 +305,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, default=1_000_000, help="of each long run (default: 1,000,000)")
     parser.add_argument("--seconds", type=float, default=8, help="how long each is scrolled (default: 8)")
-    parser.add_argument("--data", type=Path, help="where the runs are, or are made and kept")
+    parser.add_argument(
+        "--data", type=lambda text: Path(text).absolute(), help="where the runs are, or are made and kept"
+    )
     parser.add_argument(
         "--profile", type=Path, help="store a processor profile of the first scrolling, for the DevTools"
     )
