@@ -1,6 +1,10 @@
 """Wrong settings: rows stay, and the reason names the endpoint, the cause and the setting. Nothing falls back to less."""
 
+import contextlib
+import socket
 import ssl
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +108,36 @@ def test_a_certificate_of_an_unknown_authority(tmp_path: Path, certificates: Cer
         bare = plain.address.removeprefix("http://")
         said = result_of(tmp_path, protocol="grpc", endpoint=bare)
         assert f"write endpoint: http://{bare}" in said
+
+
+def test_grpc_over_tls_to_a_back_end_that_is_far_away(tmp_path: Path, certificates: Certificates) -> None:
+    """150 ms each way: a handshake takes most of a second."""
+
+    def passed_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                time.sleep(0.15)
+                target.sendall(piece)
+        for end in (source, target):
+            with contextlib.suppress(OSError):  # the other thread has closed it
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    with grpc_backend(credentials=certificates.credentials()) as near, socket.create_server(("127.0.0.1", 0)) as far:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = far.accept()
+                    server = socket.create_connection(("127.0.0.1", int(near.address.rpartition(":")[2])))
+                    for pair in ((client, server), (server, client)):
+                        threading.Thread(target=passed_on, args=pair, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        endpoint = f"https://127.0.0.1:{far.getsockname()[1]}"
+        said = result_of(tmp_path, protocol="grpc", endpoint=endpoint, tls={"ca_file": certificates.ca_file})
+
+    assert said == "success: "
 
 
 def test_a_server_that_wants_a_clients_certificate(tmp_path: Path, certificates: Certificates) -> None:
