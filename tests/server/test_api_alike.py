@@ -309,13 +309,14 @@ def test_runs_are_a_sequence(api: milepost.Api, local: milepost.Api) -> None:
 
 
 def test_rows_of_all_writers_and_of_any_key(api: milepost.Api, local: milepost.Api) -> None:
-    for asked in (
+    questions: list[dict[str, Any]] = [
         {"keys": ["loss", "text"], "require": "any", "samples": 30},
         {"keys": ["none", "odd"], "require": "any", "samples": None},
         {"keys": ["loss"], "x_axis": "_timestamp", "samples": 3},
         {"keys": ["zzz"]},
         {"writer": 0, "samples": 4},
-    ):
+    ]
+    for asked in questions:
         found, wanted = (each.run("one").history(pandas=False, **asked) for each in (api, local))
         assert exactly(found) == exactly(wanted), asked
         assert found.note == wanted.note
