@@ -100,8 +100,8 @@ class Fast:
             values = take(data)
         except Exception:  # noqa: BLE001 - KeyError, and whatever a key of a class of its own raises when it is compared
             return self._log_other(data)
+        seq = self.seq  # before the clock: rows that are stored meanwhile have earlier times, and are found out
         now = monotonic_ns()
-        seq = self.seq
         if build is None:
             row = [
                 seq,
@@ -121,6 +121,7 @@ class Fast:
             return self._log_other(data)
         if now >= self.limit:
             self._measure(now)
+            return self._log_other(data)
         # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as its numbers
         # make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes on, and so on: all
         # values are floats if each ninth byte says so. To ask each for its type takes three times as long.
@@ -165,8 +166,8 @@ class Fast:
         if plan is self.seen and plan is not self.plan and len(plan.keys) <= _MAX_DIRECT:
             self.use(plan)
         self.seen = plan
-        now = monotonic_ns()
         seq = self.seq
+        now = monotonic_ns()
         clock, runtime = self.writer.clock_offset + now, (now - self.began) // 1000
         found = plan
         build = plan.build if wide else plan.checked
@@ -221,8 +222,12 @@ class Fast:
             self.start = self.size = 0
 
     def _measure(self, now: int) -> None:
-        """Find where the floats of a row begin and how long it is. On the fast path no row takes less than 100 ns."""
+        """Find where the floats of a row begin and how long it is. On the fast path no row takes less than 100 ns.
+
+        Calls that are under way have other sizes in hand: a new `take` ends them, as another plan does.
+        """
         seq, take = self.seq, self.take
+        fresh = taker(self.plan.top)
         found = _sizes(seq, seq + self.shift, (now - self.began) // 1000)
         head = _CLOCK + sum(size for _, size in found) + self.plan.wide
         floats = slice(head, None, 9)
@@ -238,6 +243,7 @@ class Fast:
             self.size = size
             self.pack = pack
             self.limit = limit
+            self.take = fresh
 
 
 class Steps:

@@ -8,6 +8,7 @@ import math
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import milepost
+from milepost.sdk import fastpath
 from milepost.sdk.event import Event
 from tests.sdk.runs import Recorded, recorded
 
@@ -294,3 +296,37 @@ def test_what_a_call_makes_in_a_value_s_own_method_comes_after_it() -> None:
         run.log({"after": 1})
 
         assert run.rows() == [{"_step": 0, "outer": 2.0}, {"_step": 1, "inner": 1}, {"_step": 2, "after": 1}]
+
+
+def test_a_call_that_another_came_into_as_rows_got_longer_is_stored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 65.536 ms on a row's clock takes two bytes more. 0.215 has the byte that floats begin with as its second."""
+    clock = fastpath.monotonic_ns
+    waiting = False
+
+    def interrupted() -> int:
+        nonlocal waiting
+        now = clock()
+        if waiting:
+            waiting = False
+            time.sleep(0.02)
+            for _ in range(2):
+                log()
+        return now
+
+    with recorded() as run:
+        logged = 0
+
+        def log() -> None:
+            nonlocal logged
+            logged += 1
+            run.log({"a": 0.215})
+
+        monkeypatch.setattr(fastpath, "monotonic_ns", interrupted)
+        began = time.monotonic()
+        while time.monotonic() - began < 0.2:
+            log()
+            waiting = True
+            time.sleep(0.001)
+        waiting = False
+
+        assert run.values() == [{"a": 0.215}] * logged
