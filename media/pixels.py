@@ -25,8 +25,8 @@ _said: set[str] = set()
 
 def is_tensor(value: Any) -> bool:
     """Whether a value is a PyTorch tensor."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    kind: Any = getattr(sys.modules.get("torch"), "Tensor", None)  # None, too, while another thread is importing it
+    return kind is not None and isinstance(value, kind)
 
 
 def as_array(value: Any, owner: str) -> "NDArray[Any]":
