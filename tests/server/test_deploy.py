@@ -108,11 +108,11 @@ def test_the_largest_body_passes(site: Site) -> None:
 
 
 def test_a_browsers_login_is_for_tls_only_and_its_changes_are_its_own(site: Site) -> None:
-    with site.client() as browser:
+    with site.client() as browser, site.client(ADMIN_KEY) as program:
         login = browser.post("/api/v1/login", json={"key": ADMIN_KEY})
         assert "secure" in login.headers["set-cookie"].lower()
         assert login.headers["strict-transport-security"] == "max-age=31536000"
-        send(site.client(ADMIN_KEY), [row(1, {"a": 1.0})], run="edited", project="live")
+        send(program, [row(1, {"a": 1.0})], run="edited", project="live")
         edit = {"runs": ["live/edited"], "add_tags": ["seen"]}
         assert browser.post("/api/v1/bulk", json=edit, headers={"Origin": site.url}).status_code == 200
         assert browser.post("/api/v1/bulk", json=edit, headers={"Origin": "https://localhost"}).status_code == 403
