@@ -300,7 +300,7 @@ def test_what_a_call_makes_in_a_value_s_own_method_comes_after_it() -> None:
 
 def test_a_call_that_another_came_into_as_rows_got_longer_is_stored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 65.536 ms on a row's clock takes two bytes more. 0.215 has the byte that floats begin with as its second."""
-    clock = fastpath.monotonic_ns
+    clock = time.monotonic_ns
     waiting = False
 
     def interrupted() -> int:
