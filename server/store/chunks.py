@@ -35,7 +35,7 @@ def appended(connection: sqlite3.Connection, group: int, rows_before: int, part:
     records: list[tuple[Any, ...]] = []
     for at in range(0, len(part), ROWS):
         some = part.some(slice(at, at + ROWS))
-        seq0, seq1 = int(some.seq[0]), int(some.seq[-1])
+        seq0, seq1 = int(some.seq.min()), int(some.seq.max())  # batches may come in any order
         columns: list[tuple[int, Values]] = [
             (SEQ, some.seq),
             (TIME, some.time),

@@ -105,7 +105,7 @@ def _in_order(
     bounds = connection.execute(
         "SELECT seq0, seq1 FROM chunk WHERE grp = ? AND key = ? AND level = 0 ORDER BY at", (group, chunks.SEQ)
     ).fetchall()
-    bounds += [(int(part.seq[0]), int(part.seq[-1])) for part in tail if len(part)]
+    bounds += [(int(part.seq.min()), int(part.seq.max())) for part in tail if len(part)]
     rising = all(b[0] > a[1] for a, b in pairwise(bounds))
     parts = (_filled(_sorted(_inside(part, asked)), fill) for several in (pieces, tail) for part in several)
     every = (row for part in parts for row in part.rows())

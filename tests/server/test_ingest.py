@@ -78,6 +78,20 @@ def test_batches_in_any_order_cut_anew_and_repeated_give_one_history(
     assert told["completeness"]["gaps"] == []
 
 
+def test_batches_that_came_in_any_order_are_one_history_once_they_are_compacted_too(client: httpx.Client) -> None:
+    rows = [row(n, {"a": n / 7}) for n in range(2_000)]
+    for first, last in ((50, 1_900), (0, 50), (1_900, 2_000)):
+        assert send(client, rows[first:last], run="mixed").status_code == 200
+    until = time.monotonic() + 60
+    while client.get("/api/v1/runs/p/mixed").json()["completeness"]["uncompacted"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    assert [each["a"] for each in rows_of(client, run="mixed")] == [n / 7 for n in range(2_000)]
+    again = send(client, [row(n, {"a": -1.0}) for n in range(40, 49)], run="mixed")
+    assert again.status_code == 409
+
+
 def test_a_run_says_how_far_behind_it_is(client: httpx.Client) -> None:
     def lag() -> float:
         told = client.get("/api/v1/runs/p/lag").json()
