@@ -26,7 +26,10 @@ LARGE: Final = 4 << 20
 MAX_ASKED: Final = 8 << 20
 MAX_LOGIN: Final = 1 << 16
 """Of what anybody may send, without a key."""
-_STREAMS: Final = re.compile(r"/v1/|/api/v1/blobs/|/api/v1/runs/[^/]+/(batches|files/|writers/)")
+_STREAMS: Final = re.compile(
+    r"POST /v1/[^/]+|PATCH /api/v1/blobs/.+|PUT /api/v1/runs/[^/]+/files/.+"
+    r"|POST /api/v1/runs/[^/]+/(batches|writers/[^/]+/heartbeat)"
+)
 
 one_at_a_time: Final = ThreadPoolExecutor(1, "milepost-server-large")
 """Where large bodies are decoded; small ones do not wait for them."""
@@ -68,7 +71,8 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or _STREAMS.match(scope["path"]):
+        whole = f"{scope.get('method')} {scope.get('path')}"
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or _STREAMS.fullmatch(whole):
             await self.app(scope, receive, send)
             return
         limit = MAX_LOGIN if scope["path"] == "/api/v1/login" else MAX_ASKED

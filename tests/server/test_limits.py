@@ -143,3 +143,14 @@ def test_heads_that_make_no_sense_are_refused_at_once(server: Server, raw: bytes
     assert not answer or answer.split(b" ")[1] in (b"400", b"411", b"413", b"414", b"415", b"431")
     with server.client(ADMIN_KEY) as client:
         assert send(client, [row(0, {"a": 1})], run="after").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/bulk", "/api/v1/runs/p/batches/read", "/api/v1/runs/p/writers/read", "/v1/a/b"]
+)
+def test_a_body_that_no_route_asks_for_is_refused_at_its_limit(server: Server, path: str) -> None:
+    with server.client(ADMIN_KEY) as client:
+        try:
+            assert client.post(path, content=bytes(9 << 20)).status_code == 413
+        except httpx.WriteError:
+            pass  # it was refused, and closed, while it was being sent
