@@ -163,6 +163,7 @@ class Ingest:
         ending = False
         while not ending:
             jobs, others, ending = self._next(FLUSH_S)
+            jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]  # from here on nobody can cancel it
             if jobs:
                 self._commit(connection, jobs)
             for work in others:
