@@ -84,7 +84,9 @@ class Keys:
             number: (mac, Principal(number, frozenset(scopes.split()), project), expires)
             for number, mac, project, scopes, expires in connection.execute(query)
         }
-        self._ended = {session for (session,) in connection.execute("SELECT session FROM ended")}
+        self._ended |= {
+            session for (session,) in connection.execute("SELECT session FROM ended")
+        }  # others are on their way
         connection.close()
 
     @property

@@ -109,7 +109,7 @@ class Receiver:
                     raise Problem(
                         400, "invalid resource", f"{each.project[:80]!r} / {each.run[:80]!r} cannot name a run"
                     )
-            digest = hashlib.sha256(body + (principal.id if principal else "").encode()).digest()
+            digest = hashlib.sha256(body + f"{signal} {principal.id if principal else ''}".encode()).digest()
             repeated: list[bool] = []
             try:
                 for n, each in enumerate(found):
