@@ -121,6 +121,10 @@ def backup_lock(data: Path, kind: int) -> Iterator[bool]:
     """Hold the lock between backups, which share it, and sweeps; whether it was got."""
     descriptor = os.open(data / "backup.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        owner = data.stat()
+        if os.fstat(descriptor).st_uid != owner.st_uid:  # root makes the backup, the server's user sweeps
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
         fcntl.flock(descriptor, kind)
         yield True
     except BlockingIOError:
