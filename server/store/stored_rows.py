@@ -1,6 +1,6 @@
 """StoredRows: what the database holds of writers, as it lies there: groups of chunks, batches behind them, events.
 
-Each thread reads by a connection of its own, which cannot write. The batches that were read last are kept decoded.
+Each thread reads by a connection of its own, which cannot write. The batches that came last are kept decoded.
 """
 
 import logging
