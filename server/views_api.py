@@ -6,7 +6,9 @@ directory reads only: it has no views, and the page keeps them in the browser.
 """
 
 import secrets
+import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -114,8 +116,8 @@ def _owner(store: SqliteStore, who: Principal) -> str:
     return f"{line[0]} ({who.id})" if line is not None and line[0] else f"key {who.id}"
 
 
-def _found(store: SqliteStore, project: str, number: str) -> View:
-    view = view_of(store.reading(), project, number)
+def _found(connection: sqlite3.Connection, project: str, number: str) -> View:
+    view = view_of(connection, project, number)
     if view is None:
         raise not_found("view", f"no view of project {project!r} has the id {number[:80]!r}")
     return view
@@ -126,15 +128,24 @@ def _own(view: View, who: Principal) -> None:
         raise Problem(403, "forbidden", f"{view.name!r} is a view of {view.owner}; save it under a name of your own")
 
 
-def _store(store: SqliteStore, view: View) -> None:
+def _store(store: SqliteStore, made: Callable[[sqlite3.Connection], View]) -> View:
+    """Store the view that is made on the writing thread: nothing changes between what is read there and what is stored."""
+    told: list[View] = []
+
+    def work(connection: sqlite3.Connection) -> None:
+        view = made(connection)
+        told.append(view)
+        store_view(connection, view)
+
     try:
-        store.ingest.call(lambda connection: store_view(connection, view))
+        store.ingest.call(work)
     except NameTaken as error:
-        text = f"you have a view {view.name!r} already: change it with PATCH, or take another name"
+        text = f"you have a view {told[0].name!r} already: change it with PATCH, or take another name"
         raise Problem(409, "name taken", text, id=error.id) from None
     except TooMany:
-        text = f"project {view.project!r} has {MOST:,} views; delete some that nobody needs"
+        text = f"project {told[0].project!r} has {MOST:,} views; delete some that nobody needs"
         raise Problem(409, "too many views", text, limit=MOST) from None
+    return told[0]
 
 
 @router.get("/views", **described(Views))
@@ -155,7 +166,7 @@ def save_view(store: Writable, seen: Stored, who: Asking, project: str, wanted: 
     view = View(
         number, project, wanted.name, who.id, _owner(store, who), wanted.screen, wanted.query, wanted.default, now, now
     )
-    _store(store, view)
+    _store(store, lambda _: view)
     answer = json(_told(view, who))
     answer.status_code = 201
     return answer
@@ -165,29 +176,38 @@ def save_view(store: Writable, seen: Stored, who: Asking, project: str, wanted: 
 def one_view(store: Writable, seen: Stored, who: Asking, project: str, view: str) -> Response:
     """A view, as a link to it needs it."""
     of_project(seen, project)
-    return json(_told(_found(store, project, view), who))
+    return json(_told(_found(store.reading(), project, view), who))
 
 
 @router.patch("/views/{view}", **described(ViewModel))
 def change_view(store: Writable, seen: Stored, who: Asking, project: str, view: str, change: ViewChange) -> Response:
     """Change a view of your own; an admin, of anybody. Whether a view is the default, everybody may say who may save one."""
     of_project(seen, project)
-    found = _found(store, project, view)
     given = {name: value for name, value in change.model_dump().items() if value is not None}
-    if set(given) - {"default"}:
-        _own(found, who)
     if "default" in given:
         given["standard"] = given.pop("default")
-    changed = replace(found, **given, changed=time.time() if set(given) - {"standard"} else found.changed)
-    _store(store, changed)
-    return json(_told(changed, who))
+    own = bool(set(given) - {"standard"})
+
+    def changed(connection: sqlite3.Connection) -> View:
+        found = _found(connection, project, view)
+        if own:
+            _own(found, who)
+        return replace(found, **given, changed=time.time() if own else found.changed)
+
+    return json(_told(_store(store, changed), who))
 
 
 @router.delete("/views/{view}", **described(ViewModel))
 def remove_view(store: Writable, seen: Stored, who: Asking, project: str, view: str) -> Response:
     """Delete a view of your own; an admin, of anybody."""
     of_project(seen, project)
-    found = _found(store, project, view)
-    _own(found, who)
-    store.ingest.call(lambda connection: delete_view(connection, found.id))
-    return json(_told(found, who))
+    told: list[View] = []
+
+    def work(connection: sqlite3.Connection) -> None:
+        found = _found(connection, project, view)
+        _own(found, who)
+        delete_view(connection, found.id)
+        told.append(found)
+
+    store.ingest.call(work)
+    return json(_told(told[0], who))
