@@ -4,6 +4,7 @@ client becomes a path, a query of a database, or code.
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, cast
 
@@ -376,7 +377,7 @@ def bulk(request: Request, store: Stored, edit: models.BulkEdit) -> Response:
                 _check_admin(request)
                 store.delete(project, run)
             else:
-                store.edit(project, run, _edits(edit, store.run(project, run)))
+                store.edit(project, run, partial(_edits, edit))
         except RunNotFoundError:
             missing.append(path)
         else:

@@ -1,7 +1,7 @@
 """Stores: where the server's runs are. `directory` reads run directories live; the API knows this interface only."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -155,8 +155,8 @@ class Store(Protocol):
         """What else was recorded, "console" or "system", in order: time, runtime (seconds) and values of each."""
         ...
 
-    def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
-        """Change name, notes, tags or archived of a run. Only of a writable store."""
+    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
+        """Change name, notes, tags or archived of a run; changes: what of it, as it is by then. Only of a writable store."""
         ...
 
     def delete(self, project: str, run: str) -> None:

@@ -301,7 +301,7 @@ class DirectoryStore:
         for event in Run(self._find(project, run).dir).events(kind):
             yield {"time": event.time_unix_nano / 1e9, "runtime": event.runtime_s, "values": event.values}
 
-    def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
+    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
         """Refused: the directory is only read."""
         raise UsageError("a runs directory is served read only")
 

@@ -382,8 +382,11 @@ def run_of(connection: sqlite3.Connection, project: str, run: str, created: floa
         if created < float(found[1]):  # a file came before the rows that tell
             connection.execute("UPDATE run SET created = ? WHERE id = ?", (created, int(found[0])))
         return int(found[0]), min(created, float(found[1]))
-    made = connection.execute("INSERT INTO run (project, name, created) VALUES (?, ?, ?)", (project, run, created))
-    return int(made.lastrowid or 0), created
+    connection.execute("UPDATE run_number SET last = MAX(last, (SELECT COALESCE(MAX(id), 0) FROM run)) + 1")
+    (number,) = connection.execute("SELECT last FROM run_number").fetchone()
+    query = "INSERT INTO run (id, project, name, created) VALUES (?, ?, ?, ?)"
+    connection.execute(query, (number, project, run, created))
+    return int(number), created
 
 
 def _writer_of(connection: sqlite3.Connection, run_id: int, batch: WireBatch) -> int:

@@ -1,7 +1,7 @@
 """Schema: the tables of the store, made and brought up to date by numbered migrations. A newer database is refused by name.
 
 run     one line for each; state: what is known of it and of its keys, in one piece: the table never touches points;
-        flushed: the number of the last batch that state holds
+        flushed: the number of the last batch that state holds; run_number: the last id that was given, none comes again
 writer  who writes a run; span: which of its numbers are stored
 event   what is no row
 batch   rows as they were received: durable before they are acknowledged, gone once they are in chunks
@@ -84,6 +84,10 @@ MIGRATIONS: Final = (
         id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, owner_id TEXT NOT NULL, owner TEXT NOT NULL,
         screen TEXT NOT NULL, query TEXT NOT NULL, standard INTEGER NOT NULL, created REAL NOT NULL, changed REAL NOT NULL,
         UNIQUE (project, owner_id, name)) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE run_number (last INTEGER NOT NULL);
+    INSERT INTO run_number SELECT COALESCE(MAX(id), 0) FROM run;
     """,
 )
 

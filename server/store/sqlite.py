@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, migrate
 from milepost.server.store.stored_rows import StoredRows
 from milepost.server.store.sweep import Sweeper
-from milepost.server.store.table import Table
+from milepost.server.store.table import Known, Table
 
 logger = logging.getLogger("milepost.server")
 
@@ -119,9 +119,9 @@ class SqliteStore:
                 raise NotHeld(f"the project {project!r} neither sent this content nor has it")
             check_deleted_run(connection, project, run)
             number, created = run_of(connection, project, run, time.time())
-            (files,) = connection.execute("SELECT COUNT(*) FROM file WHERE run = ?", (number,)).fetchone()
-            if files >= MAX_FILES:
-                raise UsageError(f"the run {project}/{run} has {files:,} files, more are not taken")
+            known = connection.execute("SELECT 1 FROM file WHERE run = ? AND path = ?", (number, path)).fetchone()
+            if known is None and _files(connection, number) >= MAX_FILES:
+                raise UsageError(f"the run {project}/{run} has {MAX_FILES:,} files, more are not taken")
             connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", (number, path, sha256, int(size[0])))
             told.append((number, created))
 
@@ -131,21 +131,30 @@ class SqliteStore:
         """Note that a writer's program lives, or is gone; whether the writer is known."""
         return self._table.heard(project, run, writer, alive=alive)
 
-    def edit(self, project: str, run: str, changes: dict[str, Any]) -> None:
-        """Change name, notes, tags or archived of a run."""
-        known = self._table.find(project, run)
-        with self._table.lock:
-            edits = {**known.live.edits, **changes}
-        text = msgspec.json.encode(edits).decode()
-        self.ingest.call(lambda c: void(c.execute("UPDATE run SET edits = ? WHERE id = ?", (text, known.id))))
-        self._table.edited(known, edits)
+    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
+        """Change name, notes, tags or archived of a run, as it is when it is this edit's turn."""
+        self._table.find(project, run)
+        told: list[tuple[Known, dict[str, Any]]] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            known = self._table.find(project, run)
+            with self._table.lock:
+                edits = {**known.live.edits, **changes(self._table.record(known))}
+            text = msgspec.json.encode(edits).decode()
+            connection.execute("UPDATE run SET edits = ? WHERE id = ?", (text, known.id))
+            told.append((known, edits))
+
+        self.ingest.call(work, lambda: self._table.edited(*told[0]))
 
     def delete(self, project: str, run: str) -> None:
-        """Delete a run for good: its writers may not go on with it, only begin anew."""
-        number = self._number(project, run)
+        """Delete a run for good: its writers may not go on with it, only begin anew.
+
+        Its number is looked up on the writing thread: what waits before this may delete it, and make it anew.
+        """
         note = "INSERT OR REPLACE INTO deleted SELECT ?, ?, name, ? FROM writer WHERE run = ?"
 
         def work(connection: sqlite3.Connection) -> None:
+            number = _number(connection, project, run)
             connection.execute(note, (project, run, time.time(), number))
             connection.execute("DELETE FROM run WHERE id = ?", (number,))
 
@@ -155,14 +164,6 @@ class SqliteStore:
 
         self.ingest.call(work, after)
         self._sweeper.soon()
-
-    def _number(self, project: str, run: str) -> int:
-        """The number of a run in the database, also of one that cannot be read."""
-        query = "SELECT id FROM run WHERE project = ? AND name = ?"
-        found: Any = self.reading().execute(query, (project, run)).fetchone()
-        if found is None:
-            raise RunNotFoundError(f"no run {run!r} in project {project!r}")
-        return int(found[0])
 
     def unreadable(self) -> tuple[int, int]:
         """How many runs cannot be read, and how many batches were set aside because they are damaged."""
@@ -292,5 +293,15 @@ class SqliteStore:
         return evenly(lambda: self.rows(project, run, query), samples)
 
 
-def void(_: object) -> None:
-    """Drop a result."""
+def _number(connection: sqlite3.Connection, project: str, run: str) -> int:
+    """The number of a run in the database, also of one that cannot be read. Raises `RunNotFoundError`."""
+    found: Any = connection.execute("SELECT id FROM run WHERE project = ? AND name = ?", (project, run)).fetchone()
+    if found is None:
+        raise RunNotFoundError(f"no run {run!r} in project {project!r}")
+    return int(found[0])
+
+
+def _files(connection: sqlite3.Connection, number: int) -> int:
+    """How many files a run has."""
+    (files,) = connection.execute("SELECT COUNT(*) FROM file WHERE run = ?", (number,)).fetchone()
+    return int(files)
