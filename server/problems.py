@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from milepost.server.store.ingest import NoSpace
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -76,6 +78,10 @@ def install(app: FastAPI) -> None:
         text = "; ".join(f"{each['at']}: {each['rule']}" for each in mistakes[:5])
         return answer(Problem(422, "invalid request", text, errors=mistakes))
 
+    async def full(_: Request, error: Exception) -> Response:
+        return answer(Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}))
+
     app.add_exception_handler(Problem, said)
+    app.add_exception_handler(NoSpace, full)
     app.add_exception_handler(HTTPException, raised)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -32,6 +32,7 @@ MOST_WAITING: Final = 256
 """Batches that may wait; more are refused (`Busy`) and come again."""
 TOGETHER: Final = 64
 FLUSH_S: Final = 1.0
+_FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 class Conflict(Exception):
@@ -139,7 +140,10 @@ class Ingest:
         return job.done
 
     def call(self, work: Callable[[sqlite3.Connection], None], after: Callable[[], None] = lambda: None) -> None:
-        """Do some writing on this thread, in a transaction of its own, and wait for it. after: called behind it."""
+        """Do some writing on this thread, in a transaction of its own, and wait for it. after: called behind it.
+
+        Raises what `work` raises, and `NoSpace`.
+        """
         done: Future[None] = Future()
 
         def guarded(connection: sqlite3.Connection) -> None:
@@ -150,7 +154,7 @@ class Ingest:
                 after()
             except Exception as error:  # noqa: BLE001 - whoever waits for it is told
                 _undo(connection)
-                done.set_exception(error)
+                done.set_exception(NoSpace(str(error)) if _is_full(error) else error)
             else:
                 done.set_result(None)
 
@@ -358,6 +362,11 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and bool(a == b or (a != a and b != b))
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk is full, or fails."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _FULL
 
 
 def _undo(connection: sqlite3.Connection) -> None:
