@@ -13,6 +13,8 @@ _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Adam7: first column, first row, and the steps between columns and rows."""
 _PIECE: Final = 2**20
+_FEED: Final = 2**16
+"""Bytes that are unpacked at a time: what zlib leaves of them is copied for every piece."""
 
 
 def check_png(content: bytes) -> None:
@@ -53,20 +55,24 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _check_rows(data: memoryview, rows: list[tuple[int, int]]) -> None:
     """Unpack piece by piece. rows: (bytes with the filter's, rows) of each pass."""
     unpacker = zlib.decompressobj()
-    rest = bytes(data)
+    rest: bytes | memoryview = b""
+    at = 0
     for size, count in rows:
         left = size * count
         whole = max(_PIECE // size, 1) * size
         while left:
-            piece = b""
+            piece = bytearray()
             wanted = min(whole, left)
             while len(piece) < wanted:
+                if not rest:
+                    rest = data[at : at + _FEED]
+                    at += len(rest)
                 try:
                     more = unpacker.decompress(rest, wanted - len(piece))
                 except zlib.error as error:
                     raise ValueError(f"its pixels cannot be unpacked: {error}") from None
                 rest = unpacker.unconsumed_tail
-                if not more:
+                if not more and (unpacker.eof or (not rest and at >= len(data))):
                     raise ValueError(f"its pixels end {left - len(piece):,} bytes before the last row")
                 piece += more
             if max(piece[::size]) > 4:
