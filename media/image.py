@@ -237,7 +237,7 @@ def _from_array(data: Any, mode: str | None, file_type: str | None, normalize: b
             array = array[0]
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
             more = ""
-            if array.ndim == 3 and array.shape[0] in (3, 4):
+            if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[0] < min(array.shape[1:]):
                 more = "; channels come last in arrays: use array.transpose(1, 2, 0)"
             elif array.ndim == 4:
                 more = "; log a batch as a list: [Image(one) for one in batch]"

@@ -200,6 +200,7 @@ def test_bad_masks_are_named(mask: Any) -> None:
     ("given", "text"),
     [
         (np.zeros((3, 8, 9)), r"\(3, 8, 9\).*float64.*transpose"),
+        (np.zeros((4, 4, 7)), r"\(4, 4, 7\)(?!.*transpose)"),
         (np.zeros((2, 8, 9, 3)), "list"),
         (np.zeros(5), r"\(5,\)"),
         (np.zeros((0, 4)), "empty"),
