@@ -37,11 +37,14 @@ class HeldFile:
     begin:   where the bytes begin. linked: whether a run has it by now.
     process: that made it; a forked child has the same file, and must leave it as it is.
     spare:   its name while no run has it: "" at first; where it lies since a run was done with it, for the next object.
+    made_at: `forks` when it was made: a child of a later fork may read it for as long as it lives.
     """
 
     total = 0
     """Bytes of all of them."""
-    __slots__ = ("begin", "descriptor", "linked", "nbytes", "process", "spare")
+    forks = 0
+    """Goes up with every fork. Set by the SDK."""
+    __slots__ = ("begin", "descriptor", "linked", "made_at", "nbytes", "process", "spare")
 
     def __init__(self, descriptor: int, begin: int, nbytes: int, spare: str = "") -> None:
         self.descriptor = descriptor
@@ -49,6 +52,7 @@ class HeldFile:
         self.nbytes = nbytes
         self.linked = False
         self.process = os.getpid()
+        self.made_at = HeldFile.forks
         self.spare = spare
         HeldFile.total += nbytes
 

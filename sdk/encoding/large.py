@@ -50,7 +50,7 @@ def hold(view: memoryview) -> HeldFile | None:
         if os.pwrite(descriptor, view, _HELD_BEGIN) < view.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError:
-        os.close(descriptor)
+        _let_go(descriptor, name, os.getpid())
         return None
     return HeldFile(descriptor, _HELD_BEGIN, view.nbytes, name)
 
@@ -74,8 +74,11 @@ def _nameless(size: int) -> int | None:
 
 
 def set_aside(file: HeldFile, path: Path) -> bool:
-    """A run is done with a large file, which lies at `path`: it gets a name that says so; whether it did."""
-    if file.process != os.getpid():
+    """A run is done with a large file, which lies at `path`: it gets a name that says so; whether it did.
+
+    Not one that a forked child has too, for it is not to be written again.
+    """
+    if file.process != os.getpid() or file.made_at != HeldFile.forks:
         return False
     name = path.with_name(f"{file.process}-{next(_numbers)}.spare")
     try:
@@ -94,7 +97,7 @@ def _keep(file: HeldFile) -> bool:
     process = os.getpid()
     if not file.spare or file.process != process:
         return False
-    if not users or sum(found[0] for found in [*_spare]) + file.nbytes > _KEEP_SPARE:
+    if file.made_at != HeldFile.forks or not users or sum(found[0] for found in [*_spare]) + file.nbytes > _KEEP_SPARE:
         _let_go(file.descriptor, file.spare, process)
     else:
         _spare.append((file.nbytes, file.descriptor, file.spare, process))
@@ -131,6 +134,12 @@ def _let_go(descriptor: int, path: str, process: int) -> None:
             os.unlink(path)
 
 
+def _forked() -> None:
+    """Before and after a fork, for other threads may make a file in between."""
+    HeldFile.forks += 1
+
+
+os.register_at_fork(before=_forked, after_in_parent=_forked, after_in_child=_forked)
 base.hold, base.keep = hold, _keep
 
 

@@ -154,3 +154,22 @@ def test_a_forked_child_leaves_the_files_of_its_parent_alone(tmp_path: Path) -> 
     rows = list(milepost.Api(tmp_path).run(run.path).scan_history(writer="all"))
     shown = {(key, int(row[key].to_numpy().max())) for row in rows for key in ("child", "parent") if key in row}
     assert shown == {("parent", 5), ("child", 5), ("child", 6), ("child", 7), ("child", 8)}
+
+
+def test_a_picture_from_before_a_fork_stays_what_it_is_for_the_child(tmp_path: Path) -> None:
+    with milepost.init(project="p", dir=tmp_path, exporters=["file"], settings=PROCESS) as run:
+        image = milepost.Image(np.full((600, 700, 3), 5, np.uint8))
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.read(told, 1)
+            os._exit(max(bytes(image.payload.data)))
+        run.log({"im": image})
+        assert until(lambda: not stash_of(run.writer))
+        del image
+        following = milepost.Image(np.full((600, 700, 3), 9, np.uint8))
+        os.write(tell, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        del following
+        os.close(told)
+        os.close(tell)
