@@ -7,6 +7,9 @@ a payload that kills its encoder kills nothing else.
 While the program trains, a thread of low priority does the work. On a machine whose cores are all busy it gets a tenth of one;
 so when somebody waits for the files (an empty record says so), a thread of ordinary priority takes over with the next one. A
 process without privileges can give priority away and not take it back, hence two threads.
+
+Where no process can be started, a thread of the program does the work (queue.py), at ordinary priority: it could not get it
+back once somebody waits.
 """
 
 import contextlib
