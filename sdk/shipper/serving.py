@@ -63,15 +63,17 @@ class Served:
         self._expand()
 
     def _expand(self) -> None:
+        routes: dict[str, tuple[Shipped, Component]] = {}
         for each in self.plan.exporters:
             try:
                 routes_of(each.name, each.component())  # once, to see whether they can be made
                 for name, part in parts_of(each.name, each.component()).items():
-                    self._routes[name] = (each, part)
+                    routes[name] = (each, part)
             except Error as error:
                 self.wrong[each.name] = str(error)
             except Exception as error:  # noqa: BLE001 - the import of foreign code
                 self.wrong[each.name] = f"{type(error).__name__}: {error}"
+        self._routes = routes  # at once, for `say` reads them without the lock
 
     @property
     def routes(self) -> list[str]:
@@ -89,7 +91,6 @@ class Served:
                 stale = {name for name, (each, _) in self._routes.items() if each.name in {c.name for c in changed}}
                 for key in [key for key in self._fifos if key[0] in stale]:
                     self._fifos.pop(key).stop(5.0)
-                self._routes = {}
                 self._expand()
                 self._known.clear()
         self.look()
