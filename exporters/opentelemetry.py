@@ -156,12 +156,28 @@ def _overheard(logger: logging.Logger) -> Iterator[list[str]]:
                 with contextlib.suppress(Exception):  # a text that its arguments do not fit
                     found.append(short(record.getMessage()))
 
+        def handle(self, record: logging.LogRecord) -> bool:
+            last = logging.lastResort
+            if last is not None and record.levelno >= last.level and not _others(record.name, self):
+                last.handle(record)  # which an ear alone would keep Python from
+            return super().handle(record)
+
     ear = Ear(logging.WARNING)
     logger.addHandler(ear)
     try:
         yield found
     finally:
         logger.removeHandler(ear)
+
+
+def _others(name: str, ear: logging.Handler) -> bool:
+    """Whether a logger's records reach a handler besides an ear."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(type(each).__qualname__ != type(ear).__qualname__ for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 @contextlib.contextmanager
