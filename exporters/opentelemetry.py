@@ -144,40 +144,46 @@ class StockSender:
         """Nothing is open but what the exporter keeps."""
 
 
+class _Ear(logging.Handler):
+    """Hears the warnings and errors of one thread. Where nobody else hears them, they go to stderr as they would without it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.found: list[str] = []
+        self._thread = threading.get_ident()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        last, handlers = logging.lastResort, _handlers(record.name)
+        alone = all(isinstance(each, _Ear) for each in handlers)
+        if last is not None and record.levelno >= last.level and alone and self in handlers[:1]:
+            last.handle(record)
+        return bool(super().handle(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            with contextlib.suppress(Exception):  # a text that its arguments do not fit
+                self.found.append(short(record.getMessage()))
+
+
+def _handlers(name: str) -> list[logging.Handler]:
+    """Those that the records of a logger reach."""
+    found: list[logging.Handler] = []
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        found += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return found
+
+
 @contextlib.contextmanager
 def _overheard(logger: logging.Logger) -> Iterator[list[str]]:
     """The warnings and errors that this thread logs there in the meantime."""
-    found: list[str] = []
-    thread = threading.get_ident()
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                with contextlib.suppress(Exception):  # a text that its arguments do not fit
-                    found.append(short(record.getMessage()))
-
-        def handle(self, record: logging.LogRecord) -> bool:
-            last = logging.lastResort
-            if last is not None and record.levelno >= last.level and not _others(record.name, self):
-                last.handle(record)  # which an ear alone would keep Python from
-            return super().handle(record)
-
-    ear = Ear(logging.WARNING)
+    ear = _Ear()
     logger.addHandler(ear)
     try:
-        yield found
+        yield ear.found
     finally:
         logger.removeHandler(ear)
-
-
-def _others(name: str, ear: logging.Handler) -> bool:
-    """Whether a logger's records reach a handler besides an ear."""
-    logger: logging.Logger | None = logging.getLogger(name)
-    while logger is not None:
-        if any(type(each).__qualname__ != type(ear).__qualname__ for each in logger.handlers):
-            return True
-        logger = logger.parent if logger.propagate else None
-    return False
 
 
 @contextlib.contextmanager
