@@ -2,6 +2,9 @@
 
 import contextlib
 import http.server
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +88,26 @@ def test_a_file_that_is_damaged_on_the_way_is_sent_again(data_server: Begin) -> 
         (row,) = rows_of(client)
         found = client.get(f"/api/v1/runs/p/r1/files/{row['picture']['path']}")
     assert found.content == Path("runs/p/r1", row["picture"]["path"]).read_bytes()
+
+
+def test_a_picture_that_was_cut_short_is_set_aside_with_a_warning(
+    data_server: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = data_server()
+    monkeypatch.setenv("MILEPOST_API_KEY", ADMIN_KEY)
+    monkeypatch.setenv("MILEPOST_URL", server.url)
+    exporters = ["file", "server"]
+    with milepost.init(project="p", dir="runs", id="r1", mode="offline", settings={"exporters": exporters}) as run:
+        run.log({"picture": picture(), "n": 1})
+    (file,) = Path("runs/p/r1/media").rglob("*.png")
+    os.truncate(file, 100)
+
+    script = "from milepost.sdk.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "sync", "runs"], check=False, capture_output=True, text=True)
+
+    assert "is set aside, its row is sent: it has 100 bytes, and had " in done.stderr
+    with server.client(ADMIN_KEY) as client:
+        assert [row["n"] for row in rows_of(client)] == [1]
 
 
 def test_a_file_that_never_arrives_whole_is_set_aside_with_a_warning_and_holds_up_no_row(
