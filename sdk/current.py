@@ -39,7 +39,7 @@ class Current:
     def set(self, run: "Run | DisabledRun | None") -> None:
         """Make a run the active one."""
         self.run = run
-        self.now = NO_RUN if run is None else run._now  # noqa: SLF001 - nobody else is to look for it there
+        self.now = NO_RUN if run is None or not run._logs_directly else run._now  # noqa: SLF001 - nobody else is to look for it there
 
 
 current = Current()

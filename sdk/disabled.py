@@ -31,6 +31,7 @@ class DisabledRun:
     """Takes every call of a run and stores nothing; `log` only keeps the last values in `summary`, as they came."""
 
     _now = NO_RUN
+    _logs_directly = True
 
     def __init__(self, config: Mapping[str, Any] | None = None, project: str = "disabled") -> None:
         self.config = RunConfig(config)

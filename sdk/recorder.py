@@ -50,6 +50,9 @@ class Recorder:
     on_invalid, unordered: the settings `on_invalid` and `steps`.
     """
 
+    _logs_directly = True
+    """Whether `milepost.log` may go past `log`, to the fast path and the long way: not where a subclass has its own."""
+
     def __init__(
         self,
         record: RunRecord,
