@@ -44,7 +44,9 @@ class Audio(FileMedia):
     ) -> None:
         if file_type is not None and file_type not in FILE_TYPES:
             raise DataError(f"Audio: file_type is {file_type!r}; it can be {', '.join(FILE_TYPES)}")
-        if self._defer(data_or_path, lambda value: Audio.__init__(self, value, sample_rate, caption, file_type)):
+        if self._defer(
+            data_or_path, lambda media, value: Audio.__init__(media, value, sample_rate, caption, file_type)
+        ):
             return
         if is_path(data_or_path) or is_bytes(data_or_path):
             payload, fields = _from_file(data_or_path)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 _PATIENCE_S: Final = 0.005
 """How often a copy that takes long is looked after."""
-_runs = 0
+_runs: set[int] = set()
 """Runs in progress that defer: only then do media objects wait for their tensors."""
 _local = threading.local()
 
@@ -142,17 +142,16 @@ def _copy_of(value: Any) -> Copy | None:
     return None if later is None else later[0]
 
 
-def run_defers(by: int) -> None:
-    """A run that defers begins (1) or ends (-1)."""
-    global _runs
-    _runs += by
+def run_defers(run: int, defers: bool) -> None:
+    """A run that defers, by its id, begins or ends."""
+    (_runs.add if defers else _runs.discard)(run)
 
 
 class Deferrable:
     """The base of media that may be made of a tensor on a device."""
 
-    def _defer(self, value: Any, make: Callable[[Any], None]) -> bool:
-        """Whether this object is made later, by make(value on the host). Called first in a constructor, which then returns."""
+    def _defer(self, value: Any, make: Callable[[Any, Any], None]) -> bool:
+        """Whether this object is made later, by make(it or its copy, value on the host). A constructor then returns."""
         copy = start(value) if _runs else None
         if copy is None:
             return False
@@ -169,5 +168,5 @@ class Deferrable:
             copy, make = later
             value = copy.value()
             self.__dict__.pop("_later", None)
-            make(value)
+            make(self, value)
             return getattr(self, name)

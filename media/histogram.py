@@ -42,7 +42,7 @@ class Histogram(Deferrable):
             raise DataError("Histogram needs a sequence of numbers or np_histogram=(counts, edges); got neither")
         elif not 1 <= num_bins <= MAX_BINS:
             raise DataError(f"Histogram num_bins={num_bins} is out of range; use 1 to {MAX_BINS}")
-        elif self._defer(sequence, lambda value: Histogram.__init__(self, value, None, num_bins)):
+        elif self._defer(sequence, lambda media, value: Histogram.__init__(media, value, None, num_bins)):
             del self.nonfinite  # asked for, it makes the object
             return
         else:

@@ -75,8 +75,8 @@ class Image(FileMedia):
             raise DataError(f"Image: file_type is {file_type!r}; it can be {', '.join(_FORMATS)}")
         if self._defer(
             data_or_path,
-            lambda value: Image.__init__(
-                self, value, mode, caption, grouping, classes, boxes, masks, file_type, normalize
+            lambda media, value: Image.__init__(
+                media, value, mode, caption, grouping, classes, boxes, masks, file_type, normalize
             ),
         ):
             return

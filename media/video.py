@@ -67,7 +67,7 @@ class Video(FileMedia):
             raise DataError(f"Video: format is {format!r}; it can be {', '.join(FORMATS)}")
         if fps is not None and (isinstance(fps, bool) or not 0 < _number(fps) <= 1000):
             raise DataError(f"Video: fps must be pictures a second, above 0 and up to 1000; got {fps!r}")
-        if self._defer(data_or_path, lambda value: Video.__init__(self, value, caption, fps, format)):
+        if self._defer(data_or_path, lambda media, value: Video.__init__(media, value, caption, fps, format)):
             return
         if is_path(data_or_path) or is_bytes(data_or_path):
             if fps is not None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from milepost.media import device
@@ -34,32 +35,44 @@ _LOOK_S: Final = 0.002
 
 
 class _Call:
-    """One call in the queue. values: with `Waiting` in place of what is not there yet; rest: what `Recorder` wants besides."""
+    """One call in the queue. values: with `Waiting` in place of what is not there yet; rest: what `Recorder` wants besides.
 
-    __slots__ = ("copies", "nbytes", "rest", "values")
+    handed_on: to `Recorder`; stored: and it has stored it.
+    """
+
+    __slots__ = ("copies", "handed_on", "nbytes", "rest", "stored", "values")
 
     def __init__(self, values: dict[str, Any], copies: list[Copy], rest: tuple[Any, ...]) -> None:
         self.values = values
         self.copies = copies
         self.rest = rest
         self.nbytes = sum(copy.nbytes for copy in copies)
+        self.handed_on = self.stored = False
 
     def ready(self) -> bool:
         return all(copy.ready() for copy in self.copies)
 
 
 class DeferringRun(Run):
-    """A run that takes values on an accelerator without waiting for them."""
+    """A run that takes values on an accelerator without waiting for them.
+
+    There is one lock, the run's. Whoever holds it waits for nobody: `_arrive` does nothing then, and only the end of the run,
+    which lets in no more calls, waits for the device under it.
+    """
+
+    _logs_directly = False
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._queue: deque[_Call] = deque()
         self._queued_bytes = 0
-        self._storing = threading.RLock()
-        """Held by whoever stores the queue."""
-        self._more = threading.Event()
+        self._storing = False
+        self._reads = False
+        """Nothing is put in the queue any more once it is empty: values are read at the call. At the end, and in a child."""
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        """Not an Event, which a signal handler inside of its own `set` would wait for."""
         self._thread: threading.Thread | None = None
         super().__init__(*arguments, **keywords)
-        device.run_defers(1)
+        device.run_defers(id(self), True)
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
@@ -68,23 +81,33 @@ class DeferringRun(Run):
 
         A value that cannot be read when it arrives is said in the log, and a placeholder stands in its place.
         """
-        if not self._queue and type(data) is dict and SCALARS.issuperset(map(type, data.values())):
+        queued = False
+        if self._queue or not (self._reads or (type(data) is dict and SCALARS.issuperset(map(type, data.values())))):
+            with self._lock:
+                queued = not self._finished and bool(self._queue or not self._reads)
+                call = self._read_call(data, step, commit) if queued else None
+                if call is None:
+                    queued = False
+                elif call.copies or self._queue:
+                    self._queue.append(call)
+                    self._queued_bytes += call.nbytes
+                    self._start()
+                else:
+                    queued, data = False, call.values
+        if not queued:  # outside of the lock, for at the exit of the program a call may never return
+            if self._queue:  # the call is refused, or stored without its step
+                self._arrive()
             super().log(data, step, commit, sync)
             return
-        with self._lock:
-            self._check_running("log")
-            call = self._read_call(data, step, commit)
-            if call is None or not (call.copies or self._queue):
-                super().log(data if call is None else call.values, step, commit, sync)
-                return
-            self._queue.append(call)
-            self._queued_bytes += call.nbytes
-            self._more.set()
-            self._start()
+        self._wake.put(None)
         while len(self._queue) > MAX_CALLS or (self._queued_bytes > MAX_BYTES and len(self._queue) > 1):
-            if self._storing._is_owned() or self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001
-                return  # a signal handler inside of those that make room
-            self._arrive(one=True)
+            if self._owned() or self._finished:
+                return  # owned: a signal handler inside of those that make room
+            self._look()
+
+    def _owned(self) -> bool:
+        """Whether this thread holds the lock: a signal handler inside a call, or the end of the run."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in `Recorder`
 
     def _read_call(self, data: Any, step: Any, commit: Any) -> _Call | None:
         """A call with its copies begun; None for one that is not stored as it is, about which `Recorder` says what is wrong."""
@@ -100,47 +123,55 @@ class DeferringRun(Run):
         return _Call(values, copies, (step, commit, *rest))
 
     def _start(self) -> None:
-        if self._thread is None and self._forked_from is None:
+        if self._thread is None:
             thread = threading.Thread(target=self._run_queue, name="milepost-device", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads: the next call stores what is there
-                self._store_ready()
-            else:
-                self._thread = thread
+            except RuntimeError:  # no more threads: whoever waits stores what is there
+                return
+            self._thread = thread
 
     def _run_queue(self) -> None:
         while not self._finished:
-            self._more.wait(1.0)
-            if not self._queue:
-                self._more.clear()
-                if not self._queue:
-                    continue
-                self._more.set()
             try:
-                if not self._store_ready():
-                    time.sleep(_LOOK_S)
+                if self._queue:
+                    if not self._store_first():
+                        time.sleep(_LOOK_S)
+                else:
+                    self._wake.get(timeout=1.0)
+            except Empty:
+                pass
             except Exception:
                 logger.exception("milepost: storing values of a device failed; it is tried again")
                 time.sleep(1.0)
 
-    def _store_ready(self, *, late: bool = False, one: bool = False) -> bool:
-        """Store the calls at the front whose values are there; whether there was one. late: all of them, as they are."""
-        if self._storing._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as in `Recorder`: a handler inside of it
-            return False
-        stored = False
-        with self._storing:
-            while self._queue and (late or self._queue[0].ready()) and not (one and stored):
+    def _look(self) -> None:
+        """Wait a little for the thread, or do what it would."""
+        if self._thread is not None or not self._store_first():
+            time.sleep(_LOOK_S / 4)
+
+    def _store_first(self, *, late: bool = False) -> bool:
+        """Store the first call if its values are there, or as it is when it is late; whether that was done."""
+        nested = self._owned() and self._now.busy
+        with self._lock:
+            if self._storing or not self._queue or not (late or self._queue[0].ready()):
+                return False
+            self._storing = True
+            try:
                 call = self._queue[0]
-                values = self._arrived(call.values, "")
-                with self._lock:
-                    self._deferred.append((values, *call.rest))
-                    if not self._now.busy:
-                        self._settle()
-                    self._queue.popleft()
-                    self._queued_bytes -= call.nbytes
-                stored = True
-        return stored
+                if not call.handed_on:
+                    arrived = (self._arrived(call.values, ""), *call.rest)
+                    hand_on = self._deferred.append
+                    call.handed_on = True  # between here and the end of the next call nothing looks for a Ctrl-C
+                    hand_on(arrived)
+                if not nested:
+                    self._settle()
+                call.stored = True
+                self._queued_bytes -= call.nbytes
+                self._queue.popleft()  # last: while it is there, calls queue up behind it
+            finally:
+                self._storing = False
+        return True
 
     def _arrived(self, value: Any, path: str) -> Any:
         """A value with what has arrived in it; placeholders for what has not, or cannot be read."""
@@ -162,19 +193,24 @@ class DeferringRun(Run):
             self._bad_value(path, value.given, reason)
             return placeholder(value.given, reason)
 
-    def _arrive(self, timeout: float = FINISH_TIMEOUT_S, *, one: bool = False, late: bool = False) -> None:
-        """Wait until the queue (or its first call) is stored. late: what is not there in time is stored without its values."""
-        if self._forked_from is not None or self._storing._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-            return
+    def _arrive(self, timeout: float = FINISH_TIMEOUT_S) -> bool:
+        """Wait until the calls that are in the queue now are stored; whether they are. Not under the lock."""
+        try:
+            last = self._queue[-1]
+        except IndexError:
+            return True
         deadline = time.monotonic() + timeout
-        while self._queue and time.monotonic() < deadline:
-            if self._store_ready(one=one):
-                if one:
-                    return
-            else:
+        while not last.stored and not self._owned() and time.monotonic() < deadline:
+            self._look()
+        return last.stored
+
+    def _empty(self, deadline: float) -> None:
+        """Let no more calls wait, and store those that do; what is not there in time, without its values. Under the lock."""
+        self._reads = True
+        while self._queue and not self._storing:
+            if not self._store_first(late=time.monotonic() >= deadline):
                 time.sleep(_LOOK_S / 4)
-        if late:
-            self._store_ready(late=True)
+        device.run_defers(id(self), False)
 
     @property
     def promise(self) -> str:
@@ -203,8 +239,9 @@ class DeferringRun(Run):
 
     def flush(self, durable: bool = False, timeout: float = FINISH_TIMEOUT_S) -> bool:
         """As `Run.flush`, with the rows whose values are on their way."""
-        self._arrive(timeout)
-        return super().flush(durable, timeout) and not self._queue
+        deadline = time.monotonic() + timeout
+        arrived = self._arrive(timeout)
+        return super().flush(durable, max(deadline - time.monotonic(), 0.0)) and arrived
 
     def _read_summary(self) -> dict[str, Any]:
         self._arrive()
@@ -219,20 +256,34 @@ class DeferringRun(Run):
         super()._delete_summary(path)
 
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:
-        if not self._finished:
-            given = self._timeouts_s[0 if state == "finished" else 1] if timeout is None else timeout
-            self._arrive(given, late=True)
-            device.run_defers(-1)
-        super()._finish(state, exit_code, timeout)
+        if timeout is None:
+            timeout = self._timeouts_s[0 if state == "finished" else 1]
+        end = time.monotonic() + timeout
+        if not self._finished:  # half of the time for the device, the rest at least for the exporters
+            self._arrive(timeout / 2)
+            with self._lock:
+                self._empty(end - timeout / 2)
+        super()._finish(state, exit_code, max(end - time.monotonic(), 0.0))
 
     def _preempt(self) -> None:
-        self._arrive(FAILED_TIMEOUT_S / 2, late=True)
+        deadline = time.monotonic() + FAILED_TIMEOUT_S / 2
+        self._arrive(FAILED_TIMEOUT_S / 2)
+        if not self._lock.acquire(timeout=FAILED_TIMEOUT_S):
+            return  # as in `Run`
+        try:
+            if not self._finished:
+                self._empty(deadline)
+        finally:
+            self._lock.release()  # the media, which come next, need it
         super()._preempt()
 
     def _after_fork(self) -> None:
         """In a forked child the queue is the parent's, and its values are read, for a device does not go through a fork."""
         self._queue.clear()
         self._queued_bytes = 0
-        self._storing = threading.RLock()
+        self._storing = False
+        self._reads = True
+        self._wake = SimpleQueue()
         self._thread = None
+        device.run_defers(id(self), False)
         super()._after_fork()

@@ -1,6 +1,8 @@
 """`device_values: defer`: values on an accelerator are copied and not waited for. The arrays of these tests have the methods of
 JAX's; the real JAX and PyTorch are tried in test_values_jax.py and test_values_torch.py, where they are installed."""
 
+import copy
+import os
 import subprocess
 import sys
 import threading
@@ -238,3 +240,160 @@ os.kill(os.getpid(), 9)
 
     rows = milepost.Api(tmp_path).run("p/kill").scan_history()
     assert [row["n"] for row in rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("spelling", ["milepost.log", "run.log"])
+def test_both_spellings_of_log_queue_up(run: milepost.Run, memory: MemoryExporter, spelling: str) -> None:
+    log = milepost.log if spelling == "milepost.log" else run.log
+    for n in range(4):  # from the second on with a plan
+        log({"n": n})
+    value = OnDevice(0.5)
+    run.log({"loss": value})
+    log({"loss": value})
+    log({"n": 4})
+    assert len(values_of(memory)) <= 4
+
+    value.done.set()
+    run.finish()
+    assert values_of(memory) == [*({"n": n} for n in range(4)), {"loss": 0.5}, {"loss": 0.5}, {"n": 4}]
+
+
+class Soon(OnDevice):
+    """An array that is there some milliseconds after it was made."""
+
+    def __init__(self, value: Any, seconds: float = 0.005) -> None:
+        super().__init__(value)
+        self.at = time.monotonic() + seconds
+
+    def is_ready(self) -> bool:
+        return time.monotonic() >= self.at
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        while not self.is_ready():
+            time.sleep(0.0005)
+        return self.value
+
+
+class Loop:
+    """A thread that logs until the run is over, and how many calls returned."""
+
+    def __init__(self, run: milepost.Run) -> None:
+        self.run = run
+        self.calls = 0
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def work(self) -> None:
+        while True:
+            try:
+                self.run.log({"loss": Soon(self.calls)})
+            except milepost.Error:
+                return
+            self.calls += 1
+            time.sleep(0.0005)
+
+    def joined(self) -> int:
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+        return self.calls
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_a_thread_that_logs_through_finish_loses_nothing(_: int) -> None:
+    run = milepost.init(project="p", exporters=["file"], settings=DEFER)
+    run.closers.append(lambda: time.sleep(0.02))
+    loop = Loop(run)
+    time.sleep(0.03)
+    finishing = threading.Thread(target=run.finish, daemon=True)
+    finishing.start()
+    finishing.join(10)
+    assert not finishing.is_alive()
+
+    calls = loop.joined()
+    assert [row["loss"] for row in milepost.Api().run(run.path).scan_history()] == list(range(calls))
+
+
+def test_the_end_by_a_signal_beside_a_thread_that_logs_is_quick_and_loses_no_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = milepost.init(project="p", exporters=["file"], settings=DEFER)
+    loop = Loop(run)
+    time.sleep(0.1)
+    began = time.monotonic()
+    run._preempt()
+    took = time.monotonic() - began
+    run._lock.release()  # it keeps it, as the program ends
+    run._finished = True
+    calls = loop.joined()
+
+    assert took < 1.5
+    losses = [row["loss"] for row in milepost.Api().run(run.path).scan_history()]
+    assert losses == [float(n) for n in range(len(losses))]
+    assert calls - len(losses) <= 1
+    run._release()
+
+
+def test_who_asks_waits_for_the_calls_before_and_not_for_those_of_other_threads(run: milepost.Run) -> None:
+    Loop(run)
+    time.sleep(0.05)
+    began = time.monotonic()
+    run.define_metric("loss", summary="max")
+    assert run.step > 0
+    assert run.summary["loss"]["max"] > 0
+    assert run.flush(timeout=5)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_reads_its_values(run: milepost.Run) -> None:
+    run.log({"a": 0})
+    child = os.fork()
+    if child == 0:
+        try:
+            run.log({"loss": Soon(1)})
+            run.log({"a": 1})
+            run.log({"image": milepost.Image(Soon(np.zeros((4, 4))))})
+            run.finish()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    run.finish()
+
+    rows = list(milepost.Api().run(run.path).scan_history(writer="all"))
+    assert sorted(name for row in rows for name in row if name[0] != "_") == ["a", "a", "image", "loss"]
+
+
+def test_finish_has_one_deadline(run: milepost.Run) -> None:
+    run.log({"never": OnDevice(1)})
+    began = time.monotonic()
+    run.finish(timeout=1)
+    assert time.monotonic() - began < 1.5
+
+
+def test_ctrl_c_while_a_call_is_stored_stores_it_once(run: milepost.Run, memory: MemoryExporter) -> None:
+    value = OnDevice(1)
+    settle, interrupts = run._settle, [KeyboardInterrupt]
+
+    def interrupted() -> None:
+        settle()
+        if interrupts and run._queue and run._queue[0].handed_on:  # type: ignore[attr-defined]
+            raise interrupts.pop()
+
+    run.log({"n": value})
+    object.__setattr__(run, "_settle", interrupted)
+    with run._lock:
+        value.done.set()
+        with pytest.raises(KeyboardInterrupt):
+            run._store_first()  # type: ignore[attr-defined]
+    run.finish()
+    assert values_of(memory) == [{"n": 1}]
+
+
+@pytest.mark.usefixtures("run")
+def test_a_copy_of_media_on_its_way_is_made_apart() -> None:
+    done = threading.Event()
+    image = milepost.Image(OnDevice(np.zeros((4, 6)), done))
+    other = copy.copy(image)
+    done.set()
+
+    assert (other.width, image.width) == (6, 6)
