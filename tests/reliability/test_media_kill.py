@@ -84,6 +84,11 @@ def start(directory: Path, name: str, calls: int, settings: dict[str, Any], end:
 def judge(directory: Path, name: str) -> int:
     """How many calls were acknowledged; none of them may be missing or changed, however often it is recovered."""
     acknowledged = Acks(directory / f"{name}.acks")[0]
+    until = time.monotonic() + 60
+    while milepost.Api(directory).run(f"kill/{name}").state == "running":
+        # An encoder that it was just starting has its lock until it is another program: the open row is not over yet.
+        assert time.monotonic() < until
+        time.sleep(0.01)
     run: Any = milepost.Api(directory).run(f"kill/{name}")
 
     as_left = contents(run)
