@@ -19,9 +19,10 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk import frame
+from milepost.sdk.gone import whereabouts
 from milepost.sdk.journal import Journal, LimitReached
 from milepost.sdk.own_files import write_whole
-from milepost.sdk.ring import Block, Ring, RingUnavailable, mount_namespace
+from milepost.sdk.ring import Block, Ring, RingUnavailable
 
 logger = logging.getLogger("milepost")
 
@@ -98,12 +99,7 @@ class Keeper:
         self.ring: Ring | None = None
         if use_ring:
             try:
-                self.ring = Ring(
-                    self.id,
-                    {"run_dir": str(run_dir.absolute()), "mounts": mount_namespace()},
-                    block_bytes=block_bytes,
-                    max_bytes=ring_bytes,
-                )
+                self.ring = Ring(self.id, self._owner(), block_bytes=block_bytes, max_bytes=ring_bytes)
             except RingUnavailable as error:
                 self.no_ring = str(error)
         if self.ring is None:
@@ -351,11 +347,13 @@ class Keeper:
                     self.directory = self.journal.directory
                     self.run_dir = self.directory.parent.parent
                     if self.ring is not None:
-                        self.ring.belongs_to(self.run_dir)
+                        self.ring.belongs_to(self._owner())
                 self._describe()
                 self.warn("place", news)
             else:
                 os.utime(self.directory / "writer.json")
+            if self.ring is not None:
+                self.ring.sign()
         except OSError as error:
             self._failed(error)
 
@@ -384,6 +382,10 @@ class Keeper:
                 self.directory / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
             )
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _owner(self) -> dict[str, Any]:
+        """What the header of a ring says of its run."""
+        return {"run_dir": str(self.run_dir.absolute()), "lies": whereabouts(self.run_dir)}
 
     def _describe(self) -> None:
         """writer.json: what readers must know of this writer."""

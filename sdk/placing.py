@@ -214,20 +214,21 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def recover_later(root: Path) -> None:
-    """Put away what dead processes left in shared memory for this runs directory, and complete their runs' files, off the
-    caller's path."""
+    """Put away what dead processes left in shared memory for this runs directory, and complete their runs' files; remove what
+    they left for runs that are gone. All off the caller's path."""
     with contextlib.suppress(OSError):
         if any(any(shared_memory().glob(kind)) for kind in ("*.ring", "*.stash", "*.spare")):
             threading.Thread(target=_recover, args=(root,), name="milepost-recover", daemon=True).start()
 
 
 def _recover(root: Path) -> None:
-    from milepost.sdk.encoding.abandoned import remove_abandoned
-    from milepost.sdk.recovery import recover
+    from milepost.sdk.encoding.abandoned import remove_abandoned_media
+    from milepost.sdk.recovery import recover, remove_abandoned
 
     try:
         recovered = recover(root)
-        if remove_abandoned(root) or recovered:
+        remove_abandoned()
+        if remove_abandoned_media(root) or recovered:
             from milepost.sdk.encoding.orphans import (
                 orphan_runs,
             )  # numpy with it: 100 ms, so only when there is something

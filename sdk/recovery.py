@@ -1,7 +1,8 @@
 """Recovery: rings whose writer is dead are moved into its journal, and the row it had not committed is committed.
 
 Done by whoever comes next: `init`, `Api`, `milepost sync`. Readers do not depend on it, they read rings themselves; but a
-ring takes memory until somebody has put it away. A ring is touched only under its lock, which a living writer holds.
+ring takes memory until somebody has put it away. A ring is touched only under its lock, which a living writer holds. One whose
+run is nowhere to be found is removed a day later, see `gone.py`.
 """
 
 import contextlib
@@ -9,15 +10,16 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Damage, NewerFormat
+from milepost.sdk.gone import is_gone, is_old, noted
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.files import Unreadable, read_file
-from milepost.sdk.ring import HEADER_SIZE, is_ours, mount_namespace, read_header, shared_memory
+from milepost.sdk.ring import HEADER_SIZE, is_ours, read_header, shared_memory
 
 logger = logging.getLogger("milepost")
 
@@ -34,10 +36,15 @@ def recover(directory: Path, *, settled_s: float = SETTLED_S) -> list[Path]:
     recovered: list[Path] = []
     for writer, rings in _rings().items():
         try:
-            run_dir = _run_dir(rings[0])
-            below = run_dir is not None and run_dir.is_relative_to(directory.absolute())
-            if run_dir is not None and below and _settled(rings, settled_s) and _recover(writer, run_dir, rings):
-                recovered.append(run_dir)
+            header = _header(rings[0])
+            if header is None or not _settled(header, rings, settled_s):
+                continue
+            run_dir = Path(header["run_dir"])
+            journal = _journal_of(writer, run_dir) if run_dir.is_relative_to(directory.absolute()) else None
+            if journal is None and is_gone(noted(header)):
+                journal = _moved_below(writer, directory)
+            if journal is not None and _recover(writer, journal, rings):
+                recovered.append(journal.parent.parent)
         except NewerFormat as error:
             logger.warning("milepost: the ring of writer %s is left alone: %s", writer, error)
         except Unreadable:
@@ -45,6 +52,27 @@ def recover(directory: Path, *, settled_s: float = SETTLED_S) -> list[Path]:
         except OSError as error:
             logger.warning("milepost: the rows of writer %s are still in shared memory only: %s", writer, error)
     return recovered
+
+
+def remove_abandoned() -> None:
+    """Remove the rings of dead writers whose run has been gone for a day, whatever directory it was in. Raises nothing."""
+    for run_dir, rings in gone_rings():
+        with contextlib.suppress(OSError):
+            if not all(map(is_old, rings)):
+                continue
+            with _held(rings) as held:
+                if held:
+                    _unlink(rings)
+                    logger.warning("milepost: a killed program's last rows are removed: its run is gone (%s)", run_dir)
+
+
+def gone_rings() -> Iterator[tuple[str, list[Path]]]:
+    """The rings whose run is gone, with the directory that it was in."""
+    for rings in _rings().values():
+        with contextlib.suppress(OSError, Unreadable):
+            header = _header(rings[0])
+            if header is not None and is_gone(noted(header)):
+                yield header["run_dir"], rings
 
 
 def _rings() -> dict[str, list[Path]]:
@@ -63,49 +91,64 @@ def _number(path: Path) -> int:
     return int(text) if text.isdigit() else -1
 
 
-def _run_dir(ring: Path) -> Path | None:
+def _header(ring: Path) -> dict[str, Any] | None:
+    """What a ring says of its writer; None where it does not say which run that is."""
     header = read_header(read_file(ring, HEADER_SIZE))
-    where = header.get("run_dir") if header is not None else None
-    return Path(where) if isinstance(where, str) else None
+    return header if header is not None and isinstance(header.get("run_dir"), str) else None
 
 
-def _sees_the_same(ring: Path) -> bool:
-    """Whether the ring's writer had this process's view of the file systems."""
-    header = read_header(read_file(ring, HEADER_SIZE)) or {}
-    return bool(header.get("mounts", "") == mount_namespace())
+def _settled(header: dict[str, Any], rings: Iterable[Path], settled_s: float) -> bool:
+    """Whether its writer has its lock by now, if it lives. Older programs did not write down when a ring was made."""
+    made = header.get("made_unix_nano")
+    since = made / 1e9 if isinstance(made, int) else max(path.stat().st_ctime for path in rings)
+    return time.time() - since >= settled_s
 
 
-def _settled(rings: Iterable[Path], settled_s: float) -> bool:
-    now = time.time()
-    return all(now - path.stat().st_ctime >= settled_s for path in rings)
+def _journal_of(writer: str, run_dir: Path) -> Path | None:
+    """The writer's folder in its run, also where that was renamed; None where it is not to be seen."""
+    journal = run_dir / "journal" / writer
+    if run_dir.is_dir():
+        journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
+        return journal
+    return next(run_dir.parent.glob(f"*/journal/{writer}"), None)
 
 
-def _recover(writer: str, run_dir: Path, rings: list[Path]) -> bool:
+def _moved_below(writer: str, directory: Path) -> Path | None:
+    """The writer's folder in a run at or below a directory, which was moved there."""
+    for folders in ("*/*/", "*/", ""):
+        for journal in directory.absolute().glob(f"{folders}journal/{writer}"):
+            if journal.resolve() == directory.resolve() / journal.relative_to(directory.absolute()):  # not by a link
+                return journal
+    return None
+
+
+def _recover(writer: str, journal: Path, rings: list[Path]) -> bool:
     """Recover one writer, unless it lives or somebody else is at it."""
-    lock = os.open(rings[0], os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        if not rings[0].exists():  # put away while this process waited
-            return False
-        journal = run_dir / "journal" / writer
-        moved = None if run_dir.is_dir() else next(run_dir.parent.glob(f"*/journal/{writer}"), None)
-        if moved is not None:
-            _append(writer, moved, rings)
-        elif run_dir.is_dir():
-            journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
+    with _held(rings) as held:
+        if held:
             _append(writer, journal, rings)
-        elif not run_dir.parent.is_dir() or not _sees_the_same(rings[0]):
-            return False  # a volume that is not mounted here: the rows may be all there is of the run
-        else:
-            logger.warning("milepost: the run of writer %s was deleted (%s); its ring is removed", writer, run_dir)
-        for path in reversed(rings):
-            path.unlink(missing_ok=True)
-        return True
-    finally:
-        os.close(lock)
+            _unlink(rings)
+        return held
+
+
+@contextlib.contextmanager
+def _held(rings: list[Path]) -> Iterator[bool]:
+    """Hold the locks of rings, so that nobody else touches them; False when somebody does, or their writer lives."""
+    with contextlib.ExitStack() as stack:
+        for path in rings:
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                stack.callback(os.close, lock)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+        yield all(path.exists() for path in rings)  # else they were put away while this process waited
+
+
+def _unlink(rings: list[Path]) -> None:
+    for path in reversed(rings):
+        path.unlink(missing_ok=True)
 
 
 def _append(writer: str, journal: Path, rings: list[Path]) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import mmap
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,14 +34,6 @@ def shared_memory() -> Path:
     """The directory for this user's rings. MILEPOST_SHM moves it (tests, odd machines)."""
     root = Path(os.environ.get("MILEPOST_SHM", "/dev/shm"))  # noqa: S108 - the system's RAM file system
     return root / f"milepost-{os.getuid()}"
-
-
-def mount_namespace() -> str:
-    """Which view of the file systems this process has, "" where the system does not say: containers that share memory differ."""
-    try:
-        return os.readlink("/proc/self/ns/mnt")
-    except OSError:
-        return ""
 
 
 def is_ours(directory: Path) -> bool:
@@ -130,7 +123,13 @@ class Ring:
     ) -> None:
         self._directory = make_directory()
         self._writer = writer
-        self._header = {"format": FORMAT, "writer": writer, "pid": os.getpid(), **header}
+        self._header = {
+            "format": FORMAT,
+            "writer": writer,
+            "pid": os.getpid(),
+            "made_unix_nano": time.time_ns(),
+            **header,
+        }
         self._made = 0
         free = self._free()
         if free < self.MIN_FREE:
@@ -182,11 +181,15 @@ class Ring:
         else:
             block.close()
 
-    def belongs_to(self, run_dir: Path) -> None:
-        """The run's directory was moved: whoever finds the files must know where to."""
-        self._header["run_dir"] = str(run_dir)
+    def belongs_to(self, owner: dict[str, Any]) -> None:
+        """The run's directory was moved: whoever finds the files must know where to. owner: entries of the header."""
+        self._header.update(owner)
         for block in (*self.full, self.active, *self.spare):
             block.describe(self._header)
+
+    def sign(self) -> None:
+        """Give a sign of life: a ring whose run is gone is kept for a day from its last one."""
+        os.utime(self._lock)
 
     def close(self) -> None:
         """Remove all files."""

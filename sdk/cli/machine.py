@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from milepost.sdk.cli.out import size
 from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.recovery import gone_rings
 from milepost.sdk.ring import Ring, RingUnavailable, make_directory, shared_memory
 from milepost.sdk.shipper.meeting import meetings
 from milepost.sdk.shipper.release import status
@@ -62,7 +63,11 @@ def _shared_memory(findings: list[Finding]) -> str:
                 "journal, and log() costs more; in a container, give it more with --shm-size",
             )
         )
-    return f"{directory.parent}: {size(free)} free of {size(total)}; {len(rings)} rings of milepost take {size(taken)}"
+    told = f"{directory.parent}: {size(free)} free of {size(total)}; {len(rings)} rings of milepost take {size(taken)}"
+    gone = [path for _, some in gone_rings() for path in some]
+    if gone:
+        told += f", {len(gone)} of them of runs that are gone: init() removes these a day after their last sign of life"
+    return told
 
 
 def _disk(runs_dir: Path, findings: list[Finding]) -> str:

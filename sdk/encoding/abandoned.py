@@ -1,30 +1,25 @@
 """Abandoned: stash files in shared memory whose program is gone and whose run was deleted; nobody else would remove them.
 
-The next `init` of any runs directory does so. A directory that is not there may lie on a volume that is not mounted just now, or
-may have been moved. So a run counts as deleted when what is left of its path is on the file system that the run was on, as this
-process sees it, and only a day after its last media: `milepost sync` of a directory that was moved finds them until then.
+The next `init` of any runs directory does so, by the rule of `gone.py`; rings go in the same way (recovery.py). And the files that
+a program kept for its next large payload go with the program.
 """
 
 import contextlib
 import fcntl
 import logging
 import os
-import time
 from pathlib import Path
-from typing import Final
 
 from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.stash import Note
+from milepost.sdk.gone import is_gone, is_old
 from milepost.sdk.reading.alive import alive
-from milepost.sdk.ring import is_ours, mount_namespace, shared_memory
+from milepost.sdk.ring import is_ours, shared_memory
 
 logger = logging.getLogger("milepost")
 
-ABANDONED_S: Final = 86_400.0
-"""How old a file is at least that is removed."""
 
-
-def remove_abandoned(root: Path) -> bool:
+def remove_abandoned_media(root: Path) -> bool:
     """Remove what nobody needs any more; whether media of runs at or below `root` are left, be it of a living program."""
     left, deleted = False, set()
     if not is_ours(shared_memory()):
@@ -45,17 +40,9 @@ def remove_abandoned(root: Path) -> bool:
 
 
 def _is_abandoned(path: Path, note: Note) -> bool:
-    run_dir = Path(note.run_dir)
-    if run_dir.is_dir() or not note.device or note.mounts != mount_namespace():
-        return False
-    remains = next(parent for parent in run_dir.parents if parent.is_dir())
     try:
-        old = time.time() - path.stat().st_mtime > ABANDONED_S
-        return (
-            old
-            and remains.stat().st_dev == note.device
-            and not alive(note.writer, {}, run_dir / "journal" / note.writer)
-        )
+        journal = Path(note.run_dir) / "journal" / note.writer
+        return is_old(path) and is_gone(note.lies) and not alive(note.writer, {}, journal)
     except OSError:
         return False
 

@@ -20,7 +20,6 @@ from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.facts import Book
 from milepost.sdk.encoding.process import Job, made
 from milepost.sdk.encoding.refs import Facts, filled, parsed
-from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.recovery import last_written, write_segment
 from milepost.sdk.ring import is_ours, shared_memory
@@ -42,7 +41,7 @@ def finish_media(run_dir: Path) -> int:
 
 
 def orphan_runs(root: Path) -> list[Path]:
-    """The runs at or below a directory of which dead writers have stash files in shared memory. Those of deleted runs go."""
+    """The runs at or below a directory of which dead writers have stash files in shared memory."""
     found: dict[Path, None] = {}
     with contextlib.suppress(OSError):
         if not is_ours(shared_memory()):
@@ -55,12 +54,9 @@ def orphan_runs(root: Path) -> list[Path]:
             writer = path.name.partition("-")[0]
             if not run_dir.is_dir():
                 moved = next(run_dir.parent.glob(f"*/journal/{writer}"), None)
-                if moved is not None:
-                    run_dir = moved.parent.parent
-                elif run_dir.parent.is_dir() and not alive(writer, {}, run_dir / "journal" / writer):
-                    logger.warning("milepost: the run of %s was deleted (%s); it is removed", path.name, run_dir)
-                    path.unlink(missing_ok=True)
+                if moved is None:  # see gone.py
                     continue
+                run_dir = moved.parent.parent
             found[run_dir] = None
     return list(found)
 

@@ -7,9 +7,7 @@
 Whatever fails here is said once and stands in the row as `error`; the rest of the row is kept.
 """
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -24,7 +22,7 @@ from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
 from milepost.sdk.encoding.stash import Held, Note, Stash
-from milepost.sdk.ring import mount_namespace
+from milepost.sdk.gone import whereabouts
 from milepost.sdk.text import told
 from milepost.sdk.writer import Writer
 
@@ -74,10 +72,7 @@ class MediaQueue:
         self._in_call = in_call
         self._say = say
         self._encode_in = encode_in
-        self._mounts = mount_namespace()
-        self._device = 0
-        with contextlib.suppress(OSError):
-            self._device = os.stat(writer.run_dir).st_dev
+        self._lies = whereabouts(writer.run_dir)
         self._stash = Stash(writer.id, use_memory=writer.ring is not None, max_bytes=max_waiting_bytes)
         self._numbers = 0
         self._unsettled = 0
@@ -146,8 +141,7 @@ class MediaQueue:
             options=payload.options,
             children=children,
             size=size,
-            device=self._device,
-            mounts=self._mounts,
+            lies=self._lies,
         )
         try:
             waiting = self._keep(note, payload)

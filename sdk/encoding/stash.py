@@ -26,6 +26,7 @@ import msgspec
 from milepost.media.base import Buffer, HeldFile
 from milepost.sdk.encoding import large
 from milepost.sdk.encoding.large import MIN_FREE
+from milepost.sdk.gone import Whereabouts
 from milepost.sdk.ring import RingUnavailable, make_directory, shared_memory
 
 PAGE: Final = 4096
@@ -43,7 +44,7 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     key, step: as the file's name has them (step is "summary" for what was set by hand).    size: bytes of the payload.
     crc:       of the bytes, on disk only.    begin: where they begin, when not on the first page behind the note.
          children: mappings as in `Payload`, stored.
-    device:    the number of the run directory's file system, and mounts: whose view of it that is; 0 and "" where not known.
+    lies:      where the run's directory lies, see `gone.py`.
     """
 
     writer: str
@@ -59,8 +60,7 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     size: int = 0
     crc: int | None = None
     begin: int = 0
-    device: int = 0
-    mounts: str = ""
+    lies: Whereabouts = Whereabouts()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from milepost.sdk.recovery import recover
+from milepost.sdk.gone import noted
+from milepost.sdk.recovery import recover, remove_abandoned
 from milepost.sdk.ring import read_header
 from milepost.sdk.writer import Writer
 
@@ -43,21 +44,25 @@ def test_a_forgotten_writer_stores_nothing(tmp_path: Path) -> None:
 def test_a_ring_whose_run_cannot_be_seen_from_here_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milepost.sdk.keeper.mount_namespace", lambda: "mnt:[another container]")
     run_dir = tmp_path / "volume" / "p" / "r"
-    writer = Writer(run_dir)
+    with monkeypatch.context() as container:
+        container.setattr("milepost.sdk.gone.mount_namespace", lambda: "mnt:[another container]")
+        writer = Writer(run_dir)
     writer.event("meta", {"n": 1}, None, 0, 0)
     ring = writer.ring
     assert ring is not None
     paths = [Path(path) for path in ring.paths]
     header = read_header(paths[0].read_bytes())
     assert header is not None
-    assert header["mounts"] == "mnt:[another container]"
+    assert noted(header).mounts == "mnt:[another container]"
     writer.forget()  # as the death of its process would
     run_dir.parent.rename(tmp_path / "volume" / "elsewhere")
     (tmp_path / "volume" / "p").mkdir()
 
     assert recover(tmp_path, settled_s=0.0) == []
+    for path in paths:
+        os.utime(path, (0, 0))
+    remove_abandoned()
     assert all(path.exists() for path in paths)
     for path in paths:
         path.unlink()
