@@ -41,6 +41,17 @@ class Tls(Section, frozen=True):
 
 Protocol = Literal["grpc", "http/protobuf", "http/json"]
 Compression = Literal["gzip", "deflate", "none"]
+HeadersList = Annotated[
+    str | None,
+    Option('More headers in one text, "a=1,b=2"; `headers` wins.', rule=rules.attributes_list, secret=True),
+]
+Detectors = Annotated[
+    list[str],
+    Option(
+        "OpenTelemetry resource detectors, such as `os`, or `container` of an installed package; "
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS adds to them."
+    ),
+]
 
 
 class Destination(Section, frozen=True):
@@ -61,10 +72,7 @@ class Destination(Section, frozen=True):
         dict[str, AttributeValue] | None,
         Option("Headers, as a list of {name, value}; OTEL_EXPORTER_OTLP_HEADERS when null.", pairs=True, secret=True),
     ] = None
-    headers_list: Annotated[
-        str | None,
-        Option('More headers in one text, "a=1,b=2"; `headers` wins.', rule=rules.attributes_list, secret=True),
-    ] = None
+    headers_list: HeadersList = None
     compression: Annotated[
         Compression | None,
         Option("`deflate` is for HTTP only. OTEL_EXPORTER_OTLP_COMPRESSION when null, and without that `none`."),
@@ -108,13 +116,7 @@ class Otlp(Destination, frozen=True):
     interval: Annotated[
         int, Option("Milliseconds between two points of a key in the metrics; rows between them coalesce.", minimum=1)
     ] = 1
-    detectors: Annotated[
-        list[str],
-        Option(
-            "OpenTelemetry resource detectors, such as `os`, or `container` of an installed package; "
-            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS adds to them."
-        ),
-    ] = []
+    detectors: Detectors = []
 
 
 class PrometheusRemoteWrite(Section, frozen=True):
@@ -126,10 +128,7 @@ class PrometheusRemoteWrite(Section, frozen=True):
     headers: Annotated[
         dict[str, AttributeValue] | None, Option("Headers, as a list of {name, value}.", pairs=True, secret=True)
     ] = None
-    headers_list: Annotated[
-        str | None,
-        Option('More headers in one text, "a=1,b=2"; `headers` wins.', rule=rules.attributes_list, secret=True),
-    ] = None
+    headers_list: HeadersList = None
     timeout: Annotated[int, Option("Milliseconds for one request.", minimum=1)] = 30_000
     tls: Annotated[Tls, Option()] = Tls()
     promote_resource_attributes: Annotated[
@@ -142,13 +141,7 @@ class PrometheusRemoteWrite(Section, frozen=True):
     interval: Annotated[
         int, Option("Milliseconds between two points of a key; rows between them coalesce.", minimum=1)
     ] = 1
-    detectors: Annotated[
-        list[str],
-        Option(
-            "OpenTelemetry resource detectors, such as `os`, or `container` of an installed package; "
-            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS adds to them."
-        ),
-    ] = []
+    detectors: Detectors = []
 
 
 class OpenTelemetry(Section, frozen=True):
@@ -169,7 +162,7 @@ class OpenTelemetry(Section, frozen=True):
     )
     max_series: Annotated[int, Option("Most series that one writer of a run creates.", minimum=1)] = 10_000
     interval: Annotated[int, Option("Milliseconds between two points of a key in the metrics.", minimum=1)] = 1
-    detectors: Annotated[list[str], Option("OpenTelemetry resource detectors, as in `otlp`.")] = []
+    detectors: Detectors = []
 
 
 class Server(Section, frozen=True):
