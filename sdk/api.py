@@ -124,7 +124,7 @@ class Api:
             raise RunNotFoundError(f'Api.run() takes "project/run_id", an id or a name, got {path!r}')
         parts = path.strip("/").split("/")
         plain = not {"", ".", ".."} & set(parts) and "\x00" not in path
-        if self._server is None and len(parts) == 2 and plain and _is_run(self.dir / parts[0] / parts[1]):
+        if self._server is None and len(parts) == 2 and plain and is_run_dir(self.dir / parts[0] / parts[1]):
             return Run(self.dir / parts[0] / parts[1])
         if self._server is not None and len(parts) == 2 and plain:
             from milepost.sdk.reading.remote import run_at
@@ -170,9 +170,9 @@ def _default_dir() -> str | Path:
 
 def run_dirs(directory: Path) -> Iterator[Path]:
     """The directory of every run below a runs directory. Links are not followed, so no loop can be entered."""
-    for project in _folders(directory):
-        for path in _folders(project):
-            if _is_run(path):
+    for project in folders(directory):
+        for path in folders(project):
+            if is_run_dir(path):
                 yield path
 
 
@@ -185,7 +185,7 @@ def _put_rings_away(directory: Path) -> None:
     recover(directory)
 
 
-def _folders(path: Path) -> list[Path]:
+def folders(path: Path) -> list[Path]:
     """The real folders in a folder, by name; none when it cannot be listed."""
     try:
         with os.scandir(path) as entries:
@@ -196,7 +196,8 @@ def _folders(path: Path) -> list[Path]:
         return []
 
 
-def _is_run(path: Path) -> bool:
+def is_run_dir(path: Path) -> bool:
+    """Whether a directory is that of a run."""
     return (path / "journal").is_dir() or (path / "run.json").is_file()
 
 

@@ -47,11 +47,15 @@ def check_command(file: str | None, as_json: bool) -> None:
 
 
 @command.command("show", short_help="Show the settings in force, secrets masked.")
-@click.option("--file", help="As if this file were in force.")
+@click.argument("file", required=False)
+@click.option("--file", "also_file", metavar="FILE", help="The same as the argument.")
 @json_option
-def show_command(file: str | None, as_json: bool) -> None:
-    """Show the settings in force here as a config file would say them, defaults included. Secrets are shown as ***."""
-    settings = load(config_file=file)
+def show_command(file: str | None, also_file: str | None, as_json: bool) -> None:
+    """Show the settings as they would be with FILE; by default, those in force here.
+
+    They are shown as a config file would say them, defaults included. Secrets are shown as ***.
+    """
+    settings = load(config_file=file or also_file)
     for warning in settings.warnings:
         out.note(f"warning: {warning}")
     values = effective(settings)

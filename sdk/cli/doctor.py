@@ -13,7 +13,7 @@ from milepost.sdk.cli import out
 from milepost.sdk.cli.cost import tell
 from milepost.sdk.cli.machine import Finding, examine
 from milepost.sdk.cli.out import Cell, Column
-from milepost.sdk.cli.runs import find_runs, json_option
+from milepost.sdk.cli.runs import dir_option, find_runs, json_option
 from milepost.sdk.cursor import Cursor
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.keeper import PROMISES
@@ -56,9 +56,10 @@ class Checkup(msgspec.Struct, kw_only=True):
 
 @click.command()
 @click.argument("target", required=False, metavar="[DIR_OR_RUN]")
+@dir_option
 @click.option("--cost", is_flag=True, help="Forecast series, samples a day and log streams instead.")
 @json_option
-def command(target: str | None, cost: bool, as_json: bool) -> None:
+def command(target: str | None, directory: str | None, cost: bool, as_json: bool) -> None:
     """Check the runs in DIR_OR_RUN, and this machine.
 
     For each run and exporter, in rows: logged = delivered + pending + filtered + rejected + dropped. What was logged and what
@@ -68,9 +69,9 @@ def command(target: str | None, cost: bool, as_json: bool) -> None:
     Exits with 1 when a problem was found. What is merely not delivered yet is no problem.
     """
     try:
-        where, runs = find_runs(target)
+        where, runs = find_runs(target, directory)
     except RunNotFoundError:
-        if target is not None:
+        if target is not None or directory is not None:
             raise
         where, runs = Path.cwd(), []  # nothing was logged here yet: the machine alone
     if cost:

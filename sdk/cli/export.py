@@ -77,7 +77,7 @@ class Table:
 )
 @click.option("--output", "-o", metavar="FILE", help="Where to write; by default, or as -, to standard output.")
 @click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Only these keys, and rows that hold one of them.")
-@click.option("--writer", "-w", help='A rank, a writer\'s id, or "all"; by default, the lowest rank.')
+@click.option("--writer", "-w", metavar="WRITER", help='A rank, a writer\'s id, or "all"; by default, the lowest rank.')
 @click.option(
     "--media", metavar="FOLDER", help="Copy the files of the rows' media to FOLDER; the rows' paths start there."
 )

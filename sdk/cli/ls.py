@@ -29,9 +29,9 @@ _COLUMNS = (
 @click.command()
 @click.argument("target", required=False, metavar="[DIR]")
 @dir_option
-@click.option("--project", "-p", help="Only the runs of this project.")
+@click.option("--project", "-p", metavar="NAME", help="Only the runs of this project.")
 @click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Show these summary values; may be repeated.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
 @json_option
 def command(
     target: str | None,
@@ -49,7 +49,7 @@ def command(
     """
     if target is not None and directory is not None:
         raise click.UsageError("give the directory once: as DIR or as --dir DIR")
-    where, runs = find_runs(directory if target is None else target)
+    where, runs = find_runs(target, directory)
     chosen = [run for run in runs if project in (None, run.project, run.dir.parent.name)]
     if runs and not chosen:
         known = ", ".join(sorted({run.project for run in runs}))

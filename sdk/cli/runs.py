@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from milepost.sdk.api import Api, Run
+from milepost.sdk.api import Api, Run, folders, is_run_dir
 from milepost.sdk.cli.out import note
 from milepost.sdk.errors import ConfigurationError, RunNotFoundError
 
@@ -46,34 +46,34 @@ def find_run(run: str | None, directory: str | None, attempt: int | None = None)
     return newest if attempt is None else Api(newest.dir.parent.parent).run(newest.path, attempt)
 
 
-def find_runs(target: str | None) -> tuple[Path, list[Run]]:
-    """The directory and the runs that are meant: a runs directory, a project's folder, or one run; newest first."""
+def find_runs(target: str | None, directory: str | None = None) -> tuple[Path, list[Run]]:
+    """The directory and the runs that are meant: a runs directory, a project's folder, or one run; newest first.
+
+    directory: what `--dir` said; a target is then a run in it. Raises RunNotFoundError.
+    """
+    if target is not None and directory is not None:
+        run = find_run(target, directory)
+        return run.dir, [run]
     if target is not None and not Path(target).is_dir():
         try:
             run = find_run(target, None)
         except RunNotFoundError as error:
             raise RunNotFoundError(f"{target} is no directory, and as a run: {error}") from None
         return run.dir, [run]
-    directory = runs_dir(target)
-    if is_run_dir(directory):
-        return directory, [find_run(str(directory), None)]
-    if target is not None and any(is_run_dir(path) for path in _folders(directory)):
-        directory = directory.absolute()
-        return directory, list(Api(directory.parent).runs(directory.name))
-    return directory, list(Api(directory).runs())
-
-
-def is_run_dir(path: Path) -> bool:
-    """Whether a directory is that of a run."""
-    return (path / "journal").is_dir() or (path / "run.json").is_file()
-
-
-def _folders(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    named = target or directory
+    where = runs_dir(named)
+    if is_run_dir(where):
+        return where, [find_run(str(where), None)]
+    if named is not None and where.is_dir() and any(is_run_dir(path) for path in folders(where)):
+        where = where.absolute()
+        return where, list(Api(where.parent).runs(where.name))
+    return where, list(Api(where).runs())
 
 
 dir_option = click.option(
     "--dir", "directory", metavar="DIR", help="The runs directory; by default the one that milepost.init() would use."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a machine.")
-attempt_option = click.option("--attempt", type=int, help="Which start of that run id; by default the last.")
+attempt_option = click.option(
+    "--attempt", type=int, metavar="N", help="Which start of that run id; by default the last."
+)

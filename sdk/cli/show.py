@@ -34,7 +34,9 @@ _INDENT: Final = 2
 @click.argument("run", required=False)
 @dir_option
 @click.option("--keys", "-k", multiple=True, metavar="GLOB", help="Only these metrics and values; may be repeated.")
-@click.option("--lines", type=click.IntRange(2, 60), default=_LINES, show_default=True, help="Height of a chart.")
+@click.option(
+    "--lines", type=click.IntRange(2, 60), default=_LINES, show_default=True, metavar="N", help="Height of a chart."
+)
 @attempt_option
 @json_option
 def command(

@@ -10,7 +10,7 @@ import click
 from milepost.sdk.api import Run
 from milepost.sdk.cli import out
 from milepost.sdk.cli.out import Cell, Column
-from milepost.sdk.cli.runs import find_runs, json_option, runs_dir
+from milepost.sdk.cli.runs import dir_option, find_runs, json_option, runs_dir
 from milepost.sdk.configuration import Settings, load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.syncing import PATIENCE_S, Outcome, State, recover_settled, sync
@@ -41,6 +41,7 @@ _COLUMNS: Final = (
 
 @click.command()
 @click.argument("target", required=False, metavar="[DIR_OR_RUN]")
+@dir_option
 @click.option("--to", metavar="NAME", help="Deliver to this exporter, of the config file in force or by its name.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between looks.")
@@ -52,7 +53,15 @@ _COLUMNS: Final = (
     help="Seconds an exporter may go without taking anything.",
 )
 @json_option
-def command(target: str | None, to: str | None, watch: bool, interval: float, timeout: float, as_json: bool) -> None:
+def command(
+    target: str | None,
+    directory: str | None,
+    to: str | None,
+    watch: bool,
+    interval: float,
+    timeout: float,
+    as_json: bool,
+) -> None:
     """Deliver what is left of the runs in DIR_OR_RUN.
 
     First the rows that killed programs left in shared memory are put into their journals. Then each run's own exporters get
@@ -65,11 +74,12 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
     """
     left = False
     states: dict[str, str] = {}
+    meant = target, directory
     try:
-        left = _once(target, to, timeout, as_json, states, closing=not watch)
+        left = _once(meant, to, timeout, as_json, states, closing=not watch)
         while watch:
             time.sleep(interval)
-            left = _once(target, to, timeout, as_json, states, closing=False)
+            left = _once(meant, to, timeout, as_json, states, closing=False)
     except KeyboardInterrupt:
         if not watch:
             raise
@@ -78,11 +88,23 @@ def command(target: str | None, to: str | None, watch: bool, interval: float, ti
 
 
 def _once(
-    target: str | None, to: str | None, timeout: float, as_json: bool, states: dict[str, str], *, closing: bool
+    meant: tuple[str | None, str | None],
+    to: str | None,
+    timeout: float,
+    as_json: bool,
+    states: dict[str, str],
+    *,
+    closing: bool,
 ) -> bool:
-    """Sync every run once and tell; whether something is left. states: of the runs, as they were and then as they are."""
-    recovered = recover_settled(runs_dir(target if target is not None and Path(target).is_dir() else None))
-    where, runs = find_runs(target)
+    """Sync every run once and tell; whether something is left.
+
+    meant: the argument and `--dir`. states: of the runs, as they were and then as they are.
+    """
+    target, directory = meant
+    if directory is None and target is not None and Path(target).is_dir():
+        directory, target = target, None
+    recovered = recover_settled(runs_dir(directory))
+    where, runs = find_runs(target, directory)
     in_force = _in_force(needed=to is not None)
     outcomes: list[Outcome] = []
     with out.progress("rows", 0) as advance:

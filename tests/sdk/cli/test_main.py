@@ -73,6 +73,25 @@ def test_a_run_that_is_not_there_is_named_with_those_near_it(command: Command) -
     assert err == "error: no run 'demo/frist' in runs; near it: demo/first, first\n"
 
 
+@pytest.mark.parametrize("name", ["ls", "show", "export", "sync", "doctor"])
+def test_every_command_about_runs_takes_the_runs_directory(command: Command, name: str, tmp_path: Path) -> None:
+    log_run([{"loss": 1.0}], id="one")
+    log_run([{"loss": 1.0}], id="two")
+    runs = Path("runs").rename(tmp_path / "elsewhere")
+    run = [] if name == "ls" else ["two"]
+
+    code, out, err = command(name, *run, "--dir", runs)
+    assert code == 0
+    assert "two" in out + err or name == "export"
+    assert "demo/one" not in out + err or name == "ls"
+
+    code, _, err = command(name, *run, "--dir", "nowhere")
+    assert code == 2
+    assert err.startswith(f"error: no runs directory at {Path('nowhere').absolute()}")
+
+    assert "--dir DIR  " in command(name, "--help").out
+
+
 def test_the_server_says_when_there_is_nothing_to_serve(command: Command) -> None:
     code, _, err = command("server", "--port", "0", "--runs", "nowhere")
 
