@@ -10,8 +10,8 @@ mount, and whose view of the mounts that is. The directory counts as gone when
   mounted, the folder that is left lies on the one below it).
 
 Where any of this is not known, nothing counts as gone. And as a directory that was moved has a journal that lacks the last rows,
-what was left is removed only a day after its last sign of life: until then `init`, `Api` and `milepost sync` of the place that the
-directory was moved to find it.
+what was left is removed only a day after its last sign of life: until then `init`, `Api` and `milepost sync` of the place that
+the directory was moved to find it.
 """
 
 import os

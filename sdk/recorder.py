@@ -1,8 +1,8 @@
 """Recorder: what `log()` does, from a call to rows in the writer's hands.
 
 `log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. Such a
-call with `step=` or `commit=` takes `_planned`. All else takes `_call`, which is the full meaning of `log`. A call that
-interrupts another on its own thread (a signal handler, `__del__`) is copied, set aside, and stored when that one is done.
+call with `step=` or `commit=` is taken by the open row (`open_row.py`). All else takes `_call`, the full meaning of `log`. A call
+that interrupts another on its own thread (a signal handler, `__del__`) is copied, set aside, and stored when that one is done.
 """
 
 import logging
@@ -19,18 +19,17 @@ from milepost.sdk.encoding.refs import MediaLeaf
 from milepost.sdk.errors import DataError, Error, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.fastpath import Fast, Steps
-from milepost.sdk.frame import ROW, encode_payload, frame
 from milepost.sdk.gather import Gather
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.now import Now
+from milepost.sdk.open_row import OpenRow, flat_values
 from milepost.sdk.pipeline import Pipeline
-from milepost.sdk.plans import Plan, Plans
+from milepost.sdk.plans import Plans
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.snapshot import snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
-from milepost.sdk.values import INT_MAX
 from milepost.sdk.writer import Writer
 
 logger = logging.getLogger("milepost")
@@ -66,7 +65,6 @@ class Recorder:
         self._lock = threading.RLock()
         self._now = Now(record.start_step, record.resumed, self._log)
         self._deferred: deque[tuple[Any, ...]] = deque()
-        self._writer = writer
         self._summary = Summary(Metrics()) if base_summary is None else base_summary
         self._metrics = self._summary.metrics
         self._pipeline = pipeline(self._summary)
@@ -74,16 +72,23 @@ class Recorder:
         if not self._standard:  # else it is done before the call goes through the pipeline
             self._pipeline.encode_media.take = self._take_media
         self._gather = Gather()
-        self._plans = Plans(writer, self._summary, self._metrics)
         self._began = monotonic_ns() - int(record.earlier_runtime_s * 1e9)
         self._on_invalid = on_invalid
         self._unordered = unordered
         self._warned: set[str] = set()
         self._stale_calls = 0
-        self._last: tuple[int, int, int, int] | None = None
         self._finished = False
         self._ended_at_exit = False
         self._forked_from: str | None = None
+        self._write_by(writer)
+
+    def _write_by(self, writer: Writer) -> None:
+        """From now on this writer takes the rows."""
+        self._writer = writer
+        self._plans = Plans(writer, self._summary, self._metrics)
+        self._row = OpenRow(
+            self._now, writer, self._plans, self._pipeline, self.path, self._began, bad_value=self._bad_value
+        )
 
     @property
     def path(self) -> str:
@@ -147,8 +152,9 @@ class Recorder:
                 self._now.busy = True
                 if self._now.fast is not None:
                     self._pause()
+                quick = self._standard and trace is None and not self._finished and self._forked_from is None
                 try:
-                    if trace is not None or not self._planned(data, step, commit, now, runtime):
+                    if not (quick and self._row.planned(data, step, commit, now, runtime)):
                         self._call(data, step, commit, now, runtime, trace)
                 finally:
                     self._now.busy = False
@@ -183,88 +189,10 @@ class Recorder:
             if not self._deferred:
                 return
 
-    def _planned(self, data: Any, step: Any, commit: Any, now: int, runtime: int) -> bool:
-        """What `_call` would do, in a few steps, with a call that has `step` or `commit`, or joins one that had, and data that
-        has a plan. False, and nothing done, for all other calls."""
-        held, current = self._now.held, self._now.at
-        at = current if step is None else step
-        closes = step is None if commit is None else commit
-        if type(at) is not int or not current <= at <= INT_MAX or type(closes) is not bool or type(data) is not dict:
-            return False
-        if held is None and (
-            (self._now.open and at == current)
-            or (step is None and closes)
-            or self._finished
-            or self._forked_from is not None
-            or not self._standard
-        ):
-            return False
-        try:
-            plan = self._plans.by_keys.get(tuple(data))
-        except Exception:  # noqa: BLE001 - a key of a class of its own may raise when it is compared
-            return False
-        row: list[Any] | None = None
-        while plan is not None and (row := plan.checked(data.values(), 0, now, runtime, at)) is None:
-            plan = plan.next
-        if plan is None or row is None:
-            return False
-        values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
-        if held is not None and at == current:
-            joined = self._plans.joint(held[0], plan)
-            if joined is None:
-                return False
-            plan, row = joined, [0, now, runtime, at, *held[1][4:], *row[4:]]
-        elif held is not None:
-            self._store(*held)
-        elif self._now.open:
-            self._close_row()
-        if closes:
-            self._store(plan, row)
-        else:
-            self._writer.part(values, at, now, runtime)
-            self._now.held = plan, row
-            self._now.open = True
-            self._now.at = at
-        self._now.may_rewind = False
-        return True
-
-    def _store(self, plan: Plan, row: list[Any]) -> None:
-        """Store a whole row; with it the open one is over."""
-        writer = self._writer
-        seq = row[0] = writer.seq
-        payload = encode_payload(row)
-        try:
-            writer.numbered(frame(ROW, payload, plan.seed, plan.schema), is_row=True)
-        finally:
-            if writer.seq != seq:  # else Ctrl-C came before, and the open row stays as it was
-                self._now.held, self._now.open, self._now.at = None, False, row[3] + 1
-                plan.last = row
-        if plan.watched:
-            plan.watch(row)
-
-    def _let_go(self) -> None:
-        """Leave the open row to the processor `merge`: what comes next may be any call."""
-        if self._now.held is not None:
-            plan, row = self._now.held
-            event = Event(
-                kind="row",
-                values=dict(zip(plan.keys, row[4:], strict=True)),
-                nested=plan.nested,
-                step=row[3],
-                commit=False,
-                time_unix_nano=row[1],
-                runtime_s=row[2] / 1e6,
-                run=self.path,
-                writer=self._writer.id,
-                seq=self._writer.seq,
-            )
-            self._pipeline.merge.restore(event)
-            self._now.held = None
-
     def _call(self, data: Any, step: Any, commit: Any, now: int, runtime: int, trace: Trace | None) -> None:
         """One call to `log`, in full."""
         self._check_running("log")
-        self._let_go()
+        self._row.let_go()
         if self._forked_from is not None:
             self._become_writer()
         try:
@@ -305,14 +233,14 @@ class Recorder:
             trace_id=trace[0].hex() if trace else "",
             span_id=trace[1].hex() if trace else "",
         )
-        row = self._hand_on(event)
+        row = self._row.hand_on(event)
         if plain:
             self._plans.learn(data, tuple(flat), nested)
         if row is None and self._standard:
             self._writer.part(flat, event.step or 0, now, runtime)
         if not self._standard:  # also beside a row: the row that closes a window may open the next one
             for held in self._pipeline.parts():
-                self._writer.part(self._flat(held.values), held.step or 0, now, runtime)
+                self._writer.part(flat_values(held.values), held.step or 0, now, runtime)
 
     def _read(self, data: Any) -> tuple[dict[str, Any], tuple[str, ...], bool]:
         """The clean values of a call (flat for the standard pipeline, nested for any other), the names of its inner dicts,
@@ -337,7 +265,7 @@ class Recorder:
                 return False
             self._rewind(step)
         self._now.may_rewind = False
-        self._close_row()
+        self._row.close()
         self._now.at = step
         return True
 
@@ -368,7 +296,7 @@ class Recorder:
 
     def _rewind(self, step: int) -> None:
         """A resumed run goes back: what earlier writers logged from `step` on is superseded (kept, hidden)."""
-        self._close_row()
+        self._row.close()
         self._emit("rewind", {"step": step})
         self._summary.rebase(self._record.earlier_rows(step))
         logger.warning(
@@ -378,83 +306,15 @@ class Recorder:
             step,
         )
 
-    def _close_row(self) -> None:
-        """Commit the open row, if any, under its own step."""
-        if self._now.held is not None:
-            self._store(*self._now.held)
-        elif self._now.open:
-            held = self._pipeline.merge.held()
-            step = self._step if held is None or held.step is None else held.step
-            closing = Event(
-                kind="row",
-                values={},
-                step=step,
-                time_unix_nano=held.time_unix_nano if held else time_ns(),
-                runtime_s=held.runtime_s if held else self._runtime(),
-                run=self.path,
-                writer=self._writer.id,
-                seq=self._writer.seq,
-                trace_id=held.trace_id if held else "",
-                span_id=held.span_id if held else "",
-            )
-            self._hand_on(closing)
-
-    def _hand_on(self, event: Event) -> Event | None:
-        """Hand a call through the pipeline, and store the row that it makes whole; that row, or None.
-
-        Ctrl-C on the way leaves the open row as it was, for it holds values of calls that returned.
-        """
-        merge, writer = self._pipeline.merge, self._writer
-        before = merge.held(), self._now.open, self._step, writer.seq
-        try:
-            row = self._pipeline.run(event)
-            self._now.open = not event.commit
-            if event.commit:
-                self._now.at = (self._step if event.step is None else event.step) + 1
-            if row is not None:
-                self._commit(row)
-        except BaseException:
-            if writer.seq == before[3]:
-                merge.restore(before[0])
-                self._now.open, self._now.at = before[1:3]
-            raise
-        return row
-
-    def _commit(self, row: Event) -> None:
-        """Write a committed row, whatever processors made of its values."""
-        trace = (bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id)) if row.trace_id else None
-        runtime = int(row.runtime_s * 1e6)
-        step = self._step if row.step is None else row.step
-        flat = row.values if self._standard else self._flat(row.values)
-        try:
-            seq = self._writer.row(flat, step, row.time_unix_nano, runtime, trace)
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            UnicodeEncodeError,
-        ):  # a processor put in what has no form in a row
-            flat = self._flat(snapshot(flat, "placeholder", self._bad_value))
-            seq = self._writer.row(flat, step, row.time_unix_nano, runtime, trace)
-        self._last = (seq, row.time_unix_nano, runtime, step)
-
     def _take_media(self, values: dict[str, Any], step: int | str, nested: tuple[str, ...]) -> dict[str, Any]:
         """Keep the payloads of these values; references in their place. A run does so, in `Run`."""
         return values
 
-    @staticmethod
-    def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-        if dict not in set(map(type, values.values())):
-            return dict(values)
-        flat: dict[str, Any] = {}
-        flatten_into(flat, [], dict(values), "", ".")
-        return flat
-
     def _drop_plans(self) -> None:
         """Forget the plans: what followed from their keys has changed."""
         self._pause()
-        self._let_go()
-        self._last = self._last_row()
+        self._row.let_go()
+        self._row.last = self._last_row()
         self._summary.absorb()
         self._plans.clear()
 
@@ -489,16 +349,16 @@ class Recorder:
     def _last_row(self) -> tuple[int, int, int, int] | None:
         """(seq, time_ns, runtime_us, step) of the last committed row."""
         rows = [(row[0], row[1], row[2], row[3]) for plan in self._summary.plans if (row := plan.last) is not None]
-        if self._last is not None:
-            rows.append(self._last)
+        if self._row.last is not None:
+            rows.append(self._row.last)
         return max(rows, default=None)
 
     def _become_writer(self) -> None:
         """In a forked child that logs: its own writer, ring, journal and exporters, under the same run."""
-        self._last = self._last_row()
+        last = self._last_row()
         self._summary.absorb()
-        self._writer = self._record.new_writer(parent=self._forked_from)
-        self._plans = Plans(self._writer, self._summary, self._metrics)
+        self._write_by(self._record.new_writer(parent=self._forked_from))
+        self._row.last = last
         self._forked_from = None  # last: until then the writer is the parent's, and must not be written
         self._record.primary = False
         self._emit("run.start", self._start_values())
@@ -513,9 +373,6 @@ class Recorder:
         drain.add(self._writer)
 
     # -- small things --------------------------------------------------------------------------------------------------------
-
-    def _runtime(self) -> float:
-        return (monotonic_ns() - self._began) / 1e9
 
     def _mode(self) -> Any:
         if self._on_invalid == "raise_first":

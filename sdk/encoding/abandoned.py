@@ -1,7 +1,7 @@
 """Abandoned: stash files in shared memory whose program is gone and whose run was deleted; nobody else would remove them.
 
-The next `init` of any runs directory does so, by the rule of `gone.py`; rings go in the same way (recovery.py). And the files that
-a program kept for its next large payload go with the program.
+The next `init` of any runs directory does so, by the rule of `gone.py`; rings go in the same way (recovery.py). And the files
+that a program kept for its next large payload go with the program.
 """
 
 import contextlib

@@ -111,7 +111,10 @@ def test_a_long_run_gives_signs_of_life(tmp_path: Path, shared: Path) -> None:
         age(shared, days=30)
 
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and max(path.stat().st_mtime for path in shared.glob("*.ring")) < time.time() - 60:
+        while (
+            time.monotonic() < deadline
+            and max(path.stat().st_mtime for path in shared.glob("*.ring")) < time.time() - 60
+        ):
             time.sleep(0.05)
         shutil.rmtree(tmp_path / "runs")
         living.kill()
