@@ -65,7 +65,6 @@ class DeferringRun(Run):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._queue: deque[_Call] = deque()
         self._queued_bytes = 0
-        self._storing = False
         self._reads = False
         """Nothing is put in the queue any more once it is empty: values are read at the call. At the end, and in a child."""
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -154,23 +153,21 @@ class DeferringRun(Run):
         """Store the first call if its values are there, or as it is when it is late; whether that was done."""
         nested = self._owned() and self._now.busy
         with self._lock:
-            if self._storing or not self._queue or not (late or self._queue[0].ready()):
+            if not self._queue or not (late or self._queue[0].ready()):
                 return False
-            self._storing = True
-            try:
-                call = self._queue[0]
-                if not call.handed_on:
-                    arrived = (self._arrived(call.values, ""), *call.rest)
-                    hand_on = self._deferred.append
-                    call.handed_on = True  # between here and the end of the next call nothing looks for a Ctrl-C
+            call = self._queue[0]
+            if not call.handed_on:
+                arrived = (self._arrived(call.values, ""), *call.rest)
+                hand_on = self._deferred.append
+                if not call.handed_on:  # by finish(), called by a signal handler just now
+                    call.handed_on = True  # between here and the end of the next call nothing looks for a signal
                     hand_on(arrived)
-                if not nested:
-                    self._settle()
-                call.stored = True
+            if not nested:
+                self._settle()
+            call.stored = True
+            if self._queue and self._queue[0] is call:  # as above
                 self._queued_bytes -= call.nbytes
                 self._queue.popleft()  # last: while it is there, calls queue up behind it
-            finally:
-                self._storing = False
         return True
 
     def _arrived(self, value: Any, path: str) -> Any:
@@ -207,7 +204,7 @@ class DeferringRun(Run):
     def _empty(self, deadline: float) -> None:
         """Let no more calls wait, and store those that do; what is not there in time, without its values. Under the lock."""
         self._reads = True
-        while self._queue and not self._storing:
+        while self._queue:
             if not self._store_first(late=time.monotonic() >= deadline):
                 time.sleep(_LOOK_S / 4)
         device.run_defers(id(self), False)
@@ -281,7 +278,6 @@ class DeferringRun(Run):
         """In a forked child the queue is the parent's, and its values are read, for a device does not go through a fork."""
         self._queue.clear()
         self._queued_bytes = 0
-        self._storing = False
         self._reads = True
         self._wake = SimpleQueue()
         self._thread = None

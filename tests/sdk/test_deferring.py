@@ -389,6 +389,41 @@ def test_ctrl_c_while_a_call_is_stored_stores_it_once(run: milepost.Run, memory:
     assert values_of(memory) == [{"n": 1}]
 
 
+@pytest.mark.parametrize("place", ["reading the value", "before it is stored", "after it is stored"])
+def test_finish_by_a_signal_handler_inside_of_finish_loses_nothing(
+    run: milepost.Run, memory: MemoryExporter, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    values = [OnDevice(n) for n in range(5)]
+    for n, value in enumerate(values):
+        run.log({"n": value, "at": n})
+    handler = [run.finish]
+    settle, arrived = run._settle, run._arrived  # type: ignore[attr-defined]
+
+    def reading(given: Any, path: str) -> Any:
+        found = arrived(given, path)
+        if place == "reading the value" and handler:
+            handler.pop()()
+        return found
+
+    def settling() -> None:
+        if place == "before it is stored" and handler:
+            handler.pop()()
+        settle()
+        if place == "after it is stored" and handler:
+            handler.pop()()
+
+    object.__setattr__(run, "_arrived", reading)
+    object.__setattr__(run, "_settle", settling)
+    with run._lock:
+        for value in values:
+            value.done.set()
+        run._empty(time.monotonic() + 30)  # type: ignore[attr-defined]
+    run.finish()
+
+    assert not handler
+    assert values_of(memory) == [{"n": n, "at": n} for n in range(5)]
+
+
 @pytest.mark.usefixtures("run")
 def test_a_copy_of_media_on_its_way_is_made_apart() -> None:
     done = threading.Event()
