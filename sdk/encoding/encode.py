@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -30,13 +31,14 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW"
 
 
 class Encoders:
-    """Makes files of payloads. Remembers what each run has, so that equal files are written once.
+    """Makes files of payloads. Remembers what each run has, so that equal files are written once. Thread safe.
 
     of_files: whether the payloads come from a run's files and not from this program; their encoders are then checked.
     """
 
     def __init__(self, *, of_files: bool = False) -> None:
         self.of_files = of_files
+        self._lock = threading.Lock()
         self._known: dict[tuple[str, str, str], dict[str, str]] = {}
         """(run directory, folder, extension) -> hash -> path."""
 
@@ -51,11 +53,12 @@ class Encoders:
                 more = produce(note, data, children, file, of_files=self.of_files)
                 size, digest = _measure(file)
                 short = digest[:20]
-                known = self._paths(root, note, run_dir)
-                path = known.get(short)
-                if path is None or not root.has(path, size):
-                    path = root.place(name, note, short)
-                    known[short] = path
+                with self._lock:
+                    known = self._paths(root, note, run_dir)
+                    path = known.get(short)
+                    if path is None or not root.has(path, size):
+                        path = root.place(name, note, short)
+                        known[short] = path
         finally:
             root.close()
         return {"path": path, "sha256": digest, "size": size, **more}

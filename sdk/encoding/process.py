@@ -5,8 +5,9 @@ sides speak in records of msgpack, each behind its length. What a file costs is 
 a payload that kills its encoder kills nothing else.
 
 While the program trains, a thread of low priority does the work. On a machine whose cores are all busy it gets a tenth of one;
-so when somebody waits for the files (an empty record says so), a thread of ordinary priority takes over with the next one. A
-process without privileges can give priority away and not take it back, hence two threads.
+so when somebody waits for the files (an empty record says so), threads of ordinary priority take over with the next one, as many
+as there are cores (`MAX_AT_ONCE` at the most): the program waits, too. A process without privileges can give priority away and
+not take it back, hence other threads.
 
 Where no process can be started, a thread of the program does the work (queue.py), at ordinary priority: it could not get it
 back once somebody waits.
@@ -18,9 +19,10 @@ import select
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -36,8 +38,10 @@ CALM: Final = 10
 """How much nicer than the program the encoder is while nobody waits for it."""
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from milepost.sdk.encoding.process import main; main()"
+    "from milepost.sdk.encoding.process import main; main(int(sys.argv[1]))"
 )
+MAX_AT_ONCE: Final = 4
+"""Files that are made at a time while somebody waits."""
 
 
 class Job(msgspec.Struct, kw_only=True, frozen=True):
@@ -74,15 +78,18 @@ def made(encoders: Encoders, job: Job) -> dict[str, Any]:
 
 
 class EncoderProcess:
-    """The program's side. Used by one thread, but for `hurry`. Raises OSError when the child cannot be started."""
+    """The program's side. Used by one thread, but for `hurry`. Raises OSError when the child cannot be started.
 
-    def __init__(self) -> None:
+    one_by_one: never more than one file at a time, so that it is known which one it was that killed its encoder.
+    """
+
+    def __init__(self, *, one_by_one: bool = False) -> None:
         import json
 
         if getattr(sys, "frozen", False) or not sys.executable:
             raise OSError("this program has no Python to start")
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START],
+            [sys.executable, "-P", "-c", _START, "1" if one_by_one else str(min(_cores(), MAX_AT_ONCE))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -149,13 +156,18 @@ class EncoderProcess:
             write()
 
 
-def main() -> None:
-    """What the child does until its input ends."""
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(at_once: int) -> None:
+    """What the child does until its input ends. at_once: files while somebody waits."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # an encoder that prints must not speak on this line
     jobs: SimpleQueue[Job] = SimpleQueue()
     hurried = threading.Event()
-    threading.Thread(target=_work, args=(jobs.get, hurried.is_set, answers), daemon=True).start()
+    threading.Thread(target=_work, args=(jobs, hurried.is_set, answers, at_once), daemon=True).start()
     decode = msgspec.msgpack.Decoder(Job).decode
     while (record := _receive(requests)) is not None:
         if record:
@@ -164,15 +176,19 @@ def main() -> None:
             hurried.set()
 
 
-def _work(next_job: Callable[[], Job], hurried: Callable[[], bool], answers: BinaryIO) -> None:
+def _work(jobs: "SimpleQueue[Job]", hurried: Callable[[], bool], answers: BinaryIO, at_once: int) -> None:
     """Answer jobs, in order; each is done by a thread of the priority that is right by now."""
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms that the program's own process does not need
+    from concurrent.futures import Future, ThreadPoolExecutor  # 5 ms that the program's own process does not need
 
     encoders = Encoders()
-    calm, ordinary = ThreadPoolExecutor(1, initializer=_be_nice), ThreadPoolExecutor(1)
+    calm, ordinary = ThreadPoolExecutor(1, initializer=_be_nice), ThreadPoolExecutor(at_once)
+    running: deque[Future[dict[str, Any]]] = deque()
     while True:
-        job = next_job()
-        facts = (ordinary if hurried() else calm).submit(made, encoders, job).result()
+        with contextlib.suppress(Empty):
+            while len(running) < (at_once if hurried() else 1):
+                job = jobs.get(block=not running)
+                running.append((ordinary if hurried() else calm).submit(made, encoders, job))
+        facts = running.popleft().result()
         try:
             encoded = msgspec.msgpack.encode(facts)
         except (TypeError, ValueError) as error:

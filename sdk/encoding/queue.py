@@ -83,6 +83,8 @@ class MediaQueue:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._process: EncoderProcess | None = None
+        self._one_died = False
+        """Whether an encoder's process did: of several files at a time it could be any that killed it."""
         self._encoders = Encoders()
         self._closing = False
         self._hurry = threading.Event()
@@ -247,7 +249,7 @@ class MediaQueue:
             return None
         if self._process is None:
             try:
-                self._process = EncoderProcess()
+                self._process = EncoderProcess(one_by_one=self._one_died)
                 if self._hurry.is_set():
                     self._process.hurry()
             except OSError as error:
@@ -257,6 +259,7 @@ class MediaQueue:
 
     def _gone(self, reason: str) -> None:
         """The encoder died: its first job is suspected, the others are asked again."""
+        self._one_died = True
         suspect = self._running.popleft()
         suspect.tries += 1
         with self._changed:

@@ -1,9 +1,9 @@
 """Stash: payloads that wait for their encoder, each in a file of its own that outlives the program.
 
 The files are in shared memory (`/dev/shm/milepost-UID/WRITER-N.stash`): a new one takes a picture of 200 KB in 70 us by one
-write, and one that was used before, and is mapped since, in 20 us without a system call. Their sum is bounded; what does not
-fit, and everything where there is no shared memory, goes to `RUN_DIR/journal/WRITER/N.stash` on disk. A file says in its head
-what it holds and whose it is, so that whoever comes after a SIGKILL can finish the work:
+write, and one that is mapped, since it was used before or made ready, in 20 us without a system call. Their sum is bounded; what
+does not fit, and everything where there is no shared memory, goes to `RUN_DIR/journal/WRITER/N.stash` on disk. A file says in its
+head what it holds and whose it is, so that whoever comes after a SIGKILL can finish the work:
 
     "MPSTASH\\x01" | note bytes u32 | crc of the note u32 | note, as msgpack | zeros up to a page | the payload's bytes
 
@@ -36,6 +36,11 @@ _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0
 _SMALLEST: Final = 64 * 1024
 _KEEP_FREE: Final = 32 * 2**20
 """Bytes of used files that are kept mapped for the next payload."""
+_MAX_MAPPED: Final = 96
+"""Files that are mapped at a time: Python keeps a descriptor open for each."""
+_AHEAD_FILES: Final = 32
+_AHEAD_BYTES: Final = 8 * 2**20
+"""Made ready with the first payload of a size up to 1 MiB, in 1 to 3 ms: programs log pictures in bursts."""
 
 
 class Note(msgspec.Struct, kw_only=True, frozen=True):
@@ -103,7 +108,10 @@ class Stash:
         self._directory = shared_memory()
         self._left = 0
         self._free: dict[int, list[Held]] = {}
+        """By capacity: files that are mapped and hold nothing."""
         self._free_bytes = 0
+        self._mapped = 0
+        self._ahead = 0
         self.memory_bytes = 0
         """Shared memory in use, free files included."""
         self.spilled = 0
@@ -138,16 +146,18 @@ class Stash:
 
         Called by the thread that encodes, so that mapping and allocating cost `log()` nothing.
         """
+        capacity = held.capacity
+        again = capacity > 0 and held.lent is None and self._free_bytes + capacity <= _KEEP_FREE
+        fresh = again and held.buffer is None and self._mapped < _MAX_MAPPED and _map(held)  # `put` waits for the lock
+        again = again and held.buffer is not None and held.path.exists()
         with self._lock:
-            capacity = held.capacity
-            again = capacity and held.lent is None and self._free_bytes + capacity <= _KEEP_FREE
-            if again and (held.buffer is not None or _map(held)):
+            self._mapped += fresh
+            if again:
                 assert held.buffer is not None
                 held.buffer[: len(_MAGIC)] = bytes(len(_MAGIC))
-                if held.path.exists():
-                    self._free.setdefault(capacity, []).append(held)
-                    self._free_bytes += capacity
-                    return
+                self._free.setdefault(capacity, []).append(held)
+                self._free_bytes += capacity
+                return
             if held.lent is None or not large.set_aside(held.lent, held.path):
                 self._drop(held)
             else:
@@ -170,16 +180,20 @@ class Stash:
         held.path.unlink(missing_ok=True)
         self.memory_bytes -= held.capacity
         if held.buffer is not None:
+            self._mapped -= 1
             with contextlib.suppress(BufferError):  # somebody reads it: the mapping goes with the last reader
                 held.buffer.close()
             held.buffer = None
 
     def _in_memory(self, note: Note, view: memoryview) -> Held | None:
-        """In a used file, by a copy; else in a new one, by one write; None where there is no room."""
+        """In a file that is mapped, by a copy; else in a new one, by one write; None where there is no room."""
         head = _encode(note)
         begin = _begin(len(head))
         capacity = _capacity(begin + len(view))
-        some = self._free.get(capacity)
+        if capacity not in self._free:
+            self._free[capacity] = []
+            self._make_ready(capacity, head, note)
+        some = self._free[capacity]
         if not some:
             return self._new(note, head, view, capacity)
         held = some.pop()
@@ -192,6 +206,34 @@ class Stash:
         buffer[len(_MAGIC) : _HEAD] = len(head).to_bytes(4, "little") + crc32(head).to_bytes(4, "little")
         buffer[: len(_MAGIC)] = _MAGIC
         return held
+
+    def _make_ready(self, capacity: int, head: bytes, note: Note) -> None:
+        """Make free files of a size. note, head: of its first payload, to say whose they are if nothing is ever put into them."""
+        if capacity > 2**20:
+            return
+        bound = min(_AHEAD_BYTES, self._max_bytes // 8) // capacity
+        for _ in range(min(bound, _AHEAD_FILES, _MAX_MAPPED - self._mapped)):
+            if self.memory_bytes + capacity > self._max_bytes or not self._room(capacity):
+                return
+            held = Held(self._directory / f"{note.writer}-ahead{self._ahead}.stash", note, None, capacity)
+            self._ahead += 1
+            try:
+                descriptor = os.open(held.path, _CREATE, 0o600)
+            except OSError:
+                return
+            try:
+                os.write(descriptor, bytes(len(_MAGIC)) + _start(head)[len(_MAGIC) :])
+            except OSError:
+                pass
+            finally:
+                os.close(descriptor)
+            if not _map(held):
+                held.path.unlink(missing_ok=True)
+                return
+            self._mapped += 1
+            self.memory_bytes += capacity
+            self._free[capacity].append(held)
+            self._free_bytes += capacity
 
     def _new(self, note: Note, head: bytes, view: memoryview, capacity: int) -> Held | None:
         """A new file, which one write fills: a kill in between leaves it too short to be taken for whole."""

@@ -87,6 +87,16 @@ def test_equal_files_are_written_once() -> None:
     assert {row["im"]["path"][:-25] for row in milepost.Api().run(run.path).scan_history()} == {"media/images/im_0"}
 
 
+def test_equal_files_are_written_once_by_an_encoder_that_makes_several_at_a_time() -> None:
+    with milepost.init(project="p", exporters=["file"], settings={"capture": False}) as run:
+        for n in range(6):
+            run.log({f"{n}-{copy}": milepost.Image(PICTURE[: n + 5]) for copy in range(4)})
+
+    assert len(list((Path(run.dir) / "media" / "images").iterdir())) == 6
+    for n, row in enumerate(milepost.Api().run(run.path).scan_history()):
+        assert len({row[f"{n}-{copy}"]["path"] for copy in range(4)}) == 1
+
+
 def test_a_step_that_is_given_is_in_the_name() -> None:
     with milepost.init(project="p", exporters=["file"], settings=THREAD) as run:
         run.log({"im": milepost.Image(PICTURE)}, step=50)

@@ -107,6 +107,21 @@ def test_media_of_a_living_program_stay_though_its_run_was_deleted(tmp_path: Pat
         program.kill()
 
 
+def test_a_burst_of_pictures_takes_few_descriptors_and_leaves_no_files(tmp_path: Path) -> None:
+    pictures = [np.full((40 + n % 60, 70, 3), n + 2, np.uint8) for n in range(150)]
+    with milepost.init(project="p", dir=tmp_path, exporters=["file"], settings=PROCESS) as run:
+        before = len(os.listdir("/proc/self/fd"))
+        for picture in pictures:
+            run.log({"im": milepost.Image(picture)})
+        assert until(lambda: len(list((Path(run.dir) / "media" / "images").glob("im_*"))) == 150)
+        assert len(os.listdir("/proc/self/fd")) - before < 110
+        assert stash_of(run.writer)
+
+    assert not stash_of(run.writer)
+    rows = milepost.Api(tmp_path).run(run.path).scan_history()
+    assert all((row["im"].to_numpy() == picture).all() for row, picture in zip(rows, pictures, strict=True))
+
+
 def test_a_large_file_is_used_again_and_every_picture_is_its_own(tmp_path: Path) -> None:
     before = set(shared_memory().glob("*.spare"))
     kept = milepost.Image(np.full((600, 700, 3), 250, np.uint8))
