@@ -156,11 +156,11 @@ def _mask(one: Mapping[str, Any], where: str) -> tuple[Payload, set[int]]:
     import numpy as np
 
     from milepost.media.image import check_picture, pixels_payload
-    from milepost.media.pixels import as_array
+    from milepost.media.pixels import as_array, told_array
 
     if "mask_data" in one:
         array = as_array(one["mask_data"], f"Image: {where} mask_data")
-        about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
+        about = told_array(array)
         if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iub":
             raise DataError(f"Image: {where} mask_data must be whole numbers of shape (height, width), got {about}")
         if array.min() < 0 or array.max() > 255:

@@ -4,6 +4,7 @@ Samples become 16 bits when the object is made; wav is written by Python itself,
 Files are checked to be whole and kept byte for byte.
 """
 
+import contextlib
 import io
 import struct
 import wave
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from milepost.media.base import FileMedia, Payload
 from milepost.media.files import is_bytes, is_path, read, suffix
-from milepost.media.pixels import as_array, is_tensor, warn
+from milepost.media.pixels import as_array, is_tensor, told_array, warn
 from milepost.sdk.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def soundfile() -> Any:
         import soundfile as module
     except (ImportError, OSError):
         raise MissingDependencyError(
-            'Audio: flac, ogg and mp3 need soundfile; install it with: pip install "milepost[media]", or use wav'
+            "Audio: flac, ogg, mp3 and wav of other than 16 bits need soundfile; install it with: "
+            'pip install "milepost[media]", or log samples as wav'
         ) from None
     return module
 
@@ -105,9 +107,23 @@ def encode(data: memoryview, options: dict[str, Any], target: BinaryIO) -> None:
     soundfile().write(target, samples, options["sample_rate"], format=options["file_type"].upper())
 
 
+def decoded(content: bytes) -> "NDArray[np.float64]":
+    """The samples of a sound file, in [-1, 1], shape (n,) or (n, channels). What Python reads itself needs no soundfile."""
+    import numpy as np
+
+    if _kind(content) == "wav":
+        with contextlib.suppress(wave.Error, EOFError), wave.open(io.BytesIO(content)) as file:
+            if file.getsampwidth() == 2:
+                whole = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+                samples: NDArray[np.float64] = whole / 32768
+                return samples[:, 0] if samples.shape[1] == 1 else samples
+    found: NDArray[np.float64] = soundfile().read(io.BytesIO(content))[0]
+    return found
+
+
 def _from_samples(data: Any, sample_rate: Any, file_type: str) -> tuple[Payload, dict[str, Any]]:
     samples = as_array(data, "Audio")
-    about = f"shape {tuple(samples.shape)}, dtype {samples.dtype}"
+    about = told_array(samples)
     if isinstance(sample_rate, bool) or not _is_rate(sample_rate):
         raise DataError(f"Audio: sample_rate must be the samples a second, a whole number above 0; got {sample_rate!r}")
     if is_tensor(data) and samples.ndim == 2 and samples.shape[0] <= 2 < samples.shape[1]:
@@ -150,6 +166,8 @@ def _to_int16(samples: "NDArray[Any]", about: str) -> "NDArray[np.int16]":
         return np.ascontiguousarray(np.rint(samples.clip(-1, 1).astype(np.float64) * 32767).astype("<i2"))
     if samples.dtype == np.uint8:
         return np.ascontiguousarray(((samples.astype(np.int16) - 128) * 256).astype("<i2"))
+    if samples.dtype == np.int8:
+        return np.ascontiguousarray((samples.astype(np.int16) * 256).astype("<i2"))
     if samples.dtype == np.int16:
         return np.array(samples, dtype="<i2", order="C")
     if samples.dtype == np.int32:

@@ -30,9 +30,8 @@ def is_bytes(value: Any) -> bool:
 def suffix(path: str | os.PathLike[str]) -> str:
     """The extension of a path, lower case, without the dot; "pts.json" is one extension."""
     name = Path(os.fspath(path)).name.lower()
-    for double in ("pts.json", "babylon.json"):
-        if name.endswith("." + double):
-            return double
+    if name.endswith(".pts.json"):
+        return "pts.json"
     return name.rpartition(".")[2] if "." in name else ""
 
 
@@ -51,7 +50,12 @@ def read(value: Any, owner: str) -> bytes:
     name = str(getattr(value, "name", "the open file"))
     if getattr(value, "closed", False):
         raise DataError(f"{owner}: {name} is closed; give its path, or an open file")
-    data = value.read(MAX_BYTES + 1)
+    try:
+        data = value.read(MAX_BYTES + 1)
+    except Exception as error:  # noqa: BLE001 - it may be any object; a file that is open as text raises for most bytes
+        raise DataError(
+            f"{owner}: reading {name} raised {error}; open it for reading bytes, as with open(path, 'rb')"
+        ) from None
     if isinstance(data, str):
         data = data.encode()
     if not isinstance(data, bytes):

@@ -40,8 +40,8 @@ class Histogram(Deferrable):
             self.counts, self.edges = _ready(np_histogram)
         elif sequence is None:
             raise DataError("Histogram needs a sequence of numbers or np_histogram=(counts, edges); got neither")
-        elif not 1 <= num_bins <= MAX_BINS:
-            raise DataError(f"Histogram num_bins={num_bins} is out of range; use 1 to {MAX_BINS}")
+        elif not hasattr(num_bins, "__index__") or not 1 <= num_bins <= MAX_BINS:
+            raise DataError(f"Histogram num_bins={num_bins!r} is out of range; use a whole number from 1 to {MAX_BINS}")
         elif self._defer(sequence, lambda media, value: Histogram.__init__(media, value, None, num_bins)):
             del self.nonfinite  # asked for, it makes the object
             return

@@ -1,5 +1,7 @@
 """Html: a page, kept as it is but for a few lines of style."""
 
+import os
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -52,18 +54,13 @@ class Html(FileMedia):
 
 def _is_page(text: str) -> bool:
     """Whether a text names a file that exists and ends in .html; a text with tags in it never does."""
-    import os
-
     short = len(text) < 4096 and "<" not in text and "\n" not in text and "\0" not in text
     return short and suffix(text) in ("html", "htm") and os.path.isfile(text)
 
 
 def _injected(text: str) -> str:
-    lower = text.lower()
-    at = lower.find("<head>")
-    if at >= 0:
-        return text[: at + 6] + _HEAD + text[at + 6 :]
-    at = lower.find("<html>")
-    if at >= 0:
-        return f"{text[: at + 6]}<head>{_HEAD}</head>{text[at + 6 :]}"
+    for tag, more in (("head", _HEAD), ("html", f"<head>{_HEAD}</head>")):
+        found = re.search(rf"<{tag}(\s[^<>]*)?>", text, re.IGNORECASE)
+        if found is not None:
+            return text[: found.end()] + more + text[found.end() :]
     return _HEAD + text

@@ -81,7 +81,7 @@ class Image(FileMedia):
         ):
             return
         payload, fields = _load(data_or_path, mode, file_type, normalize)
-        labels = class_list(classes)
+        labels = class_list(fields.get("classes") if classes is None else classes)
         self.boxes = Boxes(boxes, labels) if boxes else None
         self.masks = Masks(masks, labels) if masks else None
         if grouping is not None:
@@ -208,7 +208,7 @@ def pixels_payload(
 def _load(data: Any, mode: str | None, file_type: str | None, normalize: bool) -> tuple[Payload, dict[str, Any]]:
     """The payload of whatever was given, and its format and size."""
     if isinstance(data, Image):
-        return data.payload, {key: data._fields[key] for key in ("format", "width", "height")}
+        return data.payload, dict(data._fields)
     if is_path(data) or is_bytes(data):
         return _from_file(data, mode, file_type)
     if type(data).__module__.partition(".")[0] == "PIL":
@@ -282,8 +282,10 @@ def _from_pil(image: Any, mode: str | None, file_type: str | None) -> tuple[Payl
         except ValueError as error:
             raise DataError(f"Image: {about} cannot become {mode!r}: {error}") from None
     try:
-        if image.mode.startswith(("I;16", "I", "F")):
+        if image.mode.startswith(("I", "F")):
             array = as_array(image, "Image")
+            if file_type in (None, "png") and _has_16_bits(image.mode, array):
+                return _pixels_of_16_bits(array)
             return _pixels(to_uint8(array, "Image"), file_type or "png", None)
         if image.mode not in ("L", "LA", "RGB", "RGBA", "HSV", "CMYK", "YCbCr", "LAB"):
             image = image.convert(
@@ -296,6 +298,22 @@ def _from_pil(image: Any, mode: str | None, file_type: str | None) -> tuple[Payl
         return _pixels(np.array(image), file_type or "png", image.mode)
     except OSError as error:
         raise DataError(f"Image: {about} cannot be read: {error}") from None
+
+
+def _has_16_bits(mode: str, array: "NDArray[Any]") -> bool:
+    """Whether a PIL image has 16 bits a pixel; of mode "I", which older versions of Pillow open such files as, by its numbers."""
+    return mode.startswith("I;16") or (mode == "I" and array.min() >= 0 and 255 < array.max() < 65_536)
+
+
+def _pixels_of_16_bits(array: "NDArray[Any]") -> tuple[Payload, dict[str, Any]]:
+    import numpy as np
+
+    height, width = array.shape
+    pixels = np.array(array, dtype="<u2", order="C")
+    options = {"mode": "I;16", "width": width, "height": height, "format": "png"}
+    data = memoryview(pixels.reshape(-1).data).cast("B")
+    fields = {"format": "png", "width": width, "height": height}
+    return Payload(data, "images", "png", "milepost.media.image:encode", options), fields
 
 
 def _from_figure(figure: Any, file_type: str | None) -> tuple[Payload, dict[str, Any]]:

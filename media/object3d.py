@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 from milepost.media.base import FileMedia, Payload
 from milepost.media.files import is_path, read, suffix
 from milepost.media.mesh_file import CHECKS
-from milepost.media.pixels import as_array
+from milepost.media.pixels import as_array, told_array
 from milepost.sdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _points(value: Any, owner: str) -> "NDArray[np.float64]":
     import numpy as np
 
     array = as_array(value, owner)
-    about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
+    about = told_array(array)
     if array.ndim != 2 or array.shape[1] not in (3, 4, 6) or not len(array):
         raise DataError(
             f"{owner}: points of shape (n, 3), (n, 4: with a category) or (n, 6: with red, green, blue) are needed, got {about}"

@@ -96,6 +96,8 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy:
             f"{owner}: {bad} of {array.size} values are NaN or infinite ({about}); replace them, as with numpy.nan_to_num"
         )
     if normalize and low >= 0 and high <= 1:
+        if kind != "f":  # 255 is no int8
+            array = array.astype(np.uint8)
         return np.ascontiguousarray((array * 255).astype(np.uint8))
     if normalize and low >= -1 and high <= 1:
         return np.ascontiguousarray(((array + 1) * 127.5).astype(np.uint8))

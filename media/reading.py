@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from milepost.media.table_reading import to_dicts, to_pandas
+from milepost.sdk.errors import UsageError
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -72,10 +73,9 @@ def _text(value: Any) -> str:
 
 def _samples(value: Any) -> "NDArray[Any]":
     """Numbers in [-1, 1], shape (samples,) or (samples, channels)."""
-    from milepost.media.audio import soundfile
+    from milepost.media.audio import decoded
 
-    samples: NDArray[Any] = soundfile().read(io.BytesIO(_bytes(value)))[0]
-    return samples
+    return decoded(_bytes(value))
 
 
 def _frames(value: Any) -> "NDArray[Any]":
@@ -98,6 +98,16 @@ def _points(value: Any) -> Any:
     return np.asarray(loaded)
 
 
+def _cloud(value: Any) -> Any:
+    """A point cloud or a scene, as `_points` has it. Raises UsageError for a mesh, which is no array."""
+    found = _points(value)
+    if isinstance(found, bytes):
+        raise UsageError(
+            f"a .{value.get('format')} file has no to_numpy(); open() and load() give its bytes, for a library such as trimesh"
+        )
+    return found
+
+
 def _counts(value: Any) -> "tuple[NDArray[Any], NDArray[Any]]":
     """Counts and edges, as `numpy.histogram` gives them."""
     import numpy as np
@@ -111,6 +121,6 @@ json_file = Reader(_json)
 text_file = Reader(_text)
 sound = Reader(_samples, to_numpy=_samples)
 video = Reader(_frames, to_numpy=_frames)
-object3d = Reader(_points, to_numpy=_points)
+object3d = Reader(_points, to_numpy=_cloud)
 table = Reader(to_dicts, to_pandas=to_pandas, to_dicts=to_dicts)
 histogram = Reader(_counts, to_numpy=_counts)

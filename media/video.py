@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from milepost.media.base import FileMedia, Payload
 from milepost.media.container import check_gif, check_mp4, check_ogg, check_webm, gif_parts
 from milepost.media.files import is_bytes, is_path, read, suffix
-from milepost.media.pixels import MAX_PIXELS, as_array, to_uint8, warn
+from milepost.media.pixels import MAX_PIXELS, as_array, to_uint8, told_array, warn
 from milepost.sdk.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -23,24 +23,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMATS: Final = ("gif", "mp4", "webm", "ogg")
+MAX_SIDE: Final = 65_535
+"""Pixels of one side of a gif, whose header has 16 bits for it."""
 _CODECS: Final = {
     "mp4": ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "18", "-movflags", "+faststart"),
     "webm": (
-        "-c:v",
-        "libvpx-vp9",
-        "-pix_fmt",
-        "yuv420p",
-        "-crf",
-        "24",
-        "-b:v",
-        "0",
-        "-deadline",
-        "realtime",
-        "-cpu-used",
-        "6",
+        "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-crf", "24", "-b:v", "0", "-deadline", "realtime", "-cpu-used", "6",
     ),
     "ogg": ("-c:v", "libtheora", "-pix_fmt", "yuv420p", "-q:v", "8"),
-}
+}  # fmt: skip
 _CHECKS: Final = {"gif": check_gif, "mp4": check_mp4, "webm": check_webm, "ogg": check_ogg}
 
 
@@ -115,13 +106,13 @@ def encode(data: memoryview, options: dict[str, Any], target: BinaryIO) -> None:
     if options["format"] == "gif":
         _encode_gif(frames, options["fps"], target)
     else:
-        _encode_ffmpeg(frames, options["fps"], options["format"], target)
+        _encode_ffmpeg(data, options["shape"], options["fps"], options["format"], target)
 
 
 def _encode_gif(frames: "NDArray[np.uint8]", fps: float, target: BinaryIO) -> None:
     """Every frame with a palette of its own, exact where it has up to 256 colours; equal frames stay apart."""
     height, width = frames.shape[1:3]
-    delay = max(round(100 / fps), 1).to_bytes(2, "little")
+    delay = min(max(round(100 / fps), 1), 65_535).to_bytes(2, "little")
     target.write(b"GIF89a" + width.to_bytes(2, "little") + height.to_bytes(2, "little") + bytes(3))
     target.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + bytes(3))  # for ever
     for frame in frames:
@@ -151,8 +142,8 @@ def _indexed(frame: "NDArray[np.uint8]") -> Any:
     return image
 
 
-def _encode_ffmpeg(frames: "NDArray[np.uint8]", fps: float, format: str, target: BinaryIO) -> None:
-    height, width, channels = frames.shape[1:]
+def _encode_ffmpeg(data: memoryview, shape: Sequence[int], fps: float, format: str, target: BinaryIO) -> None:
+    _, height, width, channels = shape
     pixels = {1: "gray", 3: "rgb24", 4: "rgba"}[channels]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"video.{format}"
@@ -161,7 +152,7 @@ def _encode_ffmpeg(frames: "NDArray[np.uint8]", fps: float, format: str, target:
             "-r", f"{fps:g}", "-i", "-", "-an", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", *_CODECS[format],
             "-threads", "1", str(path),
         ]  # fmt: skip
-        done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False, timeout=580)
+        done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=580)
         if done.returncode:
             raise ValueError(f"ffmpeg: {done.stderr.decode(errors='replace').strip()[-300:]}")
         target.write(path.read_bytes())
@@ -200,19 +191,23 @@ def decoded(content: bytes, format: str) -> "NDArray[Any]":
 
 def _from_array(data: Any, fps: float, format: str) -> tuple[Payload, dict[str, Any]]:
     array = as_array(data, "Video")
-    about = f"shape {tuple(array.shape)}, dtype {array.dtype}"
+    about = told_array(array)
     needed = "an array of shape (time, channels, height, width) or (batch, time, channels, height, width)"
     if array.ndim not in (4, 5) or array.size == 0:
         raise DataError(f"Video: {needed} is needed, got {about}")
     if array.shape[-3] not in (1, 3, 4):
-        hint = (
-            "; channels come before height and width: use array.transpose(0, 3, 1, 2)"
-            if array.shape[-1] in (1, 3, 4)
-            else ""
+        axes = (0, 3, 1, 2) if array.ndim == 4 else (0, 1, 4, 2, 3)
+        hint = f"; channels come before height and width: use array.transpose{axes}"
+        raise DataError(
+            f"Video: {needed} with 1, 3 or 4 channels is needed, got {about}{hint if array.shape[-1] in (1, 3, 4) else ''}"
         )
-        raise DataError(f"Video: {needed} with 1, 3 or 4 channels is needed, got {about}{hint}")
-    if array.shape[-1] * array.shape[-2] * (array.shape[0] if array.ndim == 5 else 1) > MAX_PIXELS:
-        raise DataError(f"Video: {about} has more than {MAX_PIXELS:,} pixels in a picture; make it smaller")
+    rows, columns = _grid_size(array.shape[0]) if array.ndim == 5 else (1, 1)
+    height, width = array.shape[-2] * rows, array.shape[-1] * columns
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        raise DataError(
+            f"Video: {about} makes pictures of {width} x {height} pixels; at most {MAX_PIXELS:,} are accepted, and {MAX_SIDE:,} "
+            "a side: make it smaller, as with array[..., ::2, ::2]"
+        )
     if format != "gif":
         ffmpeg()
     pixels = to_uint8(array, "Video")
@@ -223,10 +218,16 @@ def _from_array(data: Any, fps: float, format: str) -> tuple[Payload, dict[str, 
     frames = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
     options = {"shape": list(frames.shape), "fps": float(fps), "format": format}
     payload = Payload(memoryview(frames.reshape(-1).data), "videos", format, "milepost.media.video:encode", options)
-    time, height, width, _ = frames.shape
     if format != "gif":  # their colours need an even number of pixels: one row or column is added
         height, width = height + height % 2, width + width % 2
-    return payload, {"format": format, "width": width, "height": height, "fps": float(fps), "frames": time}
+    return payload, {"format": format, "width": width, "height": height, "fps": float(fps), "frames": len(frames)}
+
+
+def _grid_size(count: int) -> tuple[int, int]:
+    """Rows and columns of the grid for so many videos."""
+    whole = 1 << (count - 1).bit_length()
+    rows = 1 << (whole.bit_length() - 1) // 2
+    return rows, whole // rows
 
 
 def _grid(batch: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
@@ -234,11 +235,9 @@ def _grid(batch: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     import numpy as np
 
     count, time, channels, height, width = batch.shape
-    whole = 1 << (count - 1).bit_length()
-    if whole > count:
-        batch = np.concatenate([batch, np.zeros((whole - count, *batch.shape[1:]), batch.dtype)])
-    rows = 1 << (whole.bit_length() - 1) // 2
-    columns = whole // rows
+    rows, columns = _grid_size(count)
+    if rows * columns > count:
+        batch = np.concatenate([batch, np.zeros((rows * columns - count, *batch.shape[1:]), batch.dtype)])
     batch = batch.reshape(rows, columns, time, channels, height, width)
     return batch.transpose(2, 3, 0, 4, 1, 5).reshape(time, channels, rows * height, columns * width)
 
@@ -254,6 +253,8 @@ def _from_file(data: Any, format: str | None) -> tuple[Payload, dict[str, Any]]:
     if kind is None:
         raise DataError(f"Video: {shown} is no video that can be read (its content is not {', '.join(FORMATS)})")
     if given and given.replace("ogv", "ogg") != kind:
+        if not is_path(name):
+            raise DataError(f"Video: format is {given!r}, and the content of {shown} is {kind}; give format={kind!r}")
         raise DataError(f"Video: {shown} is called .{given} and its content is {kind}; rename it to .{kind}")
     try:
         _CHECKS[kind](content)

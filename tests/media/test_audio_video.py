@@ -1,6 +1,8 @@
 """Audio and Video: arrays and files, as they read back, and what is refused."""
 
 import io
+import re
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,34 @@ def test_whole_samples_are_kept_exactly() -> None:
 
     with logged(milepost.Audio(samples, 8000)).open() as file, wave.open(file) as opened:
         assert (np.frombuffer(opened.readframes(999), "<i2") == samples).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (np.array([-128, 0, 127], np.int8), [-32768, 0, 127 * 256]),
+        (np.array([0, 128, 255], np.uint8), [-32768, 0, 127 * 256]),
+        (np.array([-(2**31), 0, 2**31 - 1], np.int32), [-32768, 0, 32767]),
+        (np.array([-32768, 5, 32767], ">i2"), [-32768, 5, 32767]),
+        (np.array([-32768, 5, 32767], np.int64), [-32768, 5, 32767]),
+        (np.array([-1, 0, 0.5, 1], np.float16), [-32767, 0, 16384, 32767]),
+        (np.array([-1, 0, 0.5, 1], ">f8"), [-32767, 0, 16384, 32767]),
+        ([0, 1, -1], [0, 1, -1]),
+    ],
+)
+def test_samples_of_each_dtype_become_16_bits(samples: Any, expected: list[int]) -> None:
+    with logged(milepost.Audio(samples, 8000)).open() as file, wave.open(file) as opened:
+        assert np.frombuffer(opened.readframes(len(expected)), "<i2").tolist() == expected
+
+
+def test_a_wav_of_samples_reads_back_without_soundfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    stereo = RNG.integers(-32768, 32768, (99, 2), dtype=np.int16)
+    value = logged(milepost.Audio(stereo, 8000))
+    with_it = value.to_numpy()
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+
+    assert (value.to_numpy() == with_it).all()
+    assert (value.to_numpy() * 32768 == stereo).all()
 
 
 def test_a_sound_file_is_kept_byte_for_byte(tmp_path: Path) -> None:
@@ -128,6 +158,8 @@ def test_a_batch_is_a_grid_filled_up_with_black() -> None:
     [
         (np.zeros((3, 4, 5)), r"\(3, 4, 5\)"),
         (np.zeros((5, 16, 24, 3)), "transpose"),
+        (np.zeros((1, 1, 1, 65_536)), "65,535 a side"),
+        (np.zeros((3, 1, 1, 1, 40_000)), "80000 x 2 pixels"),
         (np.zeros((0, 3, 4, 5)), "needed"),
         (np.full((1, 3, 2, 2), np.nan), "NaN"),
         (b"nothing", "no video"),
@@ -136,6 +168,25 @@ def test_a_batch_is_a_grid_filled_up_with_black() -> None:
 def test_what_is_no_video_is_refused(given: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         milepost.Video(given)
+
+
+@pytest.mark.parametrize("shape", [(5, 16, 24, 3), (2, 5, 16, 24, 4)])
+def test_the_transpose_that_an_array_with_channels_last_is_told_to_take_is_the_right_one(
+    shape: tuple[int, ...],
+) -> None:
+    with pytest.raises(milepost.DataError) as caught:
+        milepost.Video(np.zeros(shape))
+    axes = re.search(r"array\.transpose\(([\d, ]+)\)", str(caught.value))
+    assert axes is not None
+
+    assert logged(milepost.Video(np.zeros(shape).transpose([int(axis) for axis in axes[1].split(",")])))["width"] in (
+        24,
+        48,
+    )
+
+
+def test_a_gif_may_be_as_slow_as_can_be() -> None:
+    assert len(logged(milepost.Video(FRAMES, fps=0.001)).to_numpy()) == 5
 
 
 def test_a_wrong_format_or_extension_is_refused(tmp_path: Path) -> None:
@@ -148,6 +199,8 @@ def test_a_wrong_format_or_extension_is_refused(tmp_path: Path) -> None:
         milepost.Video(tmp_path / "video.avi")
     with pytest.raises(ValueError, match="its content is gif"):
         milepost.Video(tmp_path / "lie.mp4")
+    with pytest.raises(ValueError, match="give format='gif'"):
+        milepost.Video(b"GIF89a" + bytes(50), format="mp4")
     with pytest.raises(FileNotFoundError):
         milepost.Video(tmp_path / "none.mp4")
 

@@ -47,6 +47,10 @@ def test_pixels_of_an_array_read_back_exactly() -> None:
         ([[1, 0]], [[255, 0]]),
         ([[0, 7], [200, 255]], [[0, 7], [200, 255]]),
         ([[-5.0, 300.0]], [[0, 255]]),
+        (np.array([[1, 0]], np.int8), [[255, 0]]),
+        (np.array([[1, 0, -1]], np.int8), [[255, 127, 0]]),
+        (np.array([[0, 0.5, 1]], ">f4"), [[0, 127, 255]]),
+        (np.array([[2, 255, 7]], ">u2"), [[2, 255, 7]]),
     ],
 )
 def test_numbers_are_scaled_by_one_rule(given: Any, pixels: Any) -> None:
@@ -101,12 +105,33 @@ def test_pil_images_of_any_mode(mode: str) -> None:
     assert logged(milepost.Image(image)).to_pil().size == (17, 12)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_a_pil_image_of_16_bits_keeps_them(mode: str) -> None:
+    deep = RNG.integers(0, 65_536, (12, 17), dtype=np.uint16)
+    image = PIL.Image.frombytes("I;16", (17, 12), deep.astype("<u2").tobytes())
+    image = image if mode == "I;16" else image.convert("I") if mode == "I" else image.convert("I").convert("I;16B")
+
+    assert (logged(milepost.Image(image)).to_numpy() == deep).all()
+
+
+def test_an_open_file_that_is_no_file_of_bytes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png())
+
+    with (
+        path.open(encoding="utf-8") as opened,
+        pytest.raises(milepost.DataError, match=r"picture\.png raised .*open\(path, 'rb'\)"),
+    ):
+        milepost.Image(opened)
+
+
 def test_an_image_of_an_image_is_the_same_file() -> None:
-    image = milepost.Image(RGB, caption="first")
+    image = milepost.Image(RGB, caption="first", grouping=3, classes={1: "cat"})
     row = logged_row({"a": image, "b": milepost.Image(image), "c": image})
 
     assert row["a"]["path"] == row["b"]["path"] == row["c"]["path"]
     assert row["b"]["caption"] == "first"
+    assert {**row["a"]} == {**row["b"]}
 
 
 def test_what_is_done_to_the_array_later_changes_nothing() -> None:

@@ -23,6 +23,12 @@ XYZ = "3\nwater\nO 0 0 0.1\nH 0 0.7 -0.4\nH 0 -0.7 -0.4\n"
         ("<head><title>t</title></head>", "<head>", "<title>"),
         ("<html><p>x</p></html>", "<html><head>", "</head><p>"),
         ("<p>x</p>", "", "<p>x</p>"),
+        (
+            '<!-- \u0130 --><html lang="tr"><HEAD id="h"><title>t</title>',
+            '<!-- \u0130 --><html lang="tr"><HEAD id="h">',
+            "<title>",
+        ),
+        ('<!doctype html><html lang="en"><header>x', '<!doctype html><html lang="en"><head>', "</head><header>"),
     ],
 )
 def test_a_page_gets_its_head(text: str, before: str, after: str) -> None:
@@ -117,6 +123,8 @@ def test_a_mesh_file_is_kept_byte_for_byte_and_refused_when_cut(tmp_path: Path, 
     for one in given:
         with logged(one).open() as file:
             assert file.read() == content
+    with pytest.raises(milepost.UsageError, match=rf"a \.{form} file has no to_numpy"):
+        logged(given[0]).to_numpy()
     path.write_bytes(b"\0" * 90)
     with pytest.raises(milepost.DataError, match=f"mesh.{form} is not a whole .{form} file"):
         milepost.Object3D(path)

@@ -2,6 +2,8 @@
 
 import datetime
 import io
+import itertools
+import json
 import math
 import os
 import subprocess
@@ -100,6 +102,26 @@ def images(random: np.random.Generator) -> dict[str, Case]:
     return cases
 
 
+def moving(random: np.random.Generator) -> Any:
+    """Colours that run over each picture and change with time, shape (6, 3, 32, 48): what codecs are made for."""
+    ranges = ((10, 50), (0.5, 2.5), (0.5, 1.5), (2, 8))
+    begin, down, right, later = (random.uniform(low, high, (3, 1, 1)) for low, high in ranges)
+    y, x = np.mgrid[:32, :48]
+    pictures = [begin + down * y + right * x + later * time for time in range(6)]
+    return np.stack(pictures).clip(0, 235).astype(np.uint8)
+
+
+def nearly(frames: Any) -> Callable[[Any], Any]:
+    """Equal but for what a codec may lose."""
+
+    def same(value: Any) -> bool:
+        found = value.to_numpy()
+        expected = frames.transpose(0, 2, 3, 1)
+        return found.shape == expected.shape and float(np.abs(found.astype(int) - expected).mean()) < 3
+
+    return same
+
+
 def sounds(random: np.random.Generator) -> dict[str, Case]:
     cases: dict[str, Case] = {}
     for channels in (1, 2):
@@ -120,6 +142,7 @@ def sounds(random: np.random.Generator) -> dict[str, Case]:
 
 def others(random: np.random.Generator) -> dict[str, Case]:
     frames = random.integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    smooth = moving(random)
     gray = random.integers(2, 256, (4, 1, *random.integers(16, 50, 2)), dtype=np.uint8)
     palette = random.integers(2, 256, (200, 3), dtype=np.uint8)
     coloured = palette[random.integers(0, 200, (3, 40, 30))].transpose(0, 3, 1, 2)
@@ -139,8 +162,9 @@ def others(random: np.random.Generator) -> dict[str, Case]:
         "gif-gray": (milepost.Video(gray), frames_are(np.repeat(gray, 3, 1).transpose(0, 2, 3, 1))),
         "gif-colours": (milepost.Video(coloured, fps=9), frames_are(coloured.transpose(0, 2, 3, 1))),
         "batch": (milepost.Video(batch), lambda value: value.to_numpy().shape[0] == 2),
-        "mp4": (milepost.Video(frames, format="mp4", fps=5), lambda value: value.to_numpy().shape[:3] == (3, 16, 16)),
-        "webm": (milepost.Video(frames, format="webm"), lambda value: value.to_numpy().shape[:3] == (3, 16, 16)),
+        "mp4": (milepost.Video(smooth, format="mp4", fps=5), nearly(smooth)),
+        "webm": (milepost.Video(smooth, format="webm"), nearly(smooth)),
+        "ogg": (milepost.Video(smooth, format="ogg"), nearly(smooth)),
         "histogram": (
             milepost.Histogram(numbers),
             lambda value: value["values"] == counts.tolist() and np.allclose(value["bins"], edges, rtol=1e-15),
@@ -159,6 +183,7 @@ def others(random: np.random.Generator) -> dict[str, Case]:
         ),
         "table": (table, lambda value: table_is(value, cells, picture)),
     }
+    cases |= figures(random)
     for columns in (3, 4, 6):
         points = random.normal(size=(20, columns)).round(3)
         points[:, 3:] = random.integers(1, 14, (20, columns - 3))
@@ -167,6 +192,44 @@ def others(random: np.random.Generator) -> dict[str, Case]:
             points_are(points),
         )
     return cases
+
+
+def figures(random: np.random.Generator) -> dict[str, Case]:
+    """What is stored as JSON: a plotly figure, a bokeh document, a scene of points, boxes and vectors, a graph."""
+    y = [None if number > 0.9 else number for number in random.random(20).tolist()]
+    line = {"type": "scatter", "y": y, "name": "\u2603"}
+    plotly = {"data": [line], "layout": {"title": {"text": "t"}}}
+    with_nan = {**plotly, "data": [{**line, "y": np.array([math.nan if v is None else v for v in y])}]}
+    bokeh = {"roots": [{"id": str(number)} for number in random.integers(0, 9999, 5)], "title": "b\u00fc"}
+    document = Path(f"document{random.integers(10**9)}.json")
+    document.write_text(json.dumps(bokeh))
+    points, corners, start = (random.normal(size=shape) for shape in ((9, 3), (8, 3), (3,)))
+    box = {"label": "car", "color": [1, 2, 255], "score": random.random()}
+    scene = {
+        "type": "lidar/beta",
+        "points": points,
+        "boxes": [{"corners": corners, **box}],
+        "vectors": [{"start": start, "end": [0, 0, 1]}],
+    }
+    expected = {
+        "type": "lidar/beta",
+        "boxes": [{"corners": corners.tolist(), **box}],
+        "vectors": [{"start": start.tolist(), "end": [0, 0, 1]}],
+    }
+
+    def scene_is(value: Any) -> bool:
+        found = value.load()
+        return bool((found.pop("points") == points).all()) and found == expected
+
+    names = [f"n{number}" for number in random.permutation(6)]
+    graph = milepost.Graph(nodes=[{"id": name} for name in names], edges=list(itertools.pairwise(names)))
+    edges = [list(pair) for pair in itertools.pairwise(names)]
+    return {
+        "plotly": (milepost.Plotly(with_nan), lambda value: value.load() == plotly),
+        "bokeh": (milepost.Bokeh(document), lambda value: value.load() == bokeh),
+        "scene": (milepost.Object3D(scene), scene_is),
+        "graph": (graph, lambda value: value.load()["edges"] == edges),
+    }
 
 
 def table_is(value: Any, cells: list[Any], picture: Any) -> bool:

@@ -447,6 +447,14 @@ def test_a_histogram_is_stored_whole() -> None:
     }
 
 
+@pytest.mark.parametrize("bins", [0, 513, 2.5, "9", None])
+def test_a_number_of_bins_that_cannot_be_is_named(bins: Any) -> None:
+    with pytest.raises(
+        milepost.DataError, match=f"num_bins={bins!r} is out of range; use a whole number from 1 to 512"
+    ):
+        milepost.Histogram([1.0, 2.0], num_bins=bins)
+
+
 def test_histograms_in_a_list_are_a_list_of_histograms() -> None:
     one = milepost.Histogram([1.0, 2.0], num_bins=1)
 
