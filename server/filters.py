@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from milepost.sdk.errors import Error
-from milepost.server.records import FIELDS, TIMES, RunRecord
+from milepost.server.records import FIELDS, TIMES, RunLine
 
-Test = Callable[[RunRecord], bool]
+Test = Callable[[RunLine], bool]
 
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 40
@@ -244,7 +244,7 @@ def _ordered(column: str, operator: str, wanted: Any) -> Test:
     if not number and not isinstance(wanted, str):
         return lambda _: False
 
-    def test(run: RunRecord) -> bool:
+    def test(run: RunLine) -> bool:
         value = run.value(column)
         if not (_is_number(value) if number else isinstance(value, str)):
             return False
@@ -302,11 +302,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def sort_key(column: str) -> Callable[[RunRecord], tuple[int, Any]]:
+def sort_key(column: str) -> Callable[[RunLine], tuple[int, Any]]:
     """What orders runs by a column: numbers first, then texts, then the rest; runs without a value come last either way."""
     check_column(column)
 
-    def key(run: RunRecord) -> tuple[int, Any]:
+    def key(run: RunLine) -> tuple[int, Any]:
         value = run.value(column)
         if isinstance(value, bool):
             return 0, float(value)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from milepost.server.records import RunRecord
+from milepost.server.records import RunLine
 from milepost.server.series import FloatArray
 
 MAX_COLUMNS: Final = 5
@@ -27,7 +27,7 @@ class Group:
     """Runs that share values. values: one for each column they were grouped by, in that order."""
 
     values: list[Any]
-    runs: list[RunRecord] = field(default_factory=list)
+    runs: list[RunLine] = field(default_factory=list)
 
     def as_json(self, by: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
         """Its values, how many runs it has and in which states, a filter that finds them, figures of columns."""
@@ -60,7 +60,7 @@ class Group:
         }
 
 
-def groups_of(runs: Iterable[RunRecord], by: Sequence[str]) -> list[Group]:
+def groups_of(runs: Iterable[RunLine], by: Sequence[str]) -> list[Group]:
     """The groups, by value: numbers, then texts, then the rest, what is not there last."""
     found: dict[str, Group] = {}
     for run in runs:

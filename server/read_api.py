@@ -3,7 +3,7 @@ client becomes a path, a query of a database, or code.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, cast
@@ -20,7 +20,7 @@ from milepost.server.filters import FilterError, Test, check_column, compile_fil
 from milepost.server.forms import TYPES, VARY, form_of, packed
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
-from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.records import KeyRecord, RunLine, RunRecord
 from milepost.server.scoped import ScopedStore
 from milepost.server.store import RowQuery, Store
 
@@ -78,7 +78,7 @@ def found_run(store: Store, project: str, run: str) -> RunRecord:
         raise not_found("run", str(error)) from None
 
 
-def of_project(store: Store, project: str) -> list[RunRecord]:
+def of_project(store: Store, project: str) -> Sequence[RunLine]:
     """The runs of a project. Raises `Problem` 404 when there is none of that name."""
     runs = store.runs(project)
     if not runs and project not in store.projects():
@@ -128,13 +128,13 @@ def runs(
     return json({"total": len(found), "offset": offset, "limit": limit, "version": version, "runs": told})
 
 
-def matching(runs: list[RunRecord], filter: str, test: Test) -> list[RunRecord]:
+def matching(runs: Sequence[RunLine], filter: str, test: Test) -> list[RunLine]:
     """The runs that a filter lets through; archived ones only when it names `archived`."""
     found = [run for run in runs if test(run)]
     return found if names_field(filter, "archived") else [run for run in found if not run.archived]
 
 
-def _with_columns(run: RunRecord, wanted: list[str]) -> dict[str, Any]:
+def _with_columns(run: RunLine, wanted: list[str]) -> dict[str, Any]:
     told = run.as_json()
     if "*" in wanted:
         told["columns"] = run.columns()
@@ -391,7 +391,7 @@ def _check_admin(request: Request) -> None:
         raise Problem(403, "forbidden", "runs are deleted with a key that has the scope 'admin'")
 
 
-def _edits(edit: models.BulkEdit, record: RunRecord) -> dict[str, Any]:
+def _edits(edit: models.BulkEdit, record: RunLine) -> dict[str, Any]:
     """What changes of a run."""
     changes: dict[str, Any] = {"name": edit.name, "notes": edit.notes, "archived": edit.archive}
     if edit.add_tags is not None or edit.remove_tags is not None:

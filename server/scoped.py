@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from milepost.sdk.errors import RunNotFoundError
-from milepost.server.records import RunRecord
+from milepost.server.records import RunLine
 from milepost.server.store import Change, Store
 
 
@@ -20,7 +20,7 @@ class ScopedStore:
         """The project, when it holds runs."""
         return [project for project in self._store.projects() if project == self._project]
 
-    def runs(self, project: str) -> list[RunRecord]:
+    def runs(self, project: str) -> Sequence[RunLine]:
         """Its runs; none of another project."""
         return self._store.runs(project) if project == self._project else []
 

@@ -12,7 +12,7 @@ import msgspec
 from milepost.sdk.reading.result import wish
 from milepost.sdk.reading.wish import Wish
 from milepost.server.history import Series
-from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.records import KeyRecord, RunLine, RunRecord
 
 Row = dict[str, Any]
 
@@ -87,7 +87,7 @@ class Store(Protocol):
         """The projects that hold runs, by name."""
         ...
 
-    def runs(self, project: str) -> list[RunRecord]:
+    def runs(self, project: str) -> Sequence[RunLine]:
         """The runs of a project, newest first; empty when there is no such project."""
         ...
 
@@ -155,7 +155,7 @@ class Store(Protocol):
         """What else was recorded, "console" or "system", in order: time, runtime (seconds) and values of each."""
         ...
 
-    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
+    def edit(self, project: str, run: str, changes: Callable[[RunLine], dict[str, Any]]) -> None:
         """Change name, notes, tags or archived of a run; changes: what of it, as it is by then. Only of a writable store."""
         ...
 

@@ -21,7 +21,7 @@ from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.run import ENDS, Run
 from milepost.sdk.reading.run_files import run_files
-from milepost.server.records import KeyRecord, RunRecord, is_aggregate
+from milepost.server.records import KeyRecord, RunLine, RunRecord, is_aggregate
 from milepost.server.store import Change, Row, RowQuery, last_of
 from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 
@@ -301,7 +301,7 @@ class DirectoryStore:
         for event in Run(self._find(project, run).dir).events(kind):
             yield {"time": event.time_unix_nano / 1e9, "runtime": event.runtime_s, "values": event.values}
 
-    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
+    def edit(self, project: str, run: str, changes: Callable[[RunLine], dict[str, Any]]) -> None:
         """Refused: the directory is only read."""
         raise UsageError("a runs directory is served read only")
 

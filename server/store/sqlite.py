@@ -20,19 +20,20 @@ import msgspec
 from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.summary import nest
 from milepost.server.history import Series
-from milepost.server.records import KeyRecord, RunRecord
+from milepost.server.records import KeyRecord, RunLine, RunRecord
 from milepost.server.store import Change, Row, RowQuery
 from milepost.server.store.choosing import chosen_writers, cuts_of
 from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows
 from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
+from milepost.server.store.known import Known
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, migrate
 from milepost.server.store.stored_rows import StoredRows
 from milepost.server.store.sweep import Sweeper
-from milepost.server.store.table import Known, Table
+from milepost.server.store.table import Table
 
 logger = logging.getLogger("milepost.server")
 
@@ -131,9 +132,9 @@ class SqliteStore:
         """Note that a writer's program lives, or is gone; whether the writer is known."""
         return self._table.heard(project, run, writer, alive=alive)
 
-    def edit(self, project: str, run: str, changes: Callable[[RunRecord], dict[str, Any]]) -> None:
+    def edit(self, project: str, run: str, changes: Callable[[RunLine], dict[str, Any]]) -> None:
         """Change name, notes, tags or archived of a run, as it is when it is this edit's turn."""
-        self._table.find(project, run)
+        self._table.run(project, run)
         told: list[tuple[Known, dict[str, Any]]] = []
 
         def work(connection: sqlite3.Connection) -> None:
@@ -182,7 +183,7 @@ class SqliteStore:
         """The projects that hold runs, by name."""
         return self._table.projects()
 
-    def runs(self, project: str) -> list[RunRecord]:
+    def runs(self, project: str) -> list[RunLine]:
         """The runs of a project, newest first."""
         return self._table.runs(project)
 

@@ -1,7 +1,7 @@
 """Table: what is known of all runs, in memory, and what changed last: the table of runs never touches points.
 
 Made at the start from what was stored of each run and the batches behind it, kept up to date by every commit, stored anew now
-and then: the compactor takes a batch only when what it said is stored here.
+and then: the compactor takes a batch only when what it said is stored here. Of runs that rest only the line is kept (`known`).
 """
 
 import contextlib
@@ -17,9 +17,10 @@ import msgspec
 
 from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.wire import WireEvent
-from milepost.server.records import RunRecord
+from milepost.server.records import RunLine, RunRecord
 from milepost.server.store import Change, Row, last_of
 from milepost.server.store.ingest import Stored
+from milepost.server.store.known import Awake, Kinds, Known
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
 from milepost.server.store.parts import Part
 from milepost.server.store.schema import connect
@@ -30,16 +31,6 @@ logger = logging.getLogger("milepost.server")
 KEPT_CHANGES: Final = 10_000
 
 _decode_kept: Final = msgspec.msgpack.Decoder(Kept)
-
-
-class Known:
-    """A run, its number in the database, and its line as last made."""
-
-    def __init__(self, number: int, live: LiveRun) -> None:
-        self.id = number
-        self.live = live
-        self.record: RunRecord | None = None
-        self.made = 0.0
 
 
 class Table:
@@ -53,6 +44,8 @@ class Table:
         self._rows_of = rows_of
         self.lock = threading.RLock()
         self._known: dict[tuple[str, str], Known] = {}
+        self._awake = Awake(self._rest)
+        self._connection: sqlite3.Connection | None = None
         self._change_lock = threading.Lock()
         """Held for moments only: whoever tells changes to pages does not wait for a run that is being read."""
         self._changes: deque[Change] = deque(maxlen=KEPT_CHANGES)
@@ -66,43 +59,83 @@ class Table:
 
     def load(self) -> None:
         """What is known of all runs. One that cannot be read is left out, said and counted; the others are served."""
-        with contextlib.closing(connect(self._stored.database)) as connection:
-            for number, project, name in connection.execute("SELECT id, project, name FROM run").fetchall():
-                self._load_run(connection, number, project, name)
+        with self.lock:
+            for number, project, name in self._reading().execute("SELECT id, project, name FROM run").fetchall():
+                known = Known(number, project, name, self._wake)
+                if self._load_run(known):
+                    self._awake.let_go(known)
 
-    def _load_run(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
-        """A run as it was stored, and the batches since; where that cannot be read, made anew from all that can."""
+    def _reading(self) -> sqlite3.Connection:
+        """The connection by which runs are read, under the lock: what it sees is never older than what was taken in."""
+        if self._connection is None:
+            self._connection = self._stored.connection()
+        return self._connection
+
+    def _wake(self, known: Known) -> LiveRun:
+        """What is known of a run that rested, read again. Raises `RunNotFoundError`."""
+        with self.lock:
+            if self._known.get((known.project, known.name)) is not known or not self._load_run(known):
+                raise RunNotFoundError(f"no run {known.name!r} in project {known.project!r}")
+            return known.live
+
+    def _rest(self, known: Known) -> None:
+        """Keep no more than the line of a run, which may tell that it is silent for too long."""
+        before, record = known.line, known.live.record()
+        known.rest(record.line())
+        if before is not None and before.state != record.state:
+            self._change("run", record, {"state": record.state, "name": record.name})
+
+    def _load_run(self, known: Known) -> bool:
+        """A run as it was stored, and the batches since; where that cannot be read, made anew from all that can.
+
+        False where it is deleted, or where nothing of it can be read.
+        """
+        key = known.project, known.name
         for load in (self._as_stored, self._made_anew):
-            self.unreadable.pop((project, name), None)
+            self.unreadable.pop(key, None)
             try:
-                load(connection, number, project, name)
-                self.record(self._known[project, name])
+                if not load(known):
+                    return False
+                self.record(known)
             except Exception as error:
-                where = f"{project}/{name}"
-                logger.exception("milepost: what is known of the run %s cannot be read", where)
-                self._known.pop((project, name), None)
-                self.unreadable[project, name] = f"{type(error).__name__}: {error}"
+                logger.exception("milepost: what is known of the run %s/%s cannot be read", *key)
+                self._forget(known)
+                self.unreadable[key] = f"{type(error).__name__}: {error}"
             else:
-                return
+                return True
+        return False
 
-    def _as_stored(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
+    def _as_stored(self, known: Known) -> bool:
+        connection = self._reading()
         query = "SELECT created, state, flushed, edits FROM run WHERE id = ?"
-        created, state, flushed, edits = connection.execute(query, (number,)).fetchone()
+        found: Any = connection.execute(query, (known.id,)).fetchone()
+        if found is None:
+            return False
+        created, state, flushed, edits = found
         if state is None and flushed:
             raise ValueError(f"its state is gone, which held what came up to batch {flushed}")
         kept = _decode_kept.decode(state) if state is not None else None
-        known = self._add(number, project, name, float(created), kept, msgspec.json.decode(edits))
+        self._add(known, float(created), kept, msgspec.json.decode(edits))
         known.live.batch = flushed
         self._take_batches(connection, known)
+        return True
 
-    def _made_anew(self, connection: sqlite3.Connection, number: int, project: str, name: str) -> None:
+    def _made_anew(self, known: Known) -> bool:
         """A run from its events and rows alone: all of them are read."""
-        created, edits = connection.execute("SELECT created, edits FROM run WHERE id = ?", (number,)).fetchone()
+        with contextlib.closing(connect(self._stored.database)) as connection:
+            return self._make_anew(connection, known)
+
+    def _make_anew(self, connection: sqlite3.Connection, known: Known) -> bool:
+        number = known.id
+        found: Any = connection.execute("SELECT created, edits FROM run WHERE id = ?", (number,)).fetchone()
+        if found is None:
+            return False
+        created, edits = found
         try:
             edited = msgspec.json.decode(edits, type=dict[str, Any])
         except msgspec.DecodeError:
             edited = {}
-        known = self._add(number, project, name, float(created), None, edited)
+        self._add(known, float(created), None, edited)
         self._set_aside(connection, number)
         (last,) = connection.execute(
             "SELECT MAX(batch.id) FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ?", (number,)
@@ -119,7 +152,10 @@ class Table:
             known.live.take(state, [], list(self._stored.all_events(connection, writer)), heard or created)
         known.live.batch = last or 0
         known.live.anew()
-        logger.warning("milepost: what is known of the run %s/%s was made anew from its rows", project, name)
+        logger.warning(
+            "milepost: what is known of the run %s/%s was made anew from its rows", known.project, known.name
+        )
+        return True
 
     def _set_aside(self, connection: sqlite3.Connection, run: int) -> None:
         """Put the batches of a run aside that cannot be decoded."""
@@ -140,26 +176,35 @@ class Table:
             parts = self._stored.parts_of_batch(connection, batch) if rows else []
             self._take(connection, known, writer, parts, events, received, batch)
 
-    def _add(
-        self, number: int, project: str, name: str, created: float, kept: Kept | None, edits: dict[str, Any]
-    ) -> Known:
-        """Note a run that is new."""
+    def _add(self, known: Known, created: float, kept: Kept | None, edits: dict[str, Any]) -> None:
+        """Note a run that is new here, or awake again."""
+        number, project, name = known.id, known.project, known.name
         live = LiveRun(project, name, created, kept, edits)
-        known = self._known[project, name] = Known(number, live)
         live.fill = lambda value: self._stored.filled(self._stored.reading(), number, value)
         live.rows_so_far = lambda: self._rows_of(project, name)
+        self._awake.add(known)
+        known.take(live)
+        self._known[project, name] = known
+
+    def _new(self, number: int, project: str, run: str, created: float) -> Known:
+        known = Known(number, project, run, self._wake)
+        self._add(known, created, None, {})
         return known
+
+    def _forget(self, known: Known) -> None:
+        self._awake.discard(known)
+        if self._known.get((known.project, known.name)) is known:
+            del self._known[known.project, known.name]
 
     def meet(self, number: int, project: str, run: str, created: float) -> None:
         """Note a run of which nothing but a file is there, or a file of one that is known."""
         with self.lock:
-            if (project, run) not in self._known:
-                self._add(number, project, run, created, None, {})
+            known = self._known.get((project, run))
+            if known is None:
+                self._new(number, project, run, created)
             else:  # what waited for the file is here now
-                known = self._known[project, run]
-                known.record = None
-                record = self.record(known)
-                self._change("rows", record, {"rows": record.rows, "last_step": record.last_step})
+                known.line = known.live.record()
+                self._change("rows", known.line, {"rows": known.line.rows, "last_step": known.line.last_step})
 
     def stored(self, added: list[Stored]) -> None:
         """Called by the writing thread after a commit. What cannot be taken in of one run keeps no other from being shown."""
@@ -169,23 +214,26 @@ class Table:
                     self._take_in(each)
                 except Exception:
                     logger.exception("milepost: a batch of %s/%s cannot be taken in", each.job.project, each.job.run)
-                    with contextlib.closing(connect(self._stored.database)) as connection:
-                        self._load_run(connection, each.run_id, each.job.project, each.job.run)
+                    self._load_run(Known(each.run_id, each.job.project, each.job.run, self._wake))
 
     def _take_in(self, each: Stored) -> None:
         key = each.job.project, each.job.run
         if key in self.unreadable:
             return  # it is on disk, and shown when the run can be read again
-        if key in self._known and self._known[key].id != each.run_id:
-            self._known.pop(key)  # it was deleted, and is made anew
+        known = self._known.get(key)
+        if known is not None and known.id != each.run_id:
+            self._forget(known)  # it was deleted, and is made anew
+            known = None
         if not each.batch_id:
             self.meet(each.run_id, *key, each.created)
             return
-        known = self._known.get(key) or self._add(each.run_id, *key, each.created, None, {})
-        before = known.record
+        if known is None:
+            known = self._new(each.run_id, *key, each.created)
+        before = known.line
         known.live.created = min(known.live.created, each.created)
-        connection = self._stored.reading()
-        self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
+        if each.batch_id > known.live.batch:  # else it is awake again since this batch was committed, and has it
+            connection = self._stored.reading()
+            self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
         self.tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
 
     def _take(
@@ -204,7 +252,7 @@ class Table:
         writer.last_seq = max([writer.last_seq, *seqs])
         live.take(writer, parts, events, now)
         live.batch = max(live.batch, batch)
-        known.record = None
+        known.line = None
 
     @staticmethod
     def _writer(connection: sqlite3.Connection, live: LiveRun, number: int) -> WriterState:
@@ -217,7 +265,7 @@ class Table:
             found = live.kept.writers[name] = msgspec.convert({**told, "host": host}, WriterState)
         return found
 
-    def tell(self, known: Known, before: RunRecord | None, *, told: bool) -> None:
+    def tell(self, known: Known, before: RunLine | None, *, told: bool) -> None:
         """Note a change of a run. before: its line before that. told: also when its line looks the same."""
         now = self.record(known)
         if told or before is None or before.state != now.state:
@@ -225,7 +273,7 @@ class Table:
         if before is None or before.rows != now.rows:
             self._change("rows", now, {"rows": now.rows, "last_step": now.last_step})
 
-    def _change(self, kind: str, record: RunRecord, facts: dict[str, Any]) -> None:
+    def _change(self, kind: str, record: RunLine, facts: dict[str, Any]) -> None:
         with self._change_lock:
             self._version += 1
             self._changes.append(Change(self._version, kind, record.project, record.id, facts))
@@ -234,13 +282,15 @@ class Table:
         """Store what is known of the runs that changed: the compactor may then take their batches."""
         with self.lock:
             told: list[tuple[bytes, int, Known]] = []
-            for known in [known for known in self._known.values() if known.live.dirty]:
+            self._awake.rest()
+            for known in self._awake.dirty():
                 try:
                     told.append((known.live.stored(), known.live.batch, known))
                 except (TypeError, ValueError, OverflowError, RecursionError):  # said each time: its batches pile up
-                    logger.exception("milepost: %s/%s cannot be stored", known.live.project, known.live.name)
+                    logger.exception("milepost: %s/%s cannot be stored", known.project, known.name)
                     continue
                 known.live.dirty = False
+                known.storing = True
         if not told:
             return
         try:
@@ -255,17 +305,23 @@ class Table:
                 for _, _, known in told:
                     known.live.dirty = True
             raise
+        finally:
+            for _, _, known in told:
+                known.storing = False
 
     def heard(self, project: str, run: str, writer: str, *, alive: bool) -> bool:
         """Note that a writer's program lives, or is gone; whether the writer is known."""
         with self.lock:
             known = self._known.get((project, run))
-            found = known.live.kept.writers.get(writer) if known is not None else None
+            try:
+                found = known.live.kept.writers.get(writer) if known is not None else None
+            except RunNotFoundError:  # it was deleted a moment ago
+                return False
             if known is None or found is None:
                 return False
             before = self.record(known)
             known.live.hear(found, time.time(), alive=alive)
-            known.record = None
+            known.line = None
             self.tell(known, before, told=False)
             return True
 
@@ -273,15 +329,16 @@ class Table:
         """Take in what is called otherwise from now on."""
         with self.lock:
             known.live.edits = edits
-            known.record = None
+            known.line = None
             self.tell(known, None, told=True)
 
     def drop(self, project: str, run: str) -> None:
         """Forget a run that was deleted."""
         with self.lock:
             self.unreadable.pop((project, run), None)
-            known = self._known.pop((project, run), None)
+            known = self._known.get((project, run))
             if known is not None:
+                self._forget(known)
                 self._change("deleted", self.record(known), {})
 
     # What is read
@@ -291,7 +348,7 @@ class Table:
         with self.lock:
             return sorted({project for project, _ in self._known})
 
-    def runs(self, project: str) -> list[RunRecord]:
+    def runs(self, project: str) -> list[RunLine]:
         """The runs of a project, newest first."""
         with self.lock:
             found = [self.record(known) for (of, _), known in self._known.items() if of == project]
@@ -300,16 +357,20 @@ class Table:
     def run(self, project: str, run: str) -> RunRecord:
         """One run."""
         with self.lock:
-            return self.record(self.find(project, run))
+            known = self.find(project, run)
+            line = self.record(known)
+            if not isinstance(line, RunRecord):
+                line = known.line = known.live.record()
+            return line
 
-    def record(self, known: Known) -> RunRecord:
+    def record(self, known: Known) -> RunLine:
         """The line of a run."""
         now = time.monotonic()
-        record = known.record
-        if record is None or (record.state == "running" and now - known.made > SILENT_S / 4):
-            record = known.record = known.live.record()
+        line = known.line
+        if line is None or (line.state == "running" and now - known.made > SILENT_S / 4):
+            line = known.line = known.live.record()
             known.made = now
-        return record
+        return line
 
     def find(self, project: str, run: str) -> Known:
         """A run. Raises `RunNotFoundError`."""
@@ -326,11 +387,15 @@ class Table:
         """The keys of a project's runs: kind, and in how many runs."""
         wanted = None if runs is None else set(runs)
         found: dict[str, tuple[str, int]] = {}
+        alike: dict[Kinds, int] = {}
         with self.lock:
             for (of, run), known in self._known.items():
                 if of == project and (wanted is None or run in wanted):
-                    for key, record in known.live.kept.keys.items():
-                        found[key] = (record.kind, found[key][1] + 1 if key in found else 1)
+                    kinds = known.kinds()
+                    alike[kinds] = alike.pop(kinds, 0) + 1  # the kinds of the last run hold
+        for kinds, count in alike.items():
+            for key, kind in zip(kinds.names, kinds.kinds, strict=True):
+                found[key] = (kind, found[key][1] + count if key in found else count)
         return found
 
     def changes(self, after: int) -> tuple[int, list[Change] | None]:
