@@ -1,7 +1,7 @@
 """DirectoryStore: the runs of a runs directory, live, read only. What `milepost server --runs DIR` serves.
 
-A thread looks at the directory once a second and reads what changed: the run table never waits for a disk. Rows are read
-when a chart first asks for them, and from then on only what was added.
+A thread looks at the directory once a second, at the runs that go on four times, and reads what changed: the run table never
+waits for a disk. Rows are read when a chart first asks for them, and from then on only what was added.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 logger = logging.getLogger("milepost.server")
 
 LOOK_S: Final = 1.0
+FOLLOW_S: Final = 0.25
+"""How often the runs that go on are looked at: a point that was logged is to be seen while it is news."""
 KEPT_BYTES: Final = 256 << 20
 """Columns of runs that are kept; beyond it the run that was not asked for longest is forgotten, and read again when it is."""
 KEPT_CHANGES: Final = 10_000
@@ -41,6 +43,7 @@ class _Known:
     def __init__(self, directory: Path) -> None:
         self.dir = directory
         self.print: _Print = ()
+        self.told: _Print = ()
         self.record: RunRecord | None = None
         self.keys: dict[str, str] = {}
         self.read_s = 0.0
@@ -71,7 +74,7 @@ class DirectoryStore:
     # Looking
 
     def start(self) -> None:
-        """Look at the directory once a second from now on."""
+        """Look at the directory from now on."""
         self._thread = threading.Thread(target=self._run, name="milepost-server-look", daemon=True)
         self._thread.start()
 
@@ -82,14 +85,22 @@ class DirectoryStore:
             self._thread.join()
 
     def _run(self) -> None:
+        next_look = 0.0
         while not self._stop.is_set():
             started = time.monotonic()
+            whole = started >= next_look
             try:
-                self.look()
+                if whole:
+                    self.look()
+                else:
+                    self.follow()
             except Exception:
                 logger.exception("milepost: looking at %s failed; it is tried again", self.dir)
             self._looked.set()
-            self._stop.wait(max(LOOK_S, 3 * (time.monotonic() - started)))
+            took = time.monotonic() - started
+            if whole:
+                next_look = started + max(LOOK_S, 4 * took)
+            self._stop.wait(max(FOLLOW_S, (3 if whole else 10) * took))
 
     def look(self) -> None:
         """Read what changed in the directory."""
@@ -104,15 +115,28 @@ class DirectoryStore:
             self._forget(path)
         self._looked.set()
 
-    def _look_at(self, known: _Known) -> None:
+    def follow(self) -> None:
+        """Read what the runs that go on have added."""
+        for known in list(self._known.values()):
+            if self._stop.is_set():
+                return
+            if known.record is not None and known.record.state == "running":
+                self._look_at(known, only_added=True)
+
+    def _look_at(self, known: _Known, *, only_added: bool = False) -> None:
         record = known.record
-        now = time.monotonic()
-        if record is not None and now - known.read_at < 20 * known.read_s:
-            return  # long runs are read again less often: their table row is behind by a few seconds, never their charts
         seen = _fingerprint(known.dir, ended=record is not None and record.state in ENDS)
-        if seen == known.print and (record is None or record.state != "running"):
-            return
         same = seen == known.print
+        if record is not None and time.monotonic() - known.read_at < 20 * known.read_s:
+            # Long runs are read again less often. Their row of the table is behind by a few seconds; their charts are not, as
+            # whoever hears that there are rows asks for them, and those are read from where the last ones ended.
+            if not same and seen != known.told:
+                with self._lock:
+                    known.told = seen
+                    self._tell("rows", record, {"rows": record.rows, "last_step": record.last_step})
+            return
+        if same and (only_added or record is None or record.state != "running"):
+            return
         started = time.monotonic()
         try:
             fresh, keys = _read(known.dir)
