@@ -93,6 +93,8 @@ export interface RunQuery {
 export const api = {
   info: () => call<Info>("/info"),
   login: (key: string) => post<{ id: string; scopes: string[]; project: string | null }>("/login", { key }),
+  /** End the session of this browser, on the server. */
+  logout: async () => void (await answer("/logout", { method: "POST" })),
   projects: async () => (await call<{ projects: Project[] }>("/projects")).projects,
   runs: (of: string, asked: RunQuery, signal?: AbortSignal) => call<RunPage>(`${project(of)}/runs${query({ ...asked })}`, signalled(signal)),
   run: (of: string, id: string) => call<RunDetail>(run(of, id)),

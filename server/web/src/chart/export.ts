@@ -1,8 +1,9 @@
 /** A chart as a file: PNG with title and legend, SVG drawn from the same curves, CSV of the points. */
 
 import { duration } from "../format";
+import { resolved } from "../theme";
 import { type Curve, csv } from "./curves";
-import { type Line, resolved, type XKind, xText } from "./plot";
+import { type Line, type XKind, xText } from "./look";
 import { labels, logLabels, logTicks, ticks } from "./ticks";
 
 export interface Picture {

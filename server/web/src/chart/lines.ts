@@ -1,10 +1,9 @@
 /** From the points of runs to the lines of a chart: smoothed, grouped, coloured; and what was done to the points, in words. */
 
-import type { Run } from "../api/model";
 import { grouped, number } from "../format";
 import { type Curve, mean, smooth } from "./curves";
 import type { Loaded, Points } from "./data";
-import type { Line, XKind } from "./plot";
+import type { Line, XKind } from "./look";
 
 /** What the lines need to know of the runs that are drawn. */
 export interface Runs {
@@ -13,12 +12,11 @@ export interface Runs {
   readonly shownSet: ReadonlySet<string>;
   /** the value that runs are grouped by */
   readonly group: string | null;
-  readonly known: ReadonlyMap<string, Run>;
+  readonly colours: { of(id: string, alpha?: number): string; ofGroup(value: string, alpha?: number): string; dash(id: string): readonly number[] };
   path(id: string): string;
   label(id: string): string;
-  colour(id: string, alpha?: number): string;
-  groupColour(value: string, alpha?: number): string;
-  dash(id: string): readonly number[];
+  /** the group of a run, as it is written; null while the run is not known */
+  groupOf(id: string): string | null;
 }
 
 export interface How {
@@ -29,11 +27,8 @@ export interface How {
   spread: "minmax" | "std";
 }
 
-/** One line for each run, or for each group: its mean with a band; what was taken back stands behind, dotted.
- *
- * groupOf: the group of a run, as it is written.
- */
-export function linesOf(loaded: Loaded, taken: Loaded | null, runs: Runs, how: How, groupOf: (run: Run, by: string) => string): Line[] {
+/** One line for each run, or for each group: its mean with a band; what was taken back stands behind, dotted. */
+export function linesOf(loaded: Loaded, taken: Loaded | null, runs: Runs, how: How): Line[] {
   const curve = (points: Points, label: string): Curve => ({ id: points.run, label, x: points.x, y: points[how.line], min: points.min, max: points.max, banded: !points.exact });
   const line = (raw: Curve, id: string, rest: Pick<Line, "colour" | "dash" | "marks">): Line => {
     const smoothed = how.smooth > 0 ? { ...raw, y: smooth(raw.x, raw.y, how.smooth) } : raw;
@@ -43,25 +38,24 @@ export function linesOf(loaded: Loaded, taken: Loaded | null, runs: Runs, how: H
     const groups = new Map<string, Curve[]>();
     for (const id of runs.shown) {
       const points = loaded.series.get(runs.path(id));
-      const run = runs.known.get(id);
-      if (!points || !run) continue;
-      const value = groupOf(run, runs.group);
+      const value = runs.groupOf(id);
+      if (!points || value === null) continue;
       const one = groups.get(value);
       if (one) one.push(curve(points, value));
       else groups.set(value, [curve(points, value)]);
     }
-    return [...groups].map(([value, one]) => line(mean(value, value, one, how.spread), value, { colour: (alpha = 1) => runs.groupColour(value, alpha), dash: [], marks: [] }));
+    return [...groups].map(([value, one]) => line(mean(value, value, one, how.spread), value, { colour: (alpha = 1) => runs.colours.ofGroup(value, alpha), dash: [], marks: [] }));
   }
   const found: Line[] = [];
   for (const id of runs.shown) {
     const points = loaded.series.get(runs.path(id));
-    if (points?.x.length) found.push(line(curve(points, runs.label(id)), id, { colour: (alpha = 1) => runs.colour(id, alpha), dash: runs.dash(id), marks: points.marks }));
+    if (points?.x.length) found.push(line(curve(points, runs.label(id)), id, { colour: (alpha = 1) => runs.colours.of(id, alpha), dash: runs.colours.dash(id), marks: points.marks }));
   }
   for (const points of taken?.series.values() ?? []) {
     const id = points.run.slice(runs.name.length + 1);
     if (points.x.length === 0 || !runs.shownSet.has(id)) continue;
     const gone: Curve = { ...curve(points, `${runs.label(id)}, rewound`), banded: false };
-    found.push({ id: `${id}\nrewound`, label: gone.label, curve: gone, raw: null, colour: (alpha = 1) => runs.colour(id, alpha * 0.6), dash: [1, 4], marks: [] });
+    found.push({ id: `${id}\nrewound`, label: gone.label, curve: gone, raw: null, colour: (alpha = 1) => runs.colours.of(id, alpha * 0.6), dash: [1, 4], marks: [] });
   }
   return found;
 }

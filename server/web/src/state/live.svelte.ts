@@ -3,6 +3,8 @@
  * The stream says that something happened to a run, never what it logged: charts then ask for what came after their watermark.
  */
 
+import { untrack } from "svelte";
+
 export interface Change {
   version: number;
   kind: "run" | "rows" | "deleted" | "all";
@@ -39,7 +41,7 @@ class Connection {
   /** Hear of changes until the returned function is called. */
   listen(listener: Listener): () => void {
     this.listeners.add(listener);
-    if (!this.source) this.open();
+    if (!this.source) untrack(() => this.open()); // who listens in an effect does not depend on how the connection fares
     return () => {
       this.listeners.delete(listener);
     };
