@@ -40,7 +40,8 @@ def compact(connection: sqlite3.Connection, *, everything: bool = False) -> int:
     """Compact the writers that have enough waiting, or all; how many rows were moved."""
     moved = 0
     for writer, rows, count, oldest in connection.execute(_WAITING).fetchall():
-        old = time.time() - oldest > OLD_S * max(1.0, ENOUGH_ROWS / max(rows, 1) / 8)
+        age_s = abs(time.time() - oldest)  # the clock may have been set back since
+        old = age_s > OLD_S * max(1.0, ENOUGH_ROWS / max(rows, 1) / 8)
         if not (everything or rows >= ENOUGH_ROWS or count >= ENOUGH_BATCHES or old) or _rests(writer):
             continue
         try:

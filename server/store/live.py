@@ -131,7 +131,7 @@ class LiveRun:
     def take(self, writer: WriterState, parts: list[Part], events: list[WireEvent], now: float) -> None:
         """Take in what a batch of a writer brought, in order."""
         kept = self.kept
-        kept.heard = max(kept.heard, now)
+        self._heard(now)
         writer.gone = False
         self.dirty = True
         speaks = any(each is writer for each in self.speaking()) or not any(w.rows for w in self.speaking())
@@ -161,10 +161,15 @@ class LiveRun:
         """A writer's program lives, though it logs nothing; or it is gone."""
         kept = self.kept
         if alive:
-            kept.heard = max(kept.heard, now)
+            self._heard(now)
         changed = writer.gone is alive
         writer.gone = not alive
-        self.dirty |= changed or kept.heard - self._heard_stored > STORE_HEARD_S
+        self.dirty |= changed or abs(kept.heard - self._heard_stored) > STORE_HEARD_S
+
+    def _heard(self, now: float) -> None:
+        """Note when it was heard of; where the clock was set back, by the clock as it is."""
+        before = self.kept.heard
+        self.kept.heard = now if before - now > SILENT_S else max(before, now)
 
     def _rows(self, part: Part) -> None:
         if not len(part):
@@ -317,7 +322,7 @@ class LiveRun:
         leading = self.leading()
         if leading and leading[-1].gone:
             return "crashed"
-        return "running" if time.time() - self.kept.heard < SILENT_S else "crashed"
+        return "running" if abs(time.time() - self.kept.heard) < SILENT_S else "crashed"
 
     def flat_summary(self) -> dict[str, Any]:
         """The summary, flat, as the program saw it."""

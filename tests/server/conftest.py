@@ -11,15 +11,16 @@ import httpx
 import pytest
 
 Start = Callable[..., "Server"]
+SCRIPT = "from milepost.sdk.cli import main; main()"
+"""What a server's process runs."""
 
 
 class Server:
     """A server process. url: where it listens; `stop()` ends it as Ctrl-C does, `kill()` as SIGKILL does."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str] | None = None) -> None:
-        script = "from milepost.sdk.cli import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", script, "server", "--port", "0", *arguments],
+            [sys.executable, "-c", SCRIPT, "server", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
