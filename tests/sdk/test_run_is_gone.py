@@ -67,8 +67,9 @@ def begin(runs: Path) -> None:
 def age(shared: Path, days: float) -> list[Path]:
     """Make the last sign of life of all rings so old; the rings."""
     rings = sorted(shared.glob("*.ring"))
+    then = time.time() - days * 86_400
     for path in rings:
-        os.utime(path, (time.time() - days * 86_400,) * 2)
+        os.utime(path, (then, then))
     return rings
 
 
