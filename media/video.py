@@ -150,7 +150,7 @@ def _encode_ffmpeg(data: memoryview, shape: Sequence[int], fps: float, format: s
         command = [
             ffmpeg(), "-hide_banner", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}",
             "-r", f"{fps:g}", "-i", "-", "-an", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", *_CODECS[format],
-            "-threads", "1", str(path),
+            "-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path),
         ]  # fmt: skip
         done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=580)
         if done.returncode:

@@ -4,6 +4,7 @@ A value whose file is not there yet (the program runs, or was killed before it w
 were kept of it: they are encoded here, in memory, and nothing is written.
 """
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Callable
@@ -77,8 +78,17 @@ class Source:
     def content(self, path: str) -> bytes | None:
         """The bytes of a file that is not in the run's directory yet."""
         ref = self._refs.get(path)
-        made = None if ref is None else self._made.get(ref) or self._make(ref)
-        return None if made is None else made[1]
+        if ref is None:
+            return None
+        made = self._made.get(ref) or self._make(ref)
+        if made is not None:
+            return made[1]
+        # It was encoded meanwhile: under another name, where its encoder writes other bytes each time.
+        facts = self._facts.lookup(ref)
+        name = None if facts is None else facts.get("path")
+        with contextlib.suppress(OSError, UsageError):
+            return inside(self.run_dir, name).read_bytes() if isinstance(name, str) else None
+        return None
 
     def _make(self, ref: str) -> tuple[Facts, bytes] | None:
         from milepost.sdk.encoding.encode import key_path, produce

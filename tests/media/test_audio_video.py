@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 import milepost
-from tests.media.logged import logged
+from tests.media.logged import logged, logged_row
 
 RNG = np.random.default_rng(3)
 SOUND = np.sin(np.linspace(0, 200, 4000))
@@ -129,6 +129,13 @@ def test_a_video_of_each_format_plays(form: str) -> None:
     assert value["path"].endswith(f".{form}")
     assert (len(frames), frames.shape[3]) == (6, 3)
     assert np.abs(frames[:, :33, :47].mean((1, 2, 3)) - smooth.mean((1, 2, 3))).max() < 12
+
+
+@pytest.mark.parametrize("form", ["mp4", "webm", "ogg"])
+def test_equal_videos_are_equal_files(form: str) -> None:
+    row = logged_row({name: milepost.Video(FRAMES, format=form) for name in ("a", "b")})
+
+    assert row["a"]["path"] == row["b"]["path"]
 
 
 def test_a_gif_of_grey_frames_is_exact() -> None:

@@ -26,3 +26,7 @@ def slow(data: memoryview, options: dict[str, Any], target: Any) -> None:
 def priority(data: memoryview, options: dict[str, Any], target: Any) -> dict[str, Any]:
     target.write(data)
     return {"nice": os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+def never_the_same(data: memoryview, options: dict[str, Any], target: Any) -> None:
+    target.write(bytes(data) + os.urandom(16))
