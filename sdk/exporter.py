@@ -110,7 +110,8 @@ class Exporter(Protocol):
     media = "pending"                               it gets rows before their media are encoded, with references in place of
                                                     the files, and then an event "media" for each (encoding/refs.py)
     parts(options) -> Mapping[str, Mapping]         a static method: an exporter of several signals becomes one exporter for
-                                                    each, with a cursor of its own; by suffix ("metrics") the options of each
+                                                    each, with a cursor of its own; by suffix ("metrics", or "" for the name
+                                                    alone) the options of each
     with_environment(options, environ) -> Mapping   a static method: the options with what they leave open filled from
                                                     variables. Called once, in the program: other processes have others
     """

@@ -4,7 +4,8 @@
     in the shipper    exporters that speak to other machines (class attribute `network = True`), unless they are objects, or
                       `shipper: {run_in: thread}`
 
-An exporter of several signals has several routes, one cursor each: `otlp` becomes `otlp-metrics` and `otlp-logs`.
+An exporter of several signals has several routes, one cursor each: `otlp` becomes `otlp-metrics` and `otlp-logs`, `server`
+becomes `server`, for rows, and `server-files`.
 """
 
 import os
@@ -26,7 +27,7 @@ NETWORK_EXPORTERS: Final = frozenset(("otlp", "prometheus_remote_write", "opente
 
 _WITH_VARIABLES: Final = frozenset(("otlp", "server"))
 """The built-in ones that read variables."""
-_SPLIT: Final = frozenset(("otlp", "opentelemetry"))
+_SPLIT: Final = frozenset(("otlp", "opentelemetry", "server"))
 """The built-in ones of several signals."""
 
 
@@ -75,7 +76,7 @@ def parts_of(name: str, component: Component) -> dict[str, Component]:
     if not found:
         return {name: component}
     return {
-        f"{name}-{suffix}": msgspec.structs.replace(component, options=dict(options))
+        f"{name}-{suffix}" if suffix else name: msgspec.structs.replace(component, options=dict(options))
         for suffix, options in found.items()
     }
 

@@ -178,6 +178,12 @@ class Server(Section, frozen=True):
         ),
     ] = None
     timeout: Annotated[int, Option("Milliseconds for one request.", minimum=1)] = 30_000
+    signals: Annotated[
+        tuple[Literal["rows", "files"], ...],
+        Option(
+            "`rows`: everything but files. `files`: those of media and those that were saved; rows do not wait for them."
+        ),
+    ] = ("rows", "files")
 
 
 EXPORTERS: dict[str, type[Section]] = {

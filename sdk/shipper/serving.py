@@ -194,7 +194,7 @@ class Served:
     def _without_signals(self, text: str) -> str:
         for name, (each, _) in self._routes.items():
             if name != each.name:
-                text = re.sub(rf"\b{re.escape(name.removeprefix(f'{each.name}-'))}\b", "", text)
+                text = re.sub(rf"-?\b{re.escape(name.removeprefix(f'{each.name}-'))}\b", "", text)
         return text
 
     def standing(self, writer: str) -> list[Standing]:
