@@ -29,7 +29,7 @@ from milepost.server import (
     views_api,
 )  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
-from milepost.server.intake import BodyLimit
+from milepost.server.intake import BodyLimit, Drain
 from milepost.server.keys_api import keys_router
 from milepost.server.otlp_errors import OtlpErrors
 from milepost.server.proxy_users import ProxyUsers
@@ -104,6 +104,7 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, keys=keys, hosts=hosts, users=users)
     app.add_middleware(OtlpErrors)
+    app.add_middleware(Drain)
     app.add_middleware(RequestLog)
     app.add_middleware(SafeHeaders)
     app.router.routes += [*ingest.routes(), *blobs.routes(), *app.state.otlp.routes()]
@@ -132,7 +133,12 @@ def create_app(
                 "mode": "data" if isinstance(store, SqliteStore) else "runs",
                 "writable": store.writable,
                 "features": ["events", "filter", "groups", "history", "views"],
-                "limits": {"series": history_api.MAX_SERIES, "filter_length": 4096, "buckets": 20_000},
+                "limits": {
+                    "series": history_api.MAX_SERIES,
+                    "points": history_api.MAX_POINTS,
+                    "filter_length": 4096,
+                    "buckets": 20_000,
+                },
                 "auth": {
                     "required": keys is not None,
                     "user": who.user if who else None,

@@ -166,11 +166,15 @@ def _pepper(path: Path) -> bytes:
         found = path.read_bytes()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")  # a disk that is full leaves no half of it
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         found = secrets.token_bytes(32)
-        os.write(descriptor, found)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            os.write(descriptor, found)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(fresh, path)
     if len(found) != 32:
         raise UsageError(f"{path} is not the secret of a milepost server: 32 bytes are expected, it has {len(found)}")
     return found

@@ -2,7 +2,7 @@
 
     HEAD  /api/v1/blobs/sha256/{hash}?project=   200: it need not be sent; 404: Upload-Offset says how much of it is there
     PATCH /api/v1/blobs/sha256/{hash}?project=   the next piece: Upload-Offset, Upload-Length; 204, or 200 with the last
-    PUT   /api/v1/runs/{run}/files/{path}        gives a content a name in a run: {"project", "sha256", "size"}
+    PUT   /api/v1/runs/{run}/files/{path}        gives a content a name in a run: {"project", "sha256"}
     GET   /api/v1/blobs/sha256/{hash}            the content, inert, when a run that the key may read refers to it
 
 HEAD, PUT and GET know only what the project sent or refers to: whether others have a content is nobody's business, and to know
@@ -45,7 +45,6 @@ class _Named(msgspec.Struct):
 
     project: str
     sha256: str
-    size: int
 
 
 def routes() -> list[Route]:

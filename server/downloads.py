@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from milepost.sdk.cli.export import Table, write_arrow, write_csv, write_jsonl, write_parquet
 from milepost.server.forms import TYPES, VARY, check_pyarrow
 from milepost.server.records import RunRecord
+from milepost.server.store.ingest import NoSpace
 
 Pages = Callable[[], Iterator[list[dict[str, Any]]]]
 
@@ -84,8 +85,12 @@ def _typed(pages: Pages, columns: list[str], form: str) -> Iterator[bytes]:
     try:
         write = write_parquet if form == "parquet" else write_arrow
         write(cast(Table, _Rows(pages, columns)), file)
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise NoSpace(
+                f"the file is made on the server's disk first, which does not take it: {error.strerror}"
+            ) from None
         raise
     file.seek(0)
 

@@ -1,6 +1,7 @@
 """The route of curves: many keys of many runs in buckets along one axis; or, of grouped runs, their mean and band."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ router = APIRouter(prefix="/api/v1", tags=["read"])
 
 MAX_SERIES: Final = 2_000
 """Curves in one answer."""
+MAX_POINTS: Final = 2_000_000
+"""Buckets of all of them together."""
 
 _WRITERS: Final[dict[str, Callable[[dict[str, Any]], bytes]]] = {
     "json": msgspec.json.encode, "msgpack": curves_as_msgpack, "arrow": curves_as_arrow,
@@ -92,6 +95,13 @@ def _in_buckets(
     on = history.Grid(asked.width, low, high) if asked.width else history.grid(low, high, asked.buckets)
     if (high - low) / on.width > 10 * max(asked.buckets, 20_000):
         raise bad_request("too many buckets", f"a width of {on.width} makes more than 200,000 buckets of this range")
+    places = (high - low) / on.width
+    most = sum(min(one.size(), int(places) + 2 if places < math.inf else 2) for *_, one in found)
+    if most > MAX_POINTS:
+        text = f"{len(found)} curves in these buckets are up to {most:,} points, and {MAX_POINTS:,} are given at once"
+        raise bad_request(
+            "too many points", f"{text}; ask for fewer runs or keys at a time, or fewer buckets", limit=MAX_POINTS
+        )
     return {
         "x": asked.x,
         "width": on.width,

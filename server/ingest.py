@@ -5,7 +5,7 @@
     GET  /api/v1/limits                         how large things may be
 
 200: stored, durable. 400, 409, 410, 413, 422: never will be; 410: the run was deleted; 409 names the number that came with other
-values. 429, 503, 507: not now, Retry-After says when.
+values. 429, 503, 507: not now, Retry-After says when (`problems`).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from milepost.sdk.wire import WireBatch
 from milepost.server.auth import Principal
 from milepost.server.intake import LARGE, MAX_LOOSE, Room, check_packed, one_at_a_time
 from milepost.server.problems import Problem, bad_request, not_found
-from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Receipt
+from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, Receipt
 from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
 from milepost.server.store.sqlite import SqliteStore
 
@@ -74,8 +74,6 @@ async def batches(request: Request) -> Response:
             raise Problem(422, "invalid batch", str(error)) from None
         except Busy as error:
             raise Problem(429, "busy", str(error), headers={"Retry-After": "1"}) from None
-        except NoSpace as error:
-            raise Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}) from None
         return _answer(receipt)
 
 
@@ -85,7 +83,10 @@ async def writer_state(request: Request) -> Response:
     project = request.query_params.get("project", "") or (principal.project if principal else None) or ""
     check_project(project, principal)
     run, writer = request.path_params["run"], request.path_params["writer"]
-    return _answer(await asyncio.to_thread(store_of_ingest(request).receipt, project, run, writer))
+    try:
+        return _answer(await asyncio.to_thread(store_of_ingest(request).receipt, project, run, writer))
+    except Deleted as error:
+        raise Problem(410, "run deleted", str(error)) from None
 
 
 class _Beat(msgspec.Struct):

@@ -5,6 +5,8 @@ this process. So what waits is counted, columns that are not packed are measured
 decoded one at a time.
 """
 
+import asyncio
+import contextlib
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,8 @@ LARGE: Final = 4 << 20
 MAX_ASKED: Final = 8 << 20
 MAX_LOGIN: Final = 1 << 16
 """Of what anybody may send, without a key."""
+MAX_DRAINED: Final = 64 << 20
+DRAIN_S: Final = 20.0
 _STREAMS: Final = re.compile(
     r"POST /v1/[^/]+|PATCH /api/v1/blobs/.+|PUT /api/v1/runs/[^/]+/files/.+"
     r"|POST /api/v1/runs/[^/]+/(batches|writers/[^/]+/heartbeat)"
@@ -61,6 +65,46 @@ class Room:
                 raise Problem(503, "busy", text, headers={"Retry-After": "1"})
             Room._all += size
             self._bytes += size
+
+
+class Drain:
+    """Reads what is left of a body that was refused before its end, within bounds, and throws it away: then comes the answer.
+
+    A client that is still sending, or a proxy, takes an answer amid its body for a broken connection. One that asked first
+    (Expect: 100-continue) is told at once, and sends nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        came = 0
+        over = False
+
+        async def counted() -> Message:
+            nonlocal came, over
+            message = await receive()
+            came += len(message.get("body", b""))
+            over = message["type"] != "http.request" or not message.get("more_body")
+            return message
+
+        async def drained(message: Message) -> None:
+            asked = not came and Headers(scope=scope).get("expect", "").lower() == "100-continue"
+            if message["type"] == "http.response.start" and message["status"] >= 400 and not asked:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_S):
+                        while not over and came <= MAX_DRAINED:
+                            await counted()
+                if not over:
+                    headers = [each for each in message["headers"] if each[0].lower() != b"connection"]
+                    message["headers"] = [*headers, (b"connection", b"close")]  # the rest is not read
+            await send(message)
+
+        await self.app(scope, counted, drained)
 
 
 class BodyLimit:

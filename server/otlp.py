@@ -41,7 +41,7 @@ from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, 
 from milepost.server.intake import LARGE, Room, one_at_a_time
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.problems import Problem
-from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, NoSpace, Numbered
+from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, Locked, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 
 MAX_DECODED: Final = 32 << 20
@@ -118,7 +118,7 @@ class Receiver:
                         repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
             except (Conflict, Deleted, InvalidBatch) as error:
                 raise Problem(400, "invalid request", str(error)[:200]) from None
-            except (Busy, NoSpace) as error:
+            except (Busy, Locked, NoSpace) as error:
                 status = 429 if isinstance(error, Busy) else 503
                 raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None
             if not repeated or not all(repeated):

@@ -4,6 +4,7 @@ Source: RFC 9457, `application/problem+json`: type, title, status, detail; `extr
 was passed or the nearest valid name.
 """
 
+import sqlite3
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from milepost.server.store.ingest import NoSpace
+from milepost.server.store.ingest import Locked, NoSpace, refusal_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -81,7 +82,20 @@ def install(app: FastAPI) -> None:
     async def full(_: Request, error: Exception) -> Response:
         return answer(Problem(507, "insufficient storage", str(error), headers={"Retry-After": "10"}))
 
+    async def locked(_: Request, error: Exception) -> Response:
+        return answer(Problem(503, "busy", str(error), headers={"Retry-After": "1"}))
+
+    async def database(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if isinstance(refusal, Locked):
+            return await locked(request, refusal)
+        if isinstance(refusal, NoSpace):
+            return await full(request, refusal)
+        raise error
+
     app.add_exception_handler(Problem, said)
     app.add_exception_handler(NoSpace, full)
+    app.add_exception_handler(Locked, locked)
+    app.add_exception_handler(sqlite3.OperationalError, database)
     app.add_exception_handler(HTTPException, raised)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -3,7 +3,7 @@ client becomes a path, a query of a database, or code.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, cast
@@ -259,8 +259,8 @@ def rows(
     try:
         if form not in ("json", "msgpack"):
             return downloads.file_of(lambda: store.rows(project, run, query), record, form)
-        flat = (row for page in store.rows(project, run, query) for row in page)
-        page = list(islice(flat, offset, offset + limit + 1))
+        flat = (row for page in store.rows(project, run, query, offset) for row in page)
+        page = list(islice(flat, limit + 1))
     except UsageError as error:
         raise bad_request("invalid query", str(error)) from None
     told = {"rows": page[:limit], "next": offset + limit if len(page) > limit else None}
@@ -286,37 +286,10 @@ def media(
     names = key or [each.key for each in store.keys(project, run) if each.kind not in ("scalar", "text", "list")]
     if not names:
         return json({"total": 0, "offset": offset, "limit": limit, "steps": [], "items": []})
-    low, high = (step, step + 1) if step is not None else (None, None)
-    query = RowQuery(names, "any", low, high)
-    found: list[dict[str, Any]] = []
-    steps: dict[int, None] = {}
-    query = RowQuery(["_step", "_timestamp", *names], "any", low, high)
-    for row in (row for page in store.rows(project, run, query) for row in page):
-        for name in names:
-            for item in _media_of(row, name):
-                item["url"] = _url_of(project, run, item["value"])
-                found.append(item)
-                steps[row["_step"]] = None
-    told = {"total": len(found), "offset": offset, "limit": limit, "steps": sorted(steps)}
-    return json({**told, "items": found[offset : offset + limit]})
-
-
-def _media_of(row: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    """The media values under a name: one mapping, or several in a list."""
-    value = row.get(name)
-    several = value if isinstance(value, list) else [value]
-    for index, each in enumerate(several):
-        if isinstance(each, dict) and isinstance(each.get("_type"), str):
-            caption = each.get("caption")
-            yield {
-                "key": name,
-                "step": row["_step"],
-                "time": row["_timestamp"],
-                "index": index,
-                "type": each["_type"],
-                "caption": caption if isinstance(caption, str) else None,
-                "value": each,
-            }
+    found = store.media(project, run, names, step, offset, limit)
+    items = [{**item, "url": _url_of(project, run, item["value"])} for item in found.items]
+    told = {"total": found.total, "offset": offset, "limit": limit, "steps": found.steps}
+    return json({**told, "items": items})
 
 
 def _url_of(project: str, run: str, value: dict[str, Any]) -> str | None:
@@ -358,7 +331,7 @@ def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
 def console(store: Stored, project: str, run: str, offset: Offset = 0, limit: Limit = 1000) -> Response:
     """The console output that was captured, in order."""
     found_run(store, project, run)
-    events = islice(store.events(project, run, "console"), offset, offset + limit)
+    events = islice(store.events(project, run, "console", offset), limit)
     page = [{"time": event["time"], **event["values"]} for event in events]
     return json({"lines": page, "next": offset + len(page)})
 

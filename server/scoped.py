@@ -49,7 +49,7 @@ class ScopedStore:
 
 _ABOUT_A_RUN = frozenset(
     (
-        "run", "details", "keys", "series", "watermark", "delta", "rows", "sample", "summary", "events", "files", "file",
-        "edit", "delete", "add_file",
+        "run", "details", "keys", "series", "watermark", "delta", "rows", "media", "sample", "summary", "events", "files", "file",
+        "edit", "delete",
     )
 )  # fmt: skip

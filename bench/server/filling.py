@@ -20,7 +20,7 @@ from milepost.server.store.compactor import group_of
 from milepost.server.store.ingest import run_of
 from milepost.server.store.live import LiveRun, WriterState
 from milepost.server.store.parts import Part
-from milepost.server.store.schema import claim, connect, migrate
+from milepost.server.store.schema import claim, connect, migrate, next_number
 
 BEGIN_S: Final = 1_700_000_000
 STEP_S: Final = 0.02
@@ -65,12 +65,12 @@ def add_run(
     """A run of one writer. parts: its rows, all of the same keys, some ten thousand at a time. number: for its writer's id."""
     connection.execute("BEGIN IMMEDIATE")
     run, _ = run_of(connection, project, name, begin_s)
-    writer = WriterState(id=0, name=f"{number:016x}", started=int(begin_s * 1e9), host="bench")
-    made = connection.execute(
-        "INSERT INTO writer (run, name, attempt, rank, parent, started, host) VALUES (?, ?, 1, NULL, '', ?, 'bench')",
-        (run, writer.name, writer.started),
+    writer_id = next_number(connection, "writer")
+    writer = WriterState(id=writer_id, name=f"{number:016x}", started=int(begin_s * 1e9), host="bench")
+    connection.execute(
+        "INSERT INTO writer (id, run, name, attempt, rank, parent, started, host) VALUES (?, ?, ?, 1, NULL, '', ?, 'bench')",
+        (writer_id, run, writer.name, writer.started),
     )
-    writer.id = int(made.lastrowid or 0)
     live = LiveRun(project, name, begin_s, None, {})
     live.kept.writers[writer.name] = writer
     start = WireEvent(0, writer.started, 0, None, "run.start", {"name": name, "config": config or {}})

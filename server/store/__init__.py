@@ -13,6 +13,7 @@ from milepost.sdk.reading.result import wish
 from milepost.sdk.reading.wish import Wish
 from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunLine, RunRecord
+from milepost.server.store.media_page import MediaPage
 
 Row = dict[str, Any]
 
@@ -62,6 +63,12 @@ class Change:
 def last_of(changes: deque[Change], count: int) -> list[Change]:
     """The last so many changes, in order."""
     return list(islice(reversed(changes), count))[::-1]
+
+
+def media_query(keys: Sequence[str], step: int | None) -> RowQuery:
+    """The rows that a page of media is made from."""
+    low, high = (step, step + 1) if step is not None else (None, None)
+    return RowQuery(["_step", "_timestamp", *keys], "any", low, high)
 
 
 class Store(Protocol):
@@ -131,8 +138,14 @@ class Store(Protocol):
         """Whether `after` still tells what is new: False when rows were taken back since."""
         ...
 
-    def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
-        """Rows as they were logged, exact, some hundred at a time."""
+    def rows(self, project: str, run: str, query: RowQuery, skip: int = 0) -> Iterator[list[Row]]:
+        """Rows as they were logged, exact, some hundred at a time, without the first `skip` of them."""
+        ...
+
+    def media(
+        self, project: str, run: str, keys: Sequence[str], step: int | None, offset: int, limit: int
+    ) -> MediaPage:
+        """A page of the media values under some keys, of one step or of all."""
         ...
 
     def files(self, project: str, run: str) -> list[tuple[str, int]]:
@@ -151,8 +164,9 @@ class Store(Protocol):
         """The whole summary, nested, with `_step`, `_timestamp` and `_runtime` of the last row."""
         ...
 
-    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
-        """What else was recorded, "console" or "system", in order: time, runtime (seconds) and values of each."""
+    def events(self, project: str, run: str, kind: str, skip: int = 0) -> Iterator[dict[str, Any]]:
+        """What else was recorded, "console" or "system", in order, without the first `skip`: time, runtime (seconds) and
+        values of each."""
         ...
 
     def edit(self, project: str, run: str, changes: Callable[[RunLine], dict[str, Any]]) -> None:

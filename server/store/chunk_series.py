@@ -25,23 +25,17 @@ _KEPT_BYTES: Final = 64 << 20
 class ClockCache:
     """Where the blocks of groups begin and end, of those asked for lately; extended when a group grew.
 
-    age: how often runs were deleted so far; a number of a group then means another one, perhaps.
+    The number of a group that was deleted is never given to another one.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int, int], chunks.Clocks] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], chunks.Clocks] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self.age = 0
 
-    def forget(self) -> None:
-        """Groups are gone, and new ones may get their numbers."""
-        with self._lock:
-            self.age += 1
-
-    def get(self, connection: sqlite3.Connection, group: int, level: int, blocks: int, age: int) -> chunks.Clocks:
-        """The clocks of the first `blocks` blocks, or of more, as of an age."""
-        place = age, group, level
+    def get(self, connection: sqlite3.Connection, group: int, level: int, blocks: int) -> chunks.Clocks:
+        """The clocks of the first `blocks` blocks, or of more."""
+        place = group, level
         with self._lock:
             kept = self._kept.get(place)
         have = kept.first.shape[1] if kept is not None else 0
@@ -85,7 +79,6 @@ class ChunkSeries:
     ) -> None:
         self._connect = connect
         self._cache = cache
-        self._age = cache.age
         self._groups = groups
         self._tail = tail
         self.axis = axis
@@ -163,7 +156,7 @@ class ChunkSeries:
         return start, max(start, stop)
 
     def _clocks(self, of: GroupRows, level: int) -> chunks.Clocks:
-        return self._cache.get(self._connect(), of.group, level, of.rows // FACTOR**level, self._age)
+        return self._cache.get(self._connect(), of.group, level, of.rows // FACTOR**level)
 
     def _places(self, of: GroupRows, first: int, stop: int) -> FloatArray:
         """Where rows stand on the axis; each counts, whether it has a value or not."""

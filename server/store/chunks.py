@@ -8,6 +8,7 @@
 """
 
 import sqlite3
+from collections.abc import Container
 from typing import Any, Final
 
 import msgspec
@@ -158,11 +159,19 @@ def read_array(connection: sqlite3.Connection, group: int, key: int, first: int,
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def read_rows(connection: sqlite3.Connection, group: int, keys: tuple[str, ...], first: int, stop: int) -> Part:
-    """Rows first..stop of a group, whole."""
+def read_rows(
+    connection: sqlite3.Connection,
+    group: int,
+    keys: tuple[str, ...],
+    first: int,
+    stop: int,
+    only: Container[str] | None = None,
+) -> Part:
+    """Rows first..stop of a group. only: the keys whose columns are read; None for whole rows."""
     seq, time, runtime, step = (read_array(connection, group, key, first, stop) for key in (SEQ, TIME, RUNTIME, STEP))
-    values = [_one(read_column(connection, group, key, first, stop)) for key in range(len(keys))]
-    return Part(keys, seq, time, runtime, step, values)
+    chosen = [key for key, name in enumerate(keys) if only is None or name in only]
+    values = [_one(read_column(connection, group, key, first, stop)) for key in chosen]
+    return Part(tuple(keys[key] for key in chosen), seq, time, runtime, step, values)
 
 
 def _one(pieces: list[Values]) -> Values:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import msgspec
 
 from milepost.server.store import chunks
 from milepost.server.store.parts import Part, joined, parts_of, unpressed
-from milepost.server.store.schema import connect
+from milepost.server.store.schema import connect, next_number
 from milepost.server.store.stored_rows import UNREADABLE, set_aside
 
 ENOUGH_ROWS: Final = 4096
@@ -91,7 +92,9 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
         print(f"milepost: batch {number} cannot be read and is set aside: {why}", file=sys.stderr, flush=True)
     if not taken:
         return 0
-    groups = {keys: group_of(connection, writer, keys) for keys in parts}
+    groups = groups_of(connection, writer, parts)
+    if groups is None:
+        return 0
     records: list[tuple[Any, ...]] = []
     grown: list[tuple[int, int, int]] = []
     for keys, several in parts.items():
@@ -117,15 +120,30 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
     return rows
 
 
+def groups_of(
+    connection: sqlite3.Connection, writer: int, every: Iterable[tuple[str, ...]]
+) -> dict[tuple[str, ...], tuple[int, int]] | None:
+    """The numbers of groups and how many rows they hold, made where they are new; None when the writer was deleted meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        there = connection.execute("SELECT 1 FROM writer WHERE id = ?", (writer,)).fetchone() is not None
+        found = {keys: group_of(connection, writer, keys) for keys in every} if there else None
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return found
+
+
 def group_of(connection: sqlite3.Connection, writer: int, keys: tuple[str, ...]) -> tuple[int, int]:
-    """The number of a group and how many rows it holds; made when it is new."""
+    """The number of a group and how many rows it holds; made when it is new. Called in a transaction."""
     named = msgspec.json.encode(keys).decode()
     found: Any = connection.execute(
         "SELECT id, rows FROM grp WHERE writer = ? AND keys = ?", (writer, named)
     ).fetchone()
     if found is None:
-        made = connection.execute("INSERT INTO grp (writer, keys) VALUES (?, ?)", (writer, named))
-        return int(made.lastrowid or 0), 0
+        found = next_number(connection, "grp"), 0
+        connection.execute("INSERT INTO grp (id, writer, keys) VALUES (?, ?, ?)", (found[0], writer, named))
     return int(found[0]), int(found[1])
 
 

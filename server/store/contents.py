@@ -7,6 +7,7 @@ Source of the way pieces are sent: tus, resumable upload protocol 1.0 (Upload-Of
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import sqlite3
@@ -23,6 +24,8 @@ KEPT_HASHES: Final = 256
 SYNC_BYTES: Final = 64 << 20
 """How much of a content may be on its way to the disk: its last piece waits for no more than that."""
 _SLICE: Final = 1 << 20
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What a file system says that gives a file one name only."""
 
 
 class NotHeld(Exception):
@@ -101,8 +104,9 @@ class Contents:
             self.uploads.mkdir(exist_ok=True)
             descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                have = os.fstat(descriptor).st_size
-                if have > length:
+                there = os.fstat(descriptor)
+                have = there.st_size
+                if have > length or (data and there.st_nlink > 1):  # what has its place already is not written to
                     part.unlink()
                     raise WrongOffset(0, f"{have} bytes came of a content that has {length}; begin anew")
                 if offset != have or offset + len(data) > length:
@@ -150,15 +154,13 @@ class Contents:
         place.parent.mkdir(parents=True, exist_ok=True)
 
         def told(connection: sqlite3.Connection) -> None:
-            os.replace(part, place)  # on the writing thread, where contents that nobody needs are removed, too
-            folder = os.open(place.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            _put(part, place)  # on the writing thread, where contents that nobody needs are removed, too
             now = time.time()
             connection.execute("INSERT OR IGNORE INTO blob VALUES (?, ?, ?)", (sha256, hashed.size, now))
             connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?)", (sha256, project, now))
 
         self._ingest.call(told)
+        part.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _alone(self, part: Path) -> Iterator[None]:
@@ -174,6 +176,26 @@ class Contents:
                 lock, users = self._busy.pop(part)
                 if users > 1:
                     self._busy[part] = lock, users - 1
+
+
+def _put(part: Path, place: Path) -> None:
+    """Give what came its place, durably. It keeps its own name until the database knows of it, where files can have two: a full
+    disk may refuse that last line, and what came need not come again."""
+    beside = place.with_name(f"{place.name}.new")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(part, beside)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        beside = part
+    os.replace(beside, place)
+    beside.unlink(missing_ok=True)  # two names of one file are both left
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def holds(connection: sqlite3.Connection, sha256: str, project: str) -> bool:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.run import ENDS, Run
 from milepost.sdk.reading.run_files import run_files
 from milepost.server.records import KeyRecord, RunLine, RunRecord, is_aggregate
-from milepost.server.store import Change, Row, RowQuery, last_of
+from milepost.server.store import Change, Row, RowQuery, last_of, media_query
+from milepost.server.store.media_page import MediaPage, media_page
 from milepost.server.store.run_columns import KeySeries, RunColumns, kind_of
 
 logger = logging.getLogger("milepost.server")
@@ -293,11 +295,19 @@ class DirectoryStore:
                 self._columns.popitem(last=False)
         return columns
 
-    def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
-        """Rows as they were logged, exact, some hundred at a time."""
+    def rows(self, project: str, run: str, query: RowQuery, skip: int = 0) -> Iterator[list[Row]]:
+        """Rows as they were logged, exact, some hundred at a time, without the first `skip` of them."""
         directory = self._find(project, run).dir
         asked = query.wish()
-        return Run(directory).reader().select(query.writer).pages(asked, _final(directory))
+        pages = Run(directory).reader().select(query.writer).pages(asked, _final(directory))
+        return _behind(pages, skip) if skip else pages
+
+    def media(
+        self, project: str, run: str, keys: Sequence[str], step: int | None, offset: int, limit: int
+    ) -> MediaPage:
+        """A page of the media values under some keys, of one step or of all."""
+        pages = self.rows(project, run, media_query(keys, step))
+        return media_page(chain.from_iterable(pages), keys, offset, limit)
 
     def sample(self, project: str, run: str, query: RowQuery, samples: int) -> tuple[list[Row], int]:
         """At most so many of the rows, evenly spaced; and how many there are."""
@@ -320,9 +330,9 @@ class DirectoryStore:
             raise UsageError(f"the run {project}/{run} has no file {name!r}")
         return inside(known.dir, name)
 
-    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
-        """What else was recorded."""
-        for event in Run(self._find(project, run).dir).events(kind):
+    def events(self, project: str, run: str, kind: str, skip: int = 0) -> Iterator[dict[str, Any]]:
+        """What else was recorded, without the first `skip`."""
+        for event in islice(Run(self._find(project, run).dir).events(kind), skip, None):
             yield {"time": event.time_unix_nano / 1e9, "runtime": event.runtime_s, "values": event.values}
 
     def edit(self, project: str, run: str, changes: Callable[[RunLine], dict[str, Any]]) -> None:
@@ -339,6 +349,14 @@ class DirectoryStore:
             if after < self._version - len(self._changes) or after > self._version:
                 return self._version, None
             return self._version, last_of(self._changes, self._version - after)
+
+
+def _behind(pages: Iterator[list[Row]], skip: int) -> Iterator[list[Row]]:
+    """The rows without the first `skip` of them."""
+    for page in pages:
+        if skip < len(page):
+            yield page[skip:]
+        skip = max(skip - len(page), 0)
 
 
 def _final(directory: Path) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -29,17 +29,18 @@ _NESTED: Final = frozenset((dict, list))
 class Chosen:
     """Whose rows are asked for, what of them was taken back, and whether those of several are put in one order.
 
-    run: its number in the database.
+    run: its number in the database. filled: whether media values have what is known of their files.
     """
 
     run: int
     writers: list[WriterState]
     cuts: dict[str, list[Cut]]
     merged: bool
+    filled: bool = True
 
 
-def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish) -> Iterator[list[Row]]:
-    """The rows of the writers that are asked for, page by page."""
+def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish, skip: int = 0) -> Iterator[list[Row]]:
+    """The rows of the writers that are asked for, page by page, without the first `skip` of them."""
     writers = chosen.writers
     connection = stored.connection()
     numbers = [writer.id for writer in writers]
@@ -52,34 +53,54 @@ def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish) -> Iterator[list
 
         steps = np.concatenate([np.empty(0, np.int64), *stored.steps(connection, numbers)])
         steps = steps[(steps >= asked.low) & (steps < asked.high)]
-        return _pages(by_step(steps, within), asked, connection)
-    streams = [_rows_of(stored, connection, chosen, writer, asked) for writer in writers]
-    if chosen.merged and len(streams) > 1:
-        return _pages(heapq.merge(*streams, key=lambda each: each[0]), asked, connection)
-    return _pages((row for stream in streams for row in stream), asked, connection)
+        return _pages(islice(by_step(steps, within), skip, None), connection)
+    if chosen.merged and len(writers) > 1:
+        streams = [_rows_of(stored, connection, chosen, writer, asked) for writer in writers]
+        return _pages(islice(heapq.merge(*streams, key=lambda each: each[0]), skip, None), connection)
+    return _pages(_one_after_the_other(stored, connection, chosen, asked, skip), connection)
+
+
+def _one_after_the_other(
+    stored: StoredRows, connection: sqlite3.Connection, chosen: Chosen, asked: Wish, skip: int
+) -> Iterator[tuple[int, Row]]:
+    """The rows of each writer. Where many are passed over, only their numbers and steps are read."""
+    connection.execute("BEGIN")
+    for writer in chosen.writers:
+        first = 0
+        if skip >= chunks.ROWS:
+            cuts = () if asked.superseded else chosen.cuts[writer.name]
+            numbers = stored.numbers(connection, writer.id, asked, cuts)
+            if len(numbers) <= skip:
+                skip -= len(numbers)
+                continue
+            first, skip = int(np.partition(numbers, skip)[skip]), 0
+        rows = _rows_of(stored, connection, chosen, writer, asked, first)
+        while skip and next(rows, None) is not None:
+            skip -= 1
+        yield from rows
 
 
 def _rows_of(
-    stored: StoredRows, connection: sqlite3.Connection, chosen: Chosen, writer: WriterState, asked: Wish
+    stored: StoredRows, connection: sqlite3.Connection, chosen: Chosen, writer: WriterState, asked: Wish, first: int = 0
 ) -> Iterator[tuple[int, Row]]:
-    """The step and row of each row of a writer that is asked for, in order of numbers."""
+    """The step and row of each row of a writer that is asked for, in order of numbers, from number `first` on."""
     connection.execute("BEGIN") if not connection.in_transaction else None
     cuts = chosen.cuts[writer.name]
-    fill = partial(stored.filled, connection, chosen.run)
+    fill = partial(stored.filled, connection, chosen.run) if chosen.filled else None
     streams: list[Iterator[tuple[int, Row]]] = []
     tails: dict[tuple[str, ...], list[Part]] = {}
     for part in stored.tail(connection, writer.id):
-        tails.setdefault(part.keys, []).append(part)
+        if asked.takes(part.keys):
+            tails.setdefault(part.keys, []).append(part)
     for group, keys, rows in stored.groups(connection, writer.id):
-        streams.append(_in_order(connection, group, keys, rows, tails.pop(keys, []), asked, fill))
-    streams += [_in_order(connection, 0, keys, 0, parts, asked, fill) for keys, parts in tails.items()]
+        if asked.takes(keys):
+            streams.append(_in_order(connection, (group, keys, rows), tails.pop(keys, []), asked, fill, first))
+    streams += [_in_order(connection, (0, keys, 0), parts, asked, fill, first) for keys, parts in tails.items()]
     marks: Row = {"_writer": writer.name, "_rank": writer.rank} if asked.marked else {}
     for seq, row in (
         heapq.merge(*streams, key=lambda each: each[0]) if len(streams) > 1 else streams[0] if streams else ()
     ):
         step: int = row["_step"]
-        if not asked.takes(row):
-            continue
         hidden = any(step >= cut.step and seq < cut.before for cut in cuts)
         if hidden and not asked.superseded:
             continue
@@ -91,30 +112,38 @@ def _rows_of(
 
 def _in_order(
     connection: sqlite3.Connection,
-    group: int,
-    keys: tuple[str, ...],
-    rows: int,
+    group: tuple[int, tuple[str, ...], int],
     tail: list[Part],
     asked: Wish,
-    fill: Callable[[Any], Any],
+    fill: Callable[[Any], Any] | None,
+    first: int,
 ) -> Iterator[tuple[int, Row]]:
-    """Number and row of the rows of one set of keys, of the steps asked for, by number: chunk by chunk unless mixed."""
-    pieces = (
-        chunks.read_rows(connection, group, keys, at, min(at + chunks.ROWS, rows)) for at in range(0, rows, chunks.ROWS)
-    )
-    bounds = connection.execute(
-        "SELECT seq0, seq1 FROM chunk WHERE grp = ? AND key = ? AND level = 0 ORDER BY at", (group, chunks.SEQ)
+    """Number and row of the rows of one set of keys that are asked for, by number: chunk by chunk unless mixed.
+
+    group: its number, keys and rows. Of the columns, only those are read that are asked for.
+    """
+    number, keys, rows = group
+    only = None if asked.keys is None else frozenset((*asked.along, *asked.keys))
+    stored: list[tuple[int, int, int]] = connection.execute(
+        "SELECT seq0, seq1, at FROM chunk WHERE grp = ? AND key = ? AND level = 0 ORDER BY at", (number, chunks.SEQ)
     ).fetchall()
+    pieces = (
+        chunks.read_rows(connection, number, keys, at, min(at + chunks.ROWS, rows), only)
+        for _, last, at in stored
+        if last >= first and at < rows
+    )
+    bounds = [(low, high) for low, high, _ in stored]
     bounds += [(int(part.seq.min()), int(part.seq.max())) for part in tail if len(part)]
     rising = all(b[0] > a[1] for a, b in pairwise(bounds))
-    parts = (_filled(_sorted(_inside(part, asked)), fill) for several in (pieces, tail) for part in several)
+    added = tail if only is None else [part.only(only) for part in tail]
+    parts = (_filled(_sorted(_inside(part, asked, first)), fill) for several in (pieces, added) for part in several)
     every = (row for part in parts for row in part.rows())
     return every if rising else iter(sorted(every, key=lambda each: each[0]))
 
 
-def _filled(part: Part, fill: Callable[[Any], Any]) -> Part:
+def _filled(part: Part, fill: Callable[[Any], Any] | None) -> Part:
     """The rows with what is known of their media. Columns of numbers and texts are not looked at one by one."""
-    if not any(map(_may_hold_media, part.values)):
+    if fill is None or not any(map(_may_hold_media, part.values)):
         return part
     values = [list(map(fill, column)) if _may_hold_media(column) else column for column in part.values]
     return replace(part, values=values)
@@ -124,11 +153,11 @@ def _may_hold_media(column: Values) -> bool:
     return isinstance(column, list) and not _NESTED.isdisjoint(map(type, column))
 
 
-def _inside(part: Part, asked: Wish) -> Part:
-    """The rows of the steps that are asked for."""
-    if asked.every_step:
+def _inside(part: Part, asked: Wish, first: int) -> Part:
+    """The rows of the steps that are asked for, from number `first` on."""
+    if asked.every_step and not first:
         return part
-    there = (part.step >= asked.low) & (part.step < asked.high)
+    there = (part.step >= asked.low) & (part.step < asked.high) & (part.seq >= first)
     return part if there.all() else part.some(there)
 
 
@@ -142,7 +171,7 @@ def _sorted(part: Part) -> Part:
     return part.some(np.argsort(part.seq, kind="stable")) if (np.diff(part.seq) < 0).any() else part
 
 
-def _pages(rows: Iterator[tuple[int, Row]], asked: Wish, connection: sqlite3.Connection) -> Iterator[list[Row]]:
+def _pages(rows: Iterator[tuple[int, Row]], connection: sqlite3.Connection) -> Iterator[list[Row]]:
     page: list[Row] = []
     try:
         for _, row in rows:

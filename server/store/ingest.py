@@ -23,8 +23,10 @@ import numpy as np
 
 from milepost.sdk.encoding.refs import PENDING
 from milepost.sdk.wire import WireBatch, WireEvent
+from milepost.server.store.healing import Interval, gaps_of, healed, make_way
 from milepost.server.store.parts import InvalidBatch, Part, pressed
-from milepost.server.store.schema import connect
+from milepost.server.store.schema import connect, next_number
+from milepost.server.store.stored_rows import UNREADABLE
 
 logger = logging.getLogger("milepost.server")
 
@@ -32,7 +34,10 @@ MOST_WAITING: Final = 256
 """Batches that may wait; more are refused (`Busy`) and come again."""
 TOGETHER: Final = 64
 FLUSH_S: Final = 1.0
+LOCKED_S: Final = 10
+"""How long is waited for a process that holds the database: clients, who wait for 30 s, are told before they give up."""
 _FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class Conflict(Exception):
@@ -53,6 +58,10 @@ class Busy(Exception):
 
 class NoSpace(Exception):
     """The database cannot be written: the disk is full or fails. Nothing of the batch is stored."""
+
+
+class Locked(Exception):
+    """Another process holds the database, and goes on to. Nothing is stored."""
 
 
 Numbered = tuple[WireBatch, list[Part], bytes | None]
@@ -102,6 +111,8 @@ class Stored:
     parts: list[Part]
     events: list[WireEvent]
     now: float
+    healed: bool = False
+    """Whether something of it stands for what was damaged."""
 
 
 class Ingest:
@@ -121,6 +132,7 @@ class Ingest:
         self._queue: queue.Queue[Job | Callable[[sqlite3.Connection], None] | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="milepost-server-ingest", daemon=True)
         self.batches = self.rows = self.points = self.duplicates = 0
+        self._hindered = ""
 
     def start(self) -> None:
         """Begin."""
@@ -132,7 +144,7 @@ class Ingest:
         self._thread.join()
 
     def submit(self, job: Job) -> "Future[Receipt]":
-        """Store a batch. The future raises `Conflict`, `Deleted`, `InvalidBatch` or `NoSpace`; this raises `Busy`."""
+        """Store a batch. The future raises `Conflict`, `Deleted`, `InvalidBatch`, `NoSpace` or `Locked`; this raises `Busy`."""
         try:
             self._queue.put_nowait(job)
         except queue.Full:
@@ -142,7 +154,7 @@ class Ingest:
     def call(self, work: Callable[[sqlite3.Connection], None], after: Callable[[], None] = lambda: None) -> None:
         """Do some writing on this thread, in a transaction of its own, and wait for it. after: called behind it.
 
-        Raises what `work` raises, and `NoSpace`.
+        Raises what `work` raises, `NoSpace` and `Locked`.
         """
         done: Future[None] = Future()
 
@@ -154,7 +166,7 @@ class Ingest:
                 after()
             except Exception as error:  # noqa: BLE001 - whoever waits for it is told
                 _undo(connection)
-                done.set_exception(NoSpace(str(error)) if _is_full(error) else error)
+                done.set_exception(refusal_of(error))
             else:
                 done.set_result(None)
 
@@ -163,6 +175,7 @@ class Ingest:
 
     def _run(self) -> None:
         connection = connect(self._database)
+        connection.execute(f"PRAGMA busy_timeout = {LOCKED_S * 1000}")
         flushed = time.monotonic()
         ending = False
         while not ending:
@@ -173,13 +186,20 @@ class Ingest:
             for work in others:
                 work(connection)
             if ending or time.monotonic() - flushed >= FLUSH_S:
-                try:
-                    self._flush(connection)
-                except Exception:
-                    _undo(connection)
-                    logger.exception("milepost: what is known of runs cannot be stored; it is tried again")
+                self._flush_all(connection)
                 flushed = time.monotonic()
         connection.close()
+
+    def _flush_all(self, connection: sqlite3.Connection) -> None:
+        """Store what is known of runs. What hinders it is said once: it is tried again every second."""
+        try:
+            self._flush(connection)
+            self._hindered = ""
+        except Exception as error:
+            _undo(connection)
+            if self._hindered != str(error):
+                self._hindered = str(error)
+                logger.exception("milepost: what is known of runs cannot be stored; it is tried again")
 
     def _next(self, wait_s: float) -> tuple[list[Job], list[Callable[[sqlite3.Connection], None]], bool]:
         jobs: list[Job] = []
@@ -226,9 +246,11 @@ class Ingest:
         except Exception as error:  # noqa: BLE001 - whatever it is: nothing is stored, and everybody is told
             _undo(connection)
             logger.error("milepost: batches cannot be stored: %s", error)  # noqa: TRY400 - a full disk needs no traceback
+            refusal = refusal_of(error)
+            kind = Locked if isinstance(refusal, Locked) else NoSpace
             for job in jobs:
                 if not job.done.done():
-                    job.done.set_exception(NoSpace(str(error)))
+                    job.done.set_exception(kind(str(refusal)))
             return
         try:
             self._stored(stored)
@@ -261,8 +283,15 @@ class Ingest:
         parts, events, duplicates = job.parts, job.batch.events, 0
         body = job.body
         overlap = [(max(a, first), min(b, last)) for a, b in spans if a <= last and b >= first]
+        damaged: list[Interval] = []
         if overlap:
-            parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap)
+            damaged = gaps_of(connection, writer_id, first, last)
+            try:
+                parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap, damaged)
+            except UNREADABLE:
+                damaged = make_way(connection, writer_id, first, last)
+                parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap, damaged)
+            healed(connection, writer_id, first, last)
             body = None
         low, high = min([first, *(a for a, _ in spans)]), max([last, *(b for _, b in spans)])
         connection.execute("DELETE FROM span WHERE writer = ? AND first >= ? AND last <= ?", (writer_id, low, high))
@@ -285,19 +314,23 @@ class Ingest:
                 "INSERT INTO event (writer, seq, kind, batch, body) VALUES (?, ?, ?, ?, ?)",
                 [(writer_id, e.seq, e.kind, batch_id, msgspec.msgpack.encode(e)) for e in events],
             )
-        added = Stored(job, run_id, writer_id, batch_id, created, parts, events, now)
+        added = Stored(job, run_id, writer_id, batch_id, created, parts, events, now, bool(damaged))
         return added, receipt_of(connection, writer_id, duplicates)
 
     def _trimmed(
-        self, connection: sqlite3.Connection, writer_id: int, job: Job, overlap: list[tuple[int, int]]
+        self, connection: sqlite3.Connection, writer_id: int, job: Job, overlap: list[Interval], damaged: list[Interval]
     ) -> tuple[list[Part], list[WireEvent], int]:
-        """The batch without what is stored; raises `Conflict` when it says something else."""
+        """The batch without what is stored; raises `Conflict` when it says something else.
+
+        damaged: what of the overlap is not there in truth. Raises one of `UNREADABLE` where more of it is damaged.
+        """
         known: dict[int, Any] = {}
         for low, high in overlap:
             known.update(self._rows_between(connection, writer_id, low, high))
 
         def inside(seq: int) -> bool:
-            return any(low <= seq <= high for low, high in overlap)
+            there = any(low <= seq <= high for low, high in overlap)
+            return there and (seq in known or not any(low <= seq <= high for low, high in damaged))
 
         duplicates = 0
         parts: list[Part] = []
@@ -305,6 +338,8 @@ class Ingest:
             old = np.zeros(len(part), np.bool_)
             for low, high in overlap:
                 old |= (part.seq >= low) & (part.seq <= high)
+            for low, high in damaged:
+                old &= (part.seq < low) | (part.seq > high)
             for seq, row in part.some(old).rows() if old.any() else ():
                 if seq in known and not same(known[seq], row):
                     raise Conflict(job.batch.writer, seq)
@@ -336,11 +371,16 @@ def _check_deleted(connection: sqlite3.Connection, job: Job) -> None:
     if job.batch.first == 0:
         connection.execute("DELETE FROM deleted WHERE project = ? AND run = ? AND writer = ?", named)
         return
+    check_writer(connection, *named)
+
+
+def check_writer(connection: sqlite3.Connection, project: str, run: str, writer: str) -> None:
+    """Raise `Deleted` for a writer whose run was deleted."""
     query = "SELECT at FROM deleted WHERE project = ? AND run = ? AND writer = ?"
-    found: Any = connection.execute(query, named).fetchone()
+    found: Any = connection.execute(query, (project, run, writer)).fetchone()
     if found is not None:
         when = datetime.datetime.fromtimestamp(found[0], datetime.UTC).isoformat(" ", "minutes").removesuffix("+00:00")
-        text = f"the run {job.project}/{job.run} was deleted on {when} UTC, and takes nothing more of its writer {named[2]}"
+        text = f"the run {project}/{run} was deleted on {when} UTC, and takes nothing more of its writer {writer}"
         raise Deleted(f"{text}; one that begins anew with number 0 makes the run anew")
 
 
@@ -364,9 +404,12 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b or (a != a and b != b))
 
 
-def _is_full(error: Exception) -> bool:
-    """Whether the disk is full, or fails."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in _FULL
+def refusal_of(error: Exception) -> Exception:
+    """What is told of an error: `NoSpace` or `Locked` where that is what hinders the database, else the error itself."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF if isinstance(error, sqlite3.OperationalError) else 0
+    if code in _FULL:
+        return NoSpace(f"the server's disk: {error}")
+    return Locked(f"the server's database: {error}; send this again in a moment") if code in _LOCKED else error
 
 
 def _undo(connection: sqlite3.Connection) -> None:
@@ -391,11 +434,10 @@ def run_of(connection: sqlite3.Connection, project: str, run: str, created: floa
         if created < float(found[1]):  # a file came before the rows that tell
             connection.execute("UPDATE run SET created = ? WHERE id = ?", (created, int(found[0])))
         return int(found[0]), min(created, float(found[1]))
-    connection.execute("UPDATE run_number SET last = MAX(last, (SELECT COALESCE(MAX(id), 0) FROM run)) + 1")
-    (number,) = connection.execute("SELECT last FROM run_number").fetchone()
+    number = next_number(connection, "run")
     query = "INSERT INTO run (id, project, name, created) VALUES (?, ?, ?, ?)"
     connection.execute(query, (number, project, run, created))
-    return int(number), created
+    return number, created
 
 
 def _writer_of(connection: sqlite3.Connection, run_id: int, batch: WireBatch) -> int:
@@ -404,11 +446,12 @@ def _writer_of(connection: sqlite3.Connection, run_id: int, batch: WireBatch) ->
     ).fetchone()
     if found is not None:
         return int(found[0])
-    made = connection.execute(
-        "INSERT INTO writer (run, name, attempt, rank, parent, started, host) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (run_id, batch.writer, batch.attempt, batch.rank, batch.parent, batch.started, batch.host),
+    number = next_number(connection, "writer")
+    connection.execute(
+        "INSERT INTO writer (id, run, name, attempt, rank, parent, started, host) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, run_id, batch.writer, batch.attempt, batch.rank, batch.parent, batch.started, batch.host),
     )
-    return int(made.lastrowid or 0)
+    return number
 
 
 def _next_number(connection: sqlite3.Connection, writer_id: int) -> int:

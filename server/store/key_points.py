@@ -43,10 +43,6 @@ class KeyPoints:
         self._stored = stored
         self._clocks = ClockCache()
 
-    def forget(self) -> None:
-        """Runs were deleted."""
-        self._clocks.forget()
-
     def series(self, key: str, axis: str, span: Span) -> Series | None:
         """The points of a key along an axis; None when there are none."""
         writers, cuts = span.writers, span.cuts

@@ -1,7 +1,7 @@
 """Parts: rows that hold the same keys, as arrays, on their way from the wire into batches and chunks, and back as rows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +50,12 @@ class Part:
         at = np.arange(len(self))[which]
         values: list[Values] = [[v[i] for i in at.tolist()] if isinstance(v, list) else v[at] for v in self.values]
         return Part(self.keys, self.seq[at], self.time[at], self.runtime[at], self.step[at], values)
+
+    def only(self, keys: Container[str]) -> "Part":
+        """The rows with these keys alone, of those that they hold."""
+        chosen = [n for n, key in enumerate(self.keys) if key in keys]
+        values = [self.values[n] for n in chosen]
+        return Part(tuple(self.keys[n] for n in chosen), self.seq, self.time, self.runtime, self.step, values)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and row of each, with `_step`, `_timestamp` and `_runtime`."""

@@ -1,7 +1,8 @@
 """Schema: the tables of the store, made and brought up to date by numbered migrations. A newer database is refused by name.
 
 run     one line for each; state: what is known of it and of its keys, in one piece: the table never touches points;
-        flushed: the number of the last batch that state holds; run_number: the last id that was given, none comes again
+        flushed: the number of the last batch that state holds
+number  the last id that was given to a run, a writer, a group: none comes again
 writer  who writes a run; span: which of its numbers are stored
 event   what is no row
 batch   rows as they were received: durable before they are acknowledged, gone once they are in chunks
@@ -19,7 +20,7 @@ import fcntl
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from milepost.sdk.errors import UsageError
 
@@ -89,7 +90,21 @@ MIGRATIONS: Final = (
     CREATE TABLE run_number (last INTEGER NOT NULL);
     INSERT INTO run_number SELECT COALESCE(MAX(id), 0) FROM run;
     """,
+    """
+    CREATE TABLE number (kind TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO number SELECT 'run', last FROM run_number;
+    INSERT INTO number SELECT 'writer', COALESCE(MAX(id), 0) FROM writer;
+    INSERT INTO number SELECT 'grp', COALESCE(MAX(id), 0) FROM grp;
+    DROP TABLE run_number;
+    """,
 )
+
+
+def next_number(connection: sqlite3.Connection, kind: Literal["run", "writer", "grp"]) -> int:
+    """An id for something new, which nothing that was deleted ever had. Called in the transaction that stores it."""
+    connection.execute("UPDATE number SET last = last + 1 WHERE kind = ?", (kind,))
+    (number,) = connection.execute("SELECT last FROM number WHERE kind = ?", (kind,)).fetchone()
+    return int(number)
 
 
 def claim(path: Path) -> int:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +23,14 @@ from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.sdk.summary import nest
 from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunLine, RunRecord
-from milepost.server.store import Change, Row, RowQuery
+from milepost.server.store import Change, Row, RowQuery, media_query
 from milepost.server.store.choosing import chosen_writers, cuts_of
 from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows
-from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, receipt_of, run_of
+from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, check_writer, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
 from milepost.server.store.known import Known
+from milepost.server.store.media_page import MediaPage, media_page
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, migrate
@@ -99,13 +102,16 @@ class SqliteStore:
     # What is written
 
     def receipt(self, project: str, run: str, writer: str) -> Receipt:
-        """What is stored of a writer: nothing of one that is not known."""
+        """What is stored of a writer: nothing of one that is not known. Raises `Deleted`."""
         connection = self.reading()
         found: Any = connection.execute(
             "SELECT writer.id FROM writer JOIN run ON run.id = writer.run WHERE project = ? AND run.name = ? AND writer.name = ?",
             (project, run, writer),
         ).fetchone()
-        return receipt_of(connection, int(found[0]), 0) if found is not None else Receipt(-1, 0, [])
+        if found is None:
+            check_writer(connection, project, run, writer)
+            return Receipt(-1, 0, [])
+        return receipt_of(connection, int(found[0]), 0)
 
     def name_file(self, project: str, run: str, path: str, sha256: str) -> None:
         """Give a content a name in a run, which is made when it is new.
@@ -159,11 +165,7 @@ class SqliteStore:
             connection.execute(note, (project, run, time.time(), number))
             connection.execute("DELETE FROM run WHERE id = ?", (number,))
 
-        def after() -> None:
-            self._points.forget()
-            self._table.drop(project, run)
-
-        self.ingest.call(work, after)
+        self.ingest.call(work, lambda: self._table.drop(project, run))
         self._sweeper.soon()
 
     def unreadable(self) -> tuple[int, int]:
@@ -250,15 +252,26 @@ class SqliteStore:
             span = Span(writers, cuts_of(live, writers), until, after, rewound)
         return self._points.series(key, axis, span)
 
-    def rows(self, project: str, run: str, query: RowQuery) -> Iterator[list[Row]]:
-        """Rows as they were logged, exact, some hundred at a time."""
-        known = self._table.find(project, run)
+    def rows(self, project: str, run: str, query: RowQuery, skip: int = 0) -> Iterator[list[Row]]:
+        """Rows as they were logged, exact, some hundred at a time, without the first `skip` of them."""
         asked = query.wish()
+        return exact_rows(self._stored, self._chosen(self._table.find(project, run), query), asked, skip)
+
+    def _chosen(self, known: Known, query: RowQuery, *, filled: bool = True) -> Chosen:
         with self._table.lock:
             writers = chosen_writers(known.live, query.writer)
             children = query.writer is None and bool(writers) and all(writer.parent for writer in writers)
-            chosen = Chosen(known.id, writers, cuts_of(known.live, writers), merged=query.writer == "all" or children)
-        return exact_rows(self._stored, chosen, asked)
+            merged = query.writer == "all" or children
+            return Chosen(known.id, writers, cuts_of(known.live, writers), merged, filled)
+
+    def media(
+        self, project: str, run: str, keys: Sequence[str], step: int | None, offset: int, limit: int
+    ) -> MediaPage:
+        """A page of the media values under some keys, of one step or of all."""
+        known, query = self._table.find(project, run), media_query(keys, step)
+        pages = exact_rows(self._stored, self._chosen(known, query, filled=False), query.wish())
+        fill = partial(self._stored.filled, self.reading(), known.id)
+        return media_page(chain.from_iterable(pages), keys, offset, limit, fill)
 
     def files(self, project: str, run: str) -> list[tuple[str, int]]:
         """Names and sizes in bytes of a run's files."""
@@ -275,12 +288,12 @@ class SqliteStore:
             raise UsageError(f"the run {project}/{run} has no file {name!r}")
         return self.contents.place(found[0])
 
-    def events(self, project: str, run: str, kind: str) -> Iterator[dict[str, Any]]:
-        """What else was recorded."""
+    def events(self, project: str, run: str, kind: str, skip: int = 0) -> Iterator[dict[str, Any]]:
+        """What else was recorded, without the first `skip`."""
         known = self._table.find(project, run)
         with self._table.lock:
             writers = [writer.id for writer in known.live.leading()]
-        for event in self._stored.events(self.reading(), writers, kind):
+        for event in self._stored.events(self.reading(), writers, kind, skip):
             yield {"time": event.time / 1e9, "runtime": event.runtime / 1e6, "values": event.values}
 
     def summary(self, project: str, run: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from milepost.sdk.encoding.refs import filled, parsed
+from milepost.sdk.reading.wish import Cut, Wish
 from milepost.sdk.wire import WireEvent
 from milepost.server.store import chunks
 from milepost.server.store.parts import InvalidBatch, Part, parts_of, unpressed
@@ -119,11 +120,37 @@ class StoredRows:
             for group, _, rows in self.groups(connection, writer):
                 yield chunks.read_array(connection, group, chunks.STEP, 0, rows)
 
-    def events(self, connection: sqlite3.Connection, writers: list[int], kind: str) -> Iterator[StoredEvent]:
-        """The events of a kind of some writers, in order of numbers."""
+    def numbers(
+        self, connection: sqlite3.Connection, writer: int, asked: Wish, cuts: Iterable[Cut]
+    ) -> NDArray[np.int64]:
+        """The numbers of the rows of a writer that are asked for and were not taken back, in no order."""
+        found: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        pairs = [(part.seq, part.step) for part in self.tail(connection, writer) if asked.takes(part.keys)]
+        for group, keys, rows in self.groups(connection, writer):
+            if asked.takes(keys):
+                seq, step = (chunks.read_array(connection, group, key, 0, rows) for key in (chunks.SEQ, chunks.STEP))
+                pairs.append((seq, step))
+        for seq, step in pairs:
+            there = (step >= asked.low) & (step < asked.high)
+            for cut in cuts:
+                there &= ~((step >= cut.step) & (seq < cut.before))
+            found.append(seq[there])
+        return np.concatenate(found)
+
+    def events(
+        self, connection: sqlite3.Connection, writers: list[int], kind: str, skip: int = 0
+    ) -> Iterator[StoredEvent]:
+        """The events of a kind of some writers, in order of numbers, without the first `skip` of them."""
         for writer in writers:
-            query = "SELECT body FROM event WHERE writer = ? AND kind = ? ORDER BY seq"
-            for (body,) in connection.execute(query, (writer, kind)):
+            if skip:
+                query = "SELECT COUNT(*) FROM event WHERE writer = ? AND kind = ?"
+                (count,) = connection.execute(query, (writer, kind)).fetchone()
+                if count <= skip:
+                    skip -= count
+                    continue
+            query = "SELECT body FROM event WHERE writer = ? AND kind = ? ORDER BY seq LIMIT -1 OFFSET ?"
+            over, skip = skip, 0
+            for (body,) in connection.execute(query, (writer, kind, over)):
                 try:
                     event = _decode_event.decode(body)
                 except msgspec.DecodeError:  # said when the run was read
@@ -168,11 +195,16 @@ class StoredRows:
 
 
 def set_aside(connection: sqlite3.Connection, batch: int, why: str) -> None:
-    """Put a batch that cannot be decoded where nobody reads it: kept, counted, and told among the gaps of its run."""
+    """As `put_aside`, in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE")
+    put_aside(connection, batch, why)
+    connection.execute("COMMIT")
+
+
+def put_aside(connection: sqlite3.Connection, batch: int, why: str) -> None:
+    """Put a batch that cannot be decoded where nobody reads it: kept, counted, and told among the gaps of its run."""
     connection.execute(
         "INSERT OR IGNORE INTO unreadable SELECT id, writer, first, last, rows, received, body, ? FROM batch WHERE id = ?",
         (why[:500], batch),
     )
     connection.execute("DELETE FROM batch WHERE id = ?", (batch,))
-    connection.execute("COMMIT")

@@ -85,13 +85,13 @@ class Table:
         if before is not None and before.state != record.state:
             self._change("run", record, {"state": record.state, "name": record.name})
 
-    def _load_run(self, known: Known) -> bool:
-        """A run as it was stored, and the batches since; where that cannot be read, made anew from all that can.
+    def _load_run(self, known: Known, *, anew: bool = False) -> bool:
+        """A run as it was stored, and the batches since; where that cannot be read, or is wrong, made anew from all that can.
 
         False where it is deleted, or where nothing of it can be read.
         """
         key = known.project, known.name
-        for load in (self._as_stored, self._made_anew):
+        for load in (self._made_anew,) if anew else (self._as_stored, self._made_anew):
             self.unreadable.pop(key, None)
             try:
                 if not load(known):
@@ -199,9 +199,11 @@ class Table:
     def meet(self, number: int, project: str, run: str, created: float) -> None:
         """Note a run of which nothing but a file is there, or a file of one that is known."""
         with self.lock:
+            if (project, run) in self.unreadable:
+                return
             known = self._known.get((project, run))
             if known is None:
-                self._new(number, project, run, created)
+                self.tell(self._new(number, project, run, created), None, told=True)
             else:  # what waited for the file is here now
                 known.line = known.live.record()
                 self._change("rows", known.line, {"rows": known.line.rows, "last_step": known.line.last_step})
@@ -224,8 +226,14 @@ class Table:
         if known is not None and known.id != each.run_id:
             self._forget(known)  # it was deleted, and is made anew
             known = None
-        if not each.batch_id:
-            self.meet(each.run_id, *key, each.created)
+        if each.healed and known is not None:  # its rows were counted, and shown as a gap
+            before = known.line
+            if self._load_run(known, anew=True):
+                self.tell(known, before, told=True)
+            return
+        if not each.batch_id:  # a repeated batch changes nothing; one that brings nothing may begin a run
+            if known is None:
+                self.meet(each.run_id, *key, each.created)
             return
         if known is None:
             known = self._new(each.run_id, *key, each.created)

@@ -1,5 +1,6 @@
 """What is asked for at once is done one after the other, each on what the one before left; and what the disk does not take."""
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -16,6 +17,7 @@ from milepost.sdk.errors import RunNotFoundError, UsageError
 from milepost.server.app import create_app
 from milepost.server.store import sqlite
 from milepost.server.store.sqlite import SqliteStore
+from tests.server.sending import row, rows_of, send
 from tests.server.test_damage import job
 
 VIEWS = "/api/v1/projects/p/views"
@@ -166,3 +168,25 @@ def test_a_run_with_all_the_files_it_may_have_takes_another_content_of_one(
     with pytest.raises(UsageError, match="more are not taken"):
         store.name_file("p", "old", "y", "a" * 64)
     assert store.reading().execute("SELECT path, sha256 FROM file").fetchall() == [("x", "b" * 64)]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that waits a moment only for a database that is held."""
+    monkeypatch.setattr("milepost.server.store.ingest.LOCKED_S", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_database_that_somebody_else_holds_is_busy_and_not_broken(store: SqliteStore, client: httpx.Client) -> None:
+    assert send(client, [row(n, {"a": n}) for n in range(5)]).status_code == 200
+    with contextlib.closing(sqlite3.connect(store.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for answer in (
+            send(client, [row(5, {"a": 5})]),
+            client.post("/api/v1/bulk", json={"runs": ["p/r1"], "notes": "seen"}),
+        ):
+            assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.text
+        other.execute("ROLLBACK")
+
+    assert send(client, [row(5, {"a": 5})]).status_code == 200
+    assert [each["a"] for each in rows_of(client)] == list(range(6))

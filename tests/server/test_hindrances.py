@@ -1,0 +1,88 @@
+"""What hinders a server for a while, or for good, is told as what it is, and leaves nothing half."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+
+from milepost.sdk import wire
+from tests.server.conftest import ADMIN_KEY, Server
+from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.test_damage import figures, fill, spoil
+
+Begin = Callable[[], Server]
+
+
+def compacted(client: httpx.Client) -> None:
+    """Wait until all rows of the run r1 are in chunks."""
+    until = time.monotonic() + 60
+    while client.get("/api/v1/runs/p/r1").json()["completeness"]["uncompacted"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_damaged_batch_is_healed_by_its_sender_in_whatever_pieces(data_server: Begin) -> None:
+    server = data_server()
+    fill(server, "bad")
+    server.kill()
+    spoil("UPDATE batch SET body = X'28B52FFD00'")
+
+    with data_server().client(ADMIN_KEY) as client:
+        assert client.get("/api/v1/runs/p/bad").json()["completeness"]["gaps"]
+        start = event(0, "run.start", {"name": "named bad", "config": {"lr": 0.5}})
+        for events in ([row(n, {"a": n}) for n in range(30, 60)], [start, *(row(n, {"a": n}) for n in range(1, 30))]):
+            assert send(client, events, run="bad").status_code == 200
+        assert [each["a"] for each in rows_of(client, "bad")] == list(range(1, 60))
+        assert client.get("/api/v1/runs/p/bad").json()["completeness"]["gaps"] == []
+        assert figures(client)["unreadable_batches"] == 0
+
+
+def test_more_points_than_fit_an_answer_are_refused_with_the_limit(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        keys = [f"k{n}" for n in range(120)]
+        n = np.arange(20_000)
+        column = {"f8": (n / 3).tobytes()}
+        clocks = {"time": {"i8": (n + 10**18).tobytes()}, "runtime": {"i8": n.tobytes()}}
+        group = wire.Group(keys=keys, seq=0, step={"i8": n.tobytes()}, values=[column] * len(keys), **clocks)
+        batch = wire.WireBatch(writer=WRITER, first=0, last=19_999, project="p", groups=[group])
+        headers = {"Content-Type": wire.MEDIA_TYPE, "Content-Encoding": "zstd"}
+        assert client.post("/api/v1/runs/r1/batches", content=wire.encode(batch), headers=headers).status_code == 200
+
+        asked: dict[str, Any] = {"runs": ["p/r1"], "keys": keys, "buckets": 20_000}
+        refused = client.post("/api/v1/history", json=asked)
+        assert (refused.status_code, refused.json()["title"]) == (400, "too many points")
+        assert refused.json()["limit"] == client.get("/api/v1/info").json()["limits"]["points"] == 2_000_000
+        assert client.post("/api/v1/history", json={**asked, "buckets": 2_000}).status_code == 200
+
+
+def test_rows_from_far_behind_are_those_that_a_walk_from_the_start_finds(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        for first in range(0, 20_000, 5_000):  # two sets of keys, one of them seldom
+            events = [row(n, {"a": n} if n % 7 else {"b": n}) for n in range(first, first + 5_000)]
+            assert send(client, events).status_code == 200
+        compacted(client)
+        assert send(client, [row(n, {"a": n}) for n in range(20_000, 20_100)]).status_code == 200
+
+        for offset in (1, 9_999, 17_000, 20_050):
+            answer = client.get("/api/v1/runs/p/r1/rows", params={"offset": offset, "limit": 3}).json()
+            assert [each["_step"] for each in answer["rows"]] == [offset, offset + 1, offset + 2]
+
+
+def test_no_number_is_given_a_second_time(data_server: Begin) -> None:
+    def last() -> list[int]:
+        with contextlib.closing(sqlite3.connect("data/milepost.db")) as database:
+            tables = ("run", "writer", "grp")
+            return [database.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] for table in tables]
+
+    with data_server().client(ADMIN_KEY) as client:
+        numbers: list[list[int]] = []
+        for writer in (WRITER, WRITER.replace("a", "b")):
+            assert send(client, [row(n, {"a": n}) for n in range(5_000)], writer=writer).status_code == 200
+            compacted(client)
+            numbers.append(last())
+            assert client.post("/api/v1/bulk", json={"runs": ["p/r1"], "delete": True}).json()["changed"] == 1
+        assert all(before < after for before, after in zip(*numbers, strict=True))
