@@ -76,6 +76,8 @@ def test_a_key_opens_the_page_and_changes_runs(chromium: BrowserContext, keyed: 
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("1 run, 1 drawn")).to_be_visible()
     stopped = tab.violations()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("#key")).to_be_visible()
     page.context.clear_cookies()
     page.close()
 

@@ -14,6 +14,12 @@ from tests.server.gallery import stored
 from tests.web.conftest import Tab
 from tests.web.payloads import HACK, PAYLOADS
 
+SCROLL = """() => [...document.querySelectorAll('.charts-scroll, .scroll, .scroller')].map(e => {
+    const before = e.scrollTop;
+    e.scrollTop += 900;
+    return e.scrollTop !== before;
+}).includes(true)"""
+"""Scroll everything a screen further; whether there was more."""
 PROJECT = PAYLOADS[5].replace("/", "")
 
 
@@ -74,12 +80,13 @@ def log_everything(run: "milepost.Run") -> None:
 
 
 def look(page: Page) -> None:
-    """Scroll through all there is, so that every panel is mounted once."""
+    """Scroll through all there is, so that every panel is mounted once; what is mounted may be longer than it was."""
+    ends = 0
     for _ in range(12):
-        page.evaluate(
-            "document.querySelectorAll('.charts-scroll, .scroll, .scroller').forEach(e => e.scrollTop += 900)"
-        )
+        ends = 0 if page.evaluate(SCROLL) else ends + 1
         page.wait_for_timeout(150)
+        if ends == 2:
+            return
 
 
 def test_no_text_of_a_run_is_run(chromium: BrowserContext, hostile: Server) -> None:

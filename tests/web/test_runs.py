@@ -144,6 +144,18 @@ def test_the_table_sorts_and_takes_columns_by_search(tab: Tab) -> None:
     page.get_by_role("columnheader", name="seed").get_by_role("button").click()
     expect(page.locator("[role=row] .name a").first).to_have_text("run-0")
 
+    head = page.get_by_role("columnheader", name="seed")
+    before = head.bounding_box()
+    page.get_by_role("columnheader", name="name").get_by_role("button").focus()
+    page.keyboard.press("End")
+    expect(head.get_by_role("button")).to_be_focused()
+    page.keyboard.press("Shift+ArrowRight")
+    after = head.bounding_box()
+    assert before
+    assert after
+    assert after["width"] == before["width"] + 16
+    page.keyboard.press("Shift+ArrowLeft")
+
     page.get_by_role("button", name="Columns").click()
     page.get_by_label("Search config and summary").fill("val/loss")
     page.get_by_role("button", name="summary.val/loss").click()
