@@ -27,8 +27,8 @@ demo-server: setup ## start a server, train a classifier that sends its run to i
 test: setup ## run the tests, several at once (TESTS="tests/sdk -k step" for some of them)
 	@scripts/test $(TESTS)
 
-gate: setup ## run the long reliability tests (an hour or so)
-	@scripts/test -m gate --timeout 3600 $(TESTS)
+gate: setup ## run the long tests, a line for each (TESTS="tests/server -k d11" for some of them)
+	@scripts/test -m gate --timeout 3600 --verbose --durations 25 $(TESTS)
 
 check: setup format-check lint types contracts page docs ## everything CI checks: format, lint, types, imports, page, docs, tests
 	@scripts/test
