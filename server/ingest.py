@@ -9,6 +9,8 @@ values. 429, 503, 507: not now, Retry-After says when (`problems`).
 """
 
 import asyncio
+import gzip
+import io
 import re
 import zlib
 from typing import Any, Final
@@ -30,6 +32,10 @@ from milepost.server.store.sqlite import SqliteStore
 MAX_BODY: Final = 32 << 20
 MAX_DECODED: Final = 128 << 20
 MAX_NAME: Final = 200
+_MOST_GZIP: Final = 1032
+"""How many times as long as it is what gzip makes of a body can be."""
+_HARMLESS: Final = 32 << 20
+_PIECE: Final = 1 << 20
 _WRITER: Final = re.compile(r"[0-9a-f]{16}")
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _FORM: Final = re.compile(r"application/(vnd\.milepost\.v1\+|x-)?(json|msgpack)")
@@ -150,14 +156,19 @@ async def read_body(request: Request, limit: int, room: Room | None = None) -> b
 
 
 def unpack(body: bytes, encoding: str, limit: int = MAX_DECODED) -> bytes:
-    """The body without its compression; never more than limit bytes are made of it."""
+    """The body without its compression. What would be larger than limit is refused before there is memory for it."""
     try:
         if encoding in ("", "identity"):
             return body
         if encoding == "zstd":
-            reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body, read_across_frames=False)
-            data = reader.read(limit + 1)
+            if (told := zstandard.get_frame_parameters(body).content_size) != zstandard.CONTENTSIZE_UNKNOWN:
+                _check_decompressed(told, limit)
+            else:
+                _check_decompressed(_length_of(_zstd(body), limit), limit)
+            data: bytes = _zstd(body).read(limit + 1)
         elif encoding == "gzip":
+            if len(body) * _MOST_GZIP > _HARMLESS:
+                _check_decompressed(_length_of(gzip.GzipFile(fileobj=io.BytesIO(body)), limit), limit)
             stream = zlib.decompressobj(wbits=31)
             data = stream.decompress(body, limit + 1)
             if not stream.eof and len(data) <= limit:
@@ -165,11 +176,27 @@ def unpack(body: bytes, encoding: str, limit: int = MAX_DECODED) -> bytes:
         else:
             text = f"bodies are sent plain, under zstd or gzip, got {encoding!r}"
             raise Problem(415, "unsupported media type", text, headers={"Accept-Encoding": "zstd, gzip"})
-    except (zstandard.ZstdError, zlib.error) as error:
+    except (zstandard.ZstdError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise bad_request("invalid body", f"this is not {encoding}: {error}") from None
-    if len(data) > limit:
-        raise _too_large("decompressed body", limit)
+    _check_decompressed(len(data), limit)
     return data
+
+
+def _zstd(body: bytes) -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body, read_across_frames=False)
+
+
+def _length_of(stream: Any, limit: int) -> int:
+    """How long what a stream gives is, or that it is longer than the limit; nothing of it is kept."""
+    length = 0
+    while length <= limit and (piece := stream.read(_PIECE)):
+        length += len(piece)
+    return length
+
+
+def _check_decompressed(length: int, limit: int) -> None:
+    if length > limit:
+        raise _too_large("decompressed body", limit)
 
 
 def _too_large(what: str, limit: int) -> Problem:

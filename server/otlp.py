@@ -38,14 +38,16 @@ from milepost.sdk import wire
 from milepost.sdk.event import Event
 from milepost.server.auth import Principal
 from milepost.server.ingest import MAX_BODY, check_project, is_name, read_body, store_of_ingest, unpack
-from milepost.server.intake import LARGE, Room, one_at_a_time
+from milepost.server.intake import Room, one_at_a_time
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
+from milepost.server.otlp_size import MAX_RESOURCES, check_size
 from milepost.server.problems import Problem
 from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, Locked, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 
 MAX_DECODED: Final = 32 << 20
-MAX_RESOURCES: Final = 10_000
+LARGE_OTLP: Final = 1 << 20
+"""Requests that take more are read one at a time: in memory they are fifty times as large."""
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
@@ -100,7 +102,7 @@ class Receiver:
             encoding = request.headers.get("content-encoding", "")
             data = await asyncio.to_thread(unpack, body, encoding, MAX_DECODED)
             room.take(len(data) if encoding else 0)
-            threads = one_at_a_time if len(data) > LARGE else None
+            threads = one_at_a_time if len(data) > LARGE_OTLP else None
             reading = asyncio.get_running_loop().run_in_executor(threads, _read, data, kind, message, signal)
             found, rejected = await reading
             for each in found:
@@ -176,6 +178,7 @@ def _events(found: Found, told: list[_Told], first: int) -> list[Event]:
 
 def _read(data: bytes, kind: str, message: Any, signal: str) -> tuple[list[Found], Rejected]:
     """What the resources of a request bring, and which points or records cannot be taken."""
+    check_size(data, None if kind == JSON else message.DESCRIPTOR)
     try:
         if kind == JSON:
             json_format.Parse(data, message, ignore_unknown_fields=True, max_recursion_depth=50)
