@@ -15,7 +15,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -108,7 +108,10 @@ def sync(
                     raise
                 outcomes.append(_refused(writer, name, str(error)))
             else:
-                outcomes += [_sync_one(writer, each, name, component, patience_s, moved) for each in routes]
+                found = [_sync_one(writer, each, name, component, patience_s, moved) for each in routes]
+                if to is None:
+                    _name_the_other_address(name, component, in_force, found)
+                outcomes += found
     if all(outcome.state == "delivered" for outcome in outcomes):
         with contextlib.suppress(OSError):
             (run_dir / NOTE).unlink(missing_ok=True)
@@ -222,6 +225,20 @@ def _choose(name: str, stored: Mapping[str, Component | None], in_force: Setting
             "has secrets, which are not stored with a run: put it into the config file in force (milepost config show)"
         )
     return here
+
+
+def _name_the_other_address(name: str, used: Component, in_force: Settings | None, outcomes: Iterable[Outcome]) -> None:
+    """Say how rows that one back end did not take reach another: the one of the config file in force, if it moved.
+
+    Not by itself: the file in force where somebody syncs may be that of another project.
+    """
+    here = named(in_force.exporters).get(name) if in_force is not None else None
+    here = completed(here) if here is not None and here.object is None else None
+    if here is None or here.name != used.name or here.options == used.options:
+        return
+    for outcome in outcomes:
+        if outcome.state == "pending":
+            outcome.note += f"; the config file in force has other options for it: milepost sync --to {name} uses them"
 
 
 def _masked(component: Component) -> bool:

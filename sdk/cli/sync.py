@@ -66,7 +66,9 @@ def command(
 
     First the rows that killed programs left in shared memory are put into their journals. Then each run's own exporters get
     what they have not had (console and memory are for the living program and are left out); so history.jsonl of a killed
-    run becomes complete. Running programs deliver by themselves. With --to, the named exporter gets every run.
+    run becomes complete. Running programs deliver by themselves. An exporter is used as it was when the run began, at
+    the address of then. With --to, the named exporter gets every run, with the options of the config file in force: so a run
+    reaches a back end that has moved.
 
     What became of each run's program is told, too: "crashed" is one that is gone without finish().
 

@@ -1,4 +1,7 @@
-"""An offline run that is synced days later: with a window it is all there, without one it is counted and nothing is wedged."""
+"""An offline run that is synced days later: with a window it is all there, without one it is counted and nothing is wedged.
+
+And one whose back end has moved meanwhile.
+"""
 
 import datetime
 import time
@@ -12,6 +15,7 @@ from milepost.sdk.configuration import load
 from milepost.sdk.syncing import Outcome, sync
 from tests.exporters.otlp.processes import Backend, prometheus
 from tests.exporters.otlp.querying import samples, wait_for
+from tests.exporters.otlp.sink import Sink
 
 ROWS = 20
 
@@ -60,3 +64,24 @@ def test_without_one_it_is_counted_as_refused_and_a_later_run_goes_in(
         assert outcome.rejected == {"too old or out of order (HTTP 400)": ROWS}
         assert "out_of_order_time_window" in caplog.text
         assert len(samples(backend, f'loss{{instance="{later}"}}')) == ROWS
+
+
+def test_a_back_end_that_has_moved_is_reached_by_name(tmp_path: Path) -> None:
+    def settings(endpoint: str) -> dict[str, object]:
+        return {"exporters": [{"otlp": {"endpoint": endpoint, "signals": ["logs"]}}], "capture": False}
+
+    with milepost.init(project="digits", settings=settings("http://127.0.0.1:9"), mode="offline") as run:
+        run.log({"loss": 0.5})
+    directory = Path(run.dir)
+    with Sink() as sink:
+        same, moved = (load(settings=settings(each), environ={}) for each in ("http://127.0.0.1:9", sink.address))
+        (there,) = sync(directory, in_force=same, patience_s=0.0)
+        (told,) = sync(directory, in_force=moved, patience_s=0.0)
+        (delivered,) = sync(directory, to="otlp", in_force=moved)
+        (later,) = sync(directory, in_force=same, patience_s=0.0)
+
+    assert (there.state, told.state, delivered.state, later.state) == ("pending", "pending", "delivered", "delivered")
+    assert "http://127.0.0.1:9" in there.note
+    assert "milepost sync --to" not in there.note
+    assert told.note.endswith("the config file in force has other options for it: milepost sync --to otlp uses them")
+    assert len(sink.rows()) == 1
