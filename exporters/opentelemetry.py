@@ -346,5 +346,6 @@ def _context(event: Event) -> Any:
 
     if not event.trace_id:
         return Context()  # an empty one: the thread's own would be asked otherwise
-    span = SpanContext(int(event.trace_id, 16), int(event.span_id, 16), is_remote=False, trace_flags=TraceFlags(0))
+    flags = TraceFlags(event.trace_flags)
+    span = SpanContext(int(event.trace_id, 16), int(event.span_id, 16), is_remote=False, trace_flags=flags)
     return set_span_in_context(NonRecordingSpan(span), Context())

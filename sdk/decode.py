@@ -27,9 +27,9 @@ class Decoder:
     def told(self, kind: int, schema: int, payload: list[Any]) -> Event | None:
         """As `event`, from a payload that is decoded already."""
         if kind == ROW:
-            return self._row(payload, schema, 4, "", "")
+            return self._row(payload, schema, 4, b"", b"")
         if kind == TRACED:
-            return self._row(payload, schema, 6, payload[4].hex(), payload[5].hex())
+            return self._row(payload, schema, 6, payload[4], payload[5])
         if kind == SCHEMA:
             self.schemas[schema] = tuple(payload)
             return None
@@ -44,7 +44,7 @@ class Decoder:
             return self._event("part", values, step, time_ns, runtime_us, next_seq, commit=False)
         return None
 
-    def _row(self, payload: list[Any], schema: int, head: int, trace_id: str, span_id: str) -> Event | None:
+    def _row(self, payload: list[Any], schema: int, head: int, trace_id: bytes, span_id: bytes) -> Event | None:
         if schema == INLINE:
             values = payload[head]
         else:
@@ -61,8 +61,9 @@ class Decoder:
             run=self.run,
             writer=self.writer,
             seq=payload[0],
-            trace_id=trace_id,
-            span_id=span_id,
+            trace_id=trace_id.hex(),
+            span_id=span_id[:8].hex(),
+            trace_flags=int.from_bytes(span_id[8:]),
         )
 
     def _event(

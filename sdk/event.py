@@ -22,6 +22,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seq:             the event's number within its writer, without holes, over everything but parts; -1 before the journal.
     nested:          names that stood for dicts before `flatten`, so that `merge` can tell a dict from a dotted name.
     trace_id, span_id:  hex, of the OpenTelemetry span that was active in the call; empty for none.
+    trace_flags:     of that span, as W3C has them: 1 when it is sampled, so that its trace can be found.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     nested: tuple[str, ...] = ()
     trace_id: str = ""
     span_id: str = ""
+    trace_flags: int = 0
 
     def with_values(self, values: dict[str, Any]) -> "Event":
         """The same event holding other values."""

@@ -15,6 +15,7 @@ one flipped bit costs at most one row.
     EVENT   [seq, time_ns, runtime_us, step, kind, {key: value}]
     GAP     [seq, last_seq, time_ns, reason]                                rows seq..last_seq were dropped, for this reason
 
+span_id has 9 bytes: the id and the trace flags of W3C; 8 in journals that were written before those were kept.
 A ROW or TRACED frame of schema 0 holds one {key: value} map in place of its values. seq has no holes within a writer over
 ROW, TRACED, EVENT and GAP. A PART is over once a ROW with seq >= its next_seq exists.
 """

@@ -135,6 +135,7 @@ class OpenRow:
                 seq=self._writer.seq,
                 trace_id=held.trace_id if held else "",
                 span_id=held.span_id if held else "",
+                trace_flags=held.trace_flags if held else 0,
             )
             self.hand_on(closing)
 
@@ -161,7 +162,9 @@ class OpenRow:
 
     def commit(self, row: Event) -> None:
         """Write a committed row, whatever processors made of its values."""
-        trace = (bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id)) if row.trace_id else None
+        trace = None
+        if row.trace_id:
+            trace = bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id) + bytes((row.trace_flags & 0xFF,))
         runtime = int(row.runtime_s * 1e6)
         step = self._now.at if row.step is None else row.step
         flat = row.values if self._standard else flat_values(row.values)

@@ -231,7 +231,8 @@ class Recorder:
             writer=self._writer.id,
             seq=self._writer.seq,
             trace_id=trace[0].hex() if trace else "",
-            span_id=trace[1].hex() if trace else "",
+            span_id=trace[1][:8].hex() if trace else "",
+            trace_flags=trace[1][8] if trace else 0,
         )
         row = self._row.hand_on(event)
         if plain:
@@ -399,11 +400,12 @@ class Recorder:
 
 
 def current_trace() -> Trace | None:
-    """Trace and span id of the OpenTelemetry span that is active, or None."""
+    """Trace id, and span id with the trace flags, of the OpenTelemetry span that is active, or None."""
     try:
         context = _modules["opentelemetry.trace"].get_current_span().get_span_context()
         if not context.is_valid:
             return None
-        return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+        flags = int(context.trace_flags) & 0xFF
+        return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big") + bytes((flags,))
     except Exception:  # noqa: BLE001 - another version of that API: a row without a trace is better than no row
         return None

@@ -226,8 +226,9 @@ def _sized(content: bytes) -> bytes:
 
 
 def _trace(event: Event) -> bytes:
-    """Trace and span, as captured inside log()."""
-    return wire.message(9, bytes.fromhex(event.trace_id)) + wire.message(10, bytes.fromhex(event.span_id))
+    """Trace and span, as captured inside log(), and whether the trace is sampled."""
+    ids = wire.message(9, bytes.fromhex(event.trace_id)) + wire.message(10, bytes.fromhex(event.span_id))
+    return wire.fixed32(8, event.trace_flags) + ids
 
 
 def _severity(event: Event) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _DOUBLE: Final = struct.Struct("<d").pack
 _FIXED64: Final = struct.Struct("<Q").pack
+_FIXED32: Final = struct.Struct("<I").pack
 _ONE_BYTE: Final = [bytes((n,)) for n in range(128)]
 
 
@@ -62,6 +63,11 @@ def double(field: int, value: float) -> bytes:
 def fixed64(field: int, value: int) -> bytes:
     """A fixed64 field; 0 is left out."""
     return tag(field, FIXED64) + _FIXED64(value) if value else b""
+
+
+def fixed32(field: int, value: int) -> bytes:
+    """A fixed32 field; 0 is left out."""
+    return tag(field, FIXED32) + _FIXED32(value) if value else b""
 
 
 def packed_doubles(field: int, values: Iterable[float]) -> bytes:

@@ -183,7 +183,8 @@ def test_a_row_logged_inside_a_span_is_found_from_its_trace(collecting: tuple[Co
     inside, outside = (record for record in sink.records() if record.event_name == "milepost.row")
     assert inside.trace_id.hex() == format(span.get_span_context().trace_id, "032x")
     assert inside.span_id.hex() == format(span.get_span_context().span_id, "016x")
-    assert outside.trace_id == b""
+    assert inside.flags == span.get_span_context().trace_flags != 0
+    assert (outside.trace_id, outside.flags) == (b"", 0)
 
 
 def test_the_resource_has_what_opentelemetrys_variables_and_the_file_say(

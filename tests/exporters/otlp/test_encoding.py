@@ -205,7 +205,8 @@ def stock_record(event: Event, body: Any, attributes: dict[str, Any], severity: 
 
     context = None
     if event.trace_id:
-        span = SpanContext(int(event.trace_id, 16), int(event.span_id, 16), is_remote=False, trace_flags=TraceFlags(0))
+        flags = TraceFlags(event.trace_flags)
+        span = SpanContext(int(event.trace_id, 16), int(event.span_id, 16), is_remote=False, trace_flags=flags)
         context = set_span_in_context(NonRecordingSpan(span))
     record = LogRecord(
         timestamp=event.time_unix_nano,
@@ -240,17 +241,18 @@ def test_a_row_as_a_map_holds_nested_lists_and_texts_for_what_is_not_finite() ->
     assert str(sent) == str(stock_record(event, body, attributes))
 
 
-def test_a_row_logged_in_a_span_carries_its_trace_and_span() -> None:
+@pytest.mark.parametrize("flags", [0, 1])
+def test_a_row_logged_in_a_span_carries_its_trace_its_span_and_whether_it_is_sampled(flags: int) -> None:
     import msgspec
 
     event = msgspec.structs.replace(make_event(values={"loss": 1.0}, seq=2), trace_id="0af7651916cd43dd8448eb211c80319c",
-                                    span_id="b7ad6b7169203331")  # fmt: skip
+                                    span_id="b7ad6b7169203331", trace_flags=flags)  # fmt: skip
 
     (sent,) = records_of([event])
 
     attributes = {"event.name": "milepost.row", "milepost.step": 2, "milepost.seq": 2, "milepost.runtime": 0.002}
     assert str(sent) == str(stock_record(event, '{"loss":1.0}', attributes))
-    assert sent.trace_id.hex() == event.trace_id
+    assert (sent.trace_id.hex(), sent.flags) == (event.trace_id, flags)
 
 
 @pytest.mark.parametrize(

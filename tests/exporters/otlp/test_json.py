@@ -37,14 +37,14 @@ def test_metrics_in_json_are_the_metrics_in_protobuf() -> None:
 
 
 def test_log_records_in_json_have_their_ids_in_hex() -> None:
-    event = msgspec.structs.replace(make_event(seq=5), trace_id=TRACE, span_id=SPAN)
+    event = msgspec.structs.replace(make_event(seq=5), trace_id=TRACE, span_id=SPAN, trace_flags=1)
     encoder = RecordsEncoder(RUN, resource.scope())
     request = encoder.encode(encoder.select([event]))
 
     found = json.loads(translated(request, "logs"))
 
     (record,) = found["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
-    assert (record["traceId"], record["spanId"]) == (TRACE, SPAN)
+    assert (record["traceId"], record["spanId"], record["flags"]) == (TRACE, SPAN, 1)
     for name in ("traceId", "spanId"):  # protobuf's own JSON has base64 there
         record[name] = base64.b64encode(bytes.fromhex(record[name])).decode()
     assert str(ParseDict(found, ExportLogsServiceRequest())) == str(ExportLogsServiceRequest.FromString(request))

@@ -61,7 +61,7 @@ EVENTS: list[Event] = [
     make_event(values={"h": {"_type": "histogram", "values": [1, 2], "bins": [0.0, 0.5, 1.0]}}, seq=22),
     make_event("system", {"process.disk.io.read": 10, "system.cpu.utilization": 0.5}, seq=23),
     msgspec.structs.replace(
-        make_event(seq=24), trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331"
+        make_event(seq=24), trace_id="0af7651916cd43dd8448eb211c80319c", span_id="b7ad6b7169203331", trace_flags=1
     ),
     make_event("console", seq=25),
     make_event("alert", seq=26),
