@@ -36,6 +36,7 @@ class OpenTelemetryExporter(Splitting):
     """A stock MetricExporter, a stock LogRecordExporter, or both.
 
     metrics, logs: the exporter itself, or the name that its package registers. ..._options: keyword arguments for a name.
+    One that was given as an object serves run after run: it is flushed at the end of each, and shut down by whoever made it.
     Raises ConfigurationError when neither is given or a name means nothing here.
     """
 
@@ -58,9 +59,9 @@ class OpenTelemetryExporter(Splitting):
         parts: dict[str, SignalExporter] = {}
         if metrics is not None:
             selection = Selection(step=step, max_series=max_series, interval=interval)
-            parts["metrics"] = StockMetrics(made("metrics", metrics, metrics_options or {}), selection, detectors)
+            parts["metrics"] = StockMetrics(metrics, metrics_options or {}, selection, detectors)
         if logs is not None:
-            parts["logs"] = StockLogs(made("logs", logs, logs_options or {}), detectors)
+            parts["logs"] = StockLogs(logs, logs_options or {}, detectors)
         super().__init__(parts)
 
     @staticmethod
@@ -103,15 +104,19 @@ def made(signal: str, exporter: Any, options: Mapping[str, Any]) -> Any:
 class _Stock(SignalExporter):
     """What the exporters of both signals have in common."""
 
-    def __init__(self, signal: str, exporter: Any, detectors: Sequence[str]) -> None:
-        super().__init__(f"opentelemetry-{signal}", type(exporter).__name__, detectors)
-        self._exporter = exporter
+    def __init__(self, signal: str, exporter: Any, options: Mapping[str, Any], detectors: Sequence[str]) -> None:
+        self._exporter = made(signal, exporter, options)
+        self._ours = isinstance(exporter, str)
         self._empty: Any = None
+        super().__init__(f"opentelemetry-{signal}", type(self._exporter).__name__, detectors)
 
     def shutdown(self, timeout_millis: int = 30_000) -> None:
-        """Shut the stock exporter down, where it was used."""
+        """Shut the stock exporter down if it was made here and used; flush one that another run may need."""
         if self._run is not None:
-            self._exporter.shutdown()
+            if self._ours:
+                self._exporter.shutdown()
+            elif callable(flush := getattr(self._exporter, "force_flush", None)):
+                flush(timeout_millis)
         super().shutdown(timeout_millis)
 
     def _new_sender(self) -> "StockSender":
@@ -203,8 +208,10 @@ class StockMetrics(_Stock):
 
     wants = KINDS
 
-    def __init__(self, exporter: Any, selection: Selection, detectors: Sequence[str]) -> None:
-        super().__init__("metrics", exporter, detectors)
+    def __init__(
+        self, exporter: Any, options: Mapping[str, Any], selection: Selection, detectors: Sequence[str]
+    ) -> None:
+        super().__init__("metrics", exporter, options, detectors)
         self._selection = selection
 
     def position(self) -> dict[str, Any]:
@@ -217,7 +224,7 @@ class StockMetrics(_Stock):
 
         self._resource = Resource(attributes(run, self._detectors))
         self._empty = MetricsData(resource_metrics=[])
-        self._selection.restore(position)
+        self._selection = self._selection.going_on(position)
 
     def _shipment_of(self, batch: Sequence[Event]) -> Shipment:
         return self._ship(self._selection.select(batch), self._encode, self._selection.condemned)
@@ -295,8 +302,8 @@ class StockLogs(_Stock):
 
     wants = WANTS
 
-    def __init__(self, exporter: Any, detectors: Sequence[str]) -> None:
-        super().__init__("logs", exporter, detectors)
+    def __init__(self, exporter: Any, options: Mapping[str, Any], detectors: Sequence[str]) -> None:
+        super().__init__("logs", exporter, options, detectors)
         self._empty = []
 
     def _prepare(self, run: RunInfo, position: Position) -> None:

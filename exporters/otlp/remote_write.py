@@ -53,7 +53,7 @@ class RemoteWrite(SignalExporter):
 
     def _prepare(self, run: RunInfo, position: Position) -> None:
         self._encoder = RemoteWriteEncoder(attributes(run, self._detectors), self._promoted)
-        self._selection.restore(position)
+        self._selection = self._selection.going_on(position)
 
     def _figures(self, event: Event, resource: dict[str, Any]) -> bytes:
         return RemoteWriteEncoder(resource, self._promoted).encode(figures(event))

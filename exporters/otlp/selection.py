@@ -49,7 +49,7 @@ class Selection:
         interval: int = 1,
         histograms: bool = True,
     ) -> None:
-        self._step = step
+        self._step: Literal["companion", "attribute", "none"] = step
         self._max_series = max_series
         self._interval = interval
         self._histograms = histograms
@@ -182,17 +182,22 @@ class Selection:
         named = {key[0]: start for key, start in starts.items() if isinstance(key, tuple)}
         return {"began": self.began, "hidden": hidden, "histograms": dict(list(named.items())[:1000])}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what an earlier process had noted."""
-        self.began = int(state.get("began") or 0)
+    def going_on(self, state: Mapping[str, Any]) -> "Selection":
+        """One with the same options for the run that begins now: it knows what an earlier process had noted, and nothing of
+        another run that had this exporter."""
+        found = Selection(
+            step=self._step, max_series=self._max_series, interval=self._interval, histograms=self._histograms
+        )
+        found.began = int(state.get("began") or 0)
         counts = state.get("counts") or {}
-        self.coalesced, self.left_out = int(counts.get("coalesced") or 0), int(counts.get("left_out") or 0)
+        found.coalesced, found.left_out = int(counts.get("coalesced") or 0), int(counts.get("left_out") or 0)
         for name, hidden in (state.get("hidden") or {}).items():
-            self._metrics.define(Metric(name=str(name), hidden=bool(hidden)))
+            found._metrics.define(Metric(name=str(name), hidden=bool(hidden)))
         for name, start in (state.get("histograms") or {}).items():
             series = Series((str(name), "histogram"), str(name), "histogram")
             series.start = int(start)
-            self._known[series.key] = series
+            found._known[series.key] = series
+        return found
 
     def _row(self, event: Event) -> None:
         """The hot path: every number of every row passes here."""

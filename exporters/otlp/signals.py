@@ -46,7 +46,7 @@ class MetricsExporter(_OtlpSignal):
 
     def _prepare(self, run: RunInfo, position: Position) -> None:
         self._encoder = MetricsEncoder(encoded(attributes(run, self._detectors)), scope(), self._temporality)
-        self._selection.restore(position)
+        self._selection = self._selection.going_on(position)
 
     def _figures(self, event: Event, resource: dict[str, Any]) -> bytes:
         return MetricsEncoder(encoded(resource), scope(), self._temporality).encode(figures(event))

@@ -25,6 +25,7 @@ class Splitting:
 
     def start(self, run: RunInfo, position: Position | None) -> None:
         """Note the run; connections are opened by the first export."""
+        self._batch, self._results = (0, 0, 0), {}
         for signal, part in self._parts.items():
             part.start(run, position if len(self._parts) == 1 else (position or {}).get(signal))
 

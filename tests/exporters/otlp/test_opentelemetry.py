@@ -28,6 +28,7 @@ class Collecting(MetricExporter):
         super().__init__()
         self.taken: list[MetricsData] = []
         self.fails: Any = lambda data: False
+        self.flushed = 0
         self.closed = False
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
@@ -37,6 +38,7 @@ class Collecting(MetricExporter):
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        self.flushed += 1
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
@@ -90,22 +92,31 @@ def test_the_stock_otlp_exporter_sends_the_same_messages_as_ours(step: Any, tmp_
     assert str(stock.logs[0].resource_logs[0].resource) == str(ours.logs[0].resource_logs[0].resource)
 
 
-def test_objects_get_every_row_of_a_run() -> None:
+def test_objects_get_every_row_of_one_run_after_another() -> None:
     metrics = Collecting()
     logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
 
     settings = {"capture": False, "shipper": {"run_in": "thread"}}
     exporter = OpenTelemetryExporter(metrics=metrics, logs=logs)
-    with milepost.init(project="digits", exporters=[exporter], settings=settings) as run:
-        for step in range(10):
-            run.log({"loss": 1 / (1 + step)})
-            time.sleep(0.002)
+    runs: list[str] = []
+    for _ in range(2):
+        with milepost.init(project="digits", exporters=[exporter], settings=settings) as run:
+            run.define_metric("secret", hidden=not runs)
+            runs.append(run.id)
+            for step in range(10):
+                run.log({"loss": 1 / (1 + step), "secret": 1})
+                time.sleep(0.002)
 
-    assert [name for name, _ in points(metrics.taken)].count("loss") == 10
+    names = [name for name, _ in points(metrics.taken)]
+    assert (names.count("loss"), names.count("secret")) == (20, 10)  # the second run hides nothing
     found: tuple[ReadableLogRecord, ...] = logs.get_finished_logs()
-    rows = [each.log_record for each in found if each.log_record.event_name == "milepost.row"]
-    assert [dict(record.attributes or {})["milepost.step"] for record in rows] == list(range(10))
-    assert metrics.closed
+    rows = [each for each in found if each.log_record.event_name == "milepost.row"]
+    told = [
+        (each.resource.attributes["milepost.run.id"], (each.log_record.attributes or {})["milepost.step"])
+        for each in rows
+    ]
+    assert told == [(run_id, step) for run_id in runs for step in range(10)]
+    assert (metrics.flushed, metrics.closed) == (2, False)
 
 
 def test_a_failure_is_tried_again_and_nothing_is_given_up(tmp_path: Path) -> None:
