@@ -75,6 +75,14 @@ reference: setup ## write docs/api.md, docs/configuration.md and server/openapi.
 bench: setup ## measure everything, and write the figures into README.md and docs/performance.md (BENCH="calls --peers none": only that)
 	@$(bin)/python -m bench $(or $(BENCH),--publish)
 
+.PHONY: bench-server
+SIZE ?= full
+bench-server: setup ## measure the server and the page on a quiet machine, figures into docs/server-performance.md (SIZE=quick: less of it)
+	@$(bin)/python -m bench server_ingest server_reads server_live servers --size $(SIZE) --peers mlflow,trackio \
+		--json bench/results/server.json
+	@$(bin)/python -m bench --report bench/results/server.json --into docs/server-performance.md
+	@$(bin)/python -m bench.page
+
 .PHONY: bench-page
 bench-page: setup ## measure the web page in a browser: first chart, scrolling, live points (PAGE="charts --data DIR" for some of it)
 	@$(bin)/python -m bench.page $(PAGE)

@@ -9,6 +9,7 @@ Each subject is measured in a fresh process, the subjects interleaved within a r
 
 import argparse
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,14 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     subjects, missing = _available([name for name in options.peers.split(",") if name and name != "none"])
     results: dict[str, dict[tuple[str, str], Repeats]] = {}
-    about = {**report.machine(), "size": options.size, "versions": report.versions(subjects)}
+    seconds: dict[str, float] = {}
+    about = {**report.machine(), "size": options.size, "versions": report.versions(subjects), "seconds": seconds}
     path = options.json or Path("bench/results") / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
     failed = list(missing)
     for name in options.benchmarks or BENCHMARKS:
+        began = time.monotonic()
         results[name] = measure(name, subjects, options.size, options.repeats, failed)
-        print(report.table(BENCHMARKS[name], results[name]), flush=True)
+        seconds[name] = round(time.monotonic() - began, 1)
+        print(f"{report.table(BENCHMARKS[name], results[name])}\nmeasured in {seconds[name]:.0f} s\n", flush=True)
         report.store(path, about, results)
-    print(f"every figure: {path}")
+    print(f"every figure, {sum(seconds.values()) / 60:.1f} minutes in all: {path}")
     if options.publish:
         from scripts.figures import publish
 

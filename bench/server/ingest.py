@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import threading
 import time
 from typing import Any
 
@@ -12,6 +11,7 @@ from bench.server import batches, curves, datasets
 from bench.server.batches import WRITERS
 from bench.server.process import Served, serve
 from bench.server.sending import Writer, percentile
+from bench.server.worker import Worker
 
 PACE = 750_000
 """Points a second that are sent when not as many as can be."""
@@ -76,25 +76,15 @@ def measure(task: Task) -> Figures:
     }
 
 
-class _Charts:
+class _Charts(Worker):
     """Reads charts in turn: four curves of a run that is being written, a zoom into 100,000 steps of a long one."""
 
     def __init__(self, server: Served, steps: int) -> None:
+        super().__init__()
         self.waits: list[float] = []
         self.zooms: list[float] = []
         self._steps = steps
         self._client = server.client()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         source = random.Random(1)

@@ -2,7 +2,6 @@
 
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Sequence
 
@@ -15,7 +14,8 @@ from bench.measuring import Figures
 from bench.server.batches import packed, to_run
 from bench.server.curves import BEGIN
 from bench.server.process import KEY, Served, serve
-from bench.server.sending import answer, percentile
+from bench.server.sending import answer, connected, percentile
+from bench.server.worker import Worker
 from milepost.sdk.wire import Group, WireBatch
 
 SECONDS = 12
@@ -35,6 +35,7 @@ def measure(task: Task) -> Figures:
         client.get("/api/v1/projects").raise_for_status()
         idle = sum(server.rss_mb())
         pages = _Pages(server)
+        pages.start()
         parts = [range(n, task.size, THREADS) for n in range(THREADS)]
         senders = [_Sender(server, part, bodies) for part in parts]
         for sender in senders:
@@ -48,7 +49,7 @@ def measure(task: Task) -> Figures:
         sent = _sent(senders) - sent
         for sender in senders:
             sender.stop()
-        told = pages.stop()
+        pages.stop()
         live = sum(server.rss_mb())
         for at in range(200 if task.size > 10 else 5):
             body = {"runs": [f"live/run-{(at * 4 + n) % task.size}" for n in range(4)], "keys": list(KEYS[:5])}
@@ -66,7 +67,7 @@ def measure(task: Task) -> Figures:
         "live_mb": live,
         "after_charts_mb": after,
         "pages": PAGES,
-        "events_per_page": told,
+        "events_per_page": pages.events / PAGES,
         "runs": task.size,
     }
 
@@ -89,74 +90,50 @@ def _bodies(batches: int) -> list[bytes]:
     return found
 
 
-class _Sender:
-    """Sends a batch of each of its runs each second, over one connection."""
+class _Sender(Worker):
+    """Sends a batch of each of its runs each second, over one connection. Waits count from when a batch was due."""
 
     def __init__(self, server: Served, runs: range, bodies: Sequence[bytes]) -> None:
+        super().__init__()
         self.waits: list[float] = []
-        self.error: BaseException | None = None
         self._server, self._runs, self._bodies = server, runs, bodies
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
-        self.start = self._thread.start
-
-    def stop(self) -> None:
-        """End it. Raises what went wrong."""
-        self._stop.set()
-        self._thread.join()
-        if self.error is not None:
-            raise self.error
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except BaseException as error:
-            self.error = error
 
     def _run(self) -> None:
         server = self._server
         began = time.perf_counter()
-        with socket.create_connection((server.host, server.port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connected(server.host, server.port) as connection:
             for second, body in enumerate(self._bodies):
                 for place, run in enumerate(self._runs):
                     due = began + second + place / len(self._runs)
                     if self._stop.wait(max(due - time.perf_counter(), 0.0)):
                         return
-                    sent = time.perf_counter()
                     connection.sendall(to_run(server.host, f"run-{run}", body))
                     status, said = answer(connection)
                     if status != 200:
                         raise RuntimeError(f"a batch was answered with {status}: {said!r}")
-                    self.waits.append(time.perf_counter() - sent)
+                    self.waits.append(time.perf_counter() - due)
 
 
-class _Pages:
-    """Event streams, read by one thread."""
+class _Pages(Worker):
+    """Event streams, read by one thread. events: how many came on all of them."""
 
     def __init__(self, server: Served) -> None:
-        self._bytes = 0
-        self._events = 0
-        self._stop = threading.Event()
+        super().__init__()
+        self.events = 0
         self._selector = selectors.DefaultSelector()
         head = f"GET /api/v1/events HTTP/1.1\r\nHost: {server.host}\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
         for _ in range(PAGES):
             connection = socket.create_connection((server.host, server.port))
             connection.sendall(head)
             self._selector.register(connection, selectors.EVENT_READ, connection)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> float:
-        """End them; how many events each got."""
-        self._stop.set()
-        self._thread.join()
-        for key in list(self._selector.get_map().values()):
-            key.data.close()
-        return self._events / PAGES
 
     def _run(self) -> None:
         while not self._stop.is_set():
             for key, _ in self._selector.select(0.1):
-                self._events += key.data.recv(1 << 20).count(b"event: ")
+                data = key.data.recv(1 << 20)
+                if not data:
+                    raise RuntimeError("the server closed a stream of events")
+                self.events += data.count(b"event: ")
             self._stop.wait(0.05)
+        for key in list(self._selector.get_map().values()):
+            key.data.close()

@@ -39,9 +39,9 @@ def measure(task: Task) -> Figures:
             bodies = [batches.bodies("float32", n, batches.BATCHES if task.size > 1 else 4) for n in range(WRITERS)]
             requests = [batches.requests(server.host, n, each) for n, each in enumerate(bodies)]
             return _measured(task, server.port, requests, curves.POINTS)
-    rows, make, command = _PEERS[task.subject]
+    rows, most_per_s, make, command = _PEERS[task.subject]
     with _serving(task.directory, command) as port:
-        requests = [iter(list(make(port, n, rows, task.size * 20))) for n in range(WRITERS)]
+        requests = [iter(list(make(port, n, rows, task.size * most_per_s))) for n in range(WRITERS)]
         return _measured(task, port, requests, rows * KEYS)
 
 
@@ -107,11 +107,12 @@ _SHOW: Final = (
     "trackio.show(host='127.0.0.1', server_port=int(sys.argv[1]), open_browser=False, block_thread=True)"
 )
 _PEERS: Final[dict[str, Any]] = {
+    # rows of a request, requests a second of one writer that are made beforehand: some times more than it takes
     "mlflow": (
-        10, _mlflow,
+        10, 20, _mlflow,
         ["-m", "mlflow", "server", "--host", HOST, "--port", "PORT", "--backend-store-uri", "sqlite:///mlflow.db"],
     ),
-    "trackio": (100, _trackio, ["-c", _SHOW, "PORT"]),
+    "trackio": (100, 6, _trackio, ["-c", _SHOW, "PORT"]),
 }  # fmt: skip
 
 

@@ -1,54 +1,39 @@
 """Sending: writers that post requests made beforehand, one after the other over one connection each. Standard library only."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bench.server.worker import Worker
 
-class Writer:
-    """Sends requests until it is told to stop or has no more; seconds of every answer are in `waits`.
+
+class Writer(Worker):
+    """Sends requests until it is told to stop; seconds of every answer are in `waits`. To have no more of them is an error.
 
     every_s: from the beginning of one request to that of the next; 0 for at once. Waits count from when a request was due.
     """
 
     def __init__(self, host: str, port: int, requests: Iterator[bytes], every_s: float = 0.0) -> None:
+        super().__init__()
         self.waits: list[float] = []
         self.refused = 0
-        self.error: BaseException | None = None
         self._to = host, port
         self._requests = requests
         self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
 
-    def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the request under way. Raises what went wrong."""
-        self._stop.set()
-        self._thread.join()
-        if self.error is not None:
-            raise self.error
-
-    def _guarded(self) -> None:
-        try:
-            with socket.create_connection(self._to) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._run(connection)
-        except BaseException as error:
-            self.error = error
-
-    def _run(self, connection: socket.socket) -> None:
-        due = time.perf_counter()
-        for request in self._requests:
-            due = due + self._every_s if self._every_s else time.perf_counter()
-            if self._stop.wait(max(due - time.perf_counter(), 0.0)):
-                return
-            self._send(connection, request, due)
+    def _run(self) -> None:
+        with connected(*self._to) as connection:
+            due = time.perf_counter()
+            for request in self._requests:
+                due = due + self._every_s if self._every_s else time.perf_counter()
+                if self._stop.wait(max(due - time.perf_counter(), 0.0)):
+                    return
+                self._send(connection, request, due)
+        if not self._stop.is_set():
+            raise RuntimeError(
+                f"a writer had nothing more to send after {len(self.waits)} requests; make more beforehand"
+            )
 
     def _send(self, connection: socket.socket, request: bytes, due: float) -> None:
         while not self._stop.is_set():
@@ -61,6 +46,13 @@ class Writer:
                 raise RuntimeError(f"a request was answered with {status}: {body[:500]!r}")
             self.refused += 1
             self._stop.wait(1.0)  # as Retry-After asks
+
+
+def connected(host: str, port: int) -> socket.socket:
+    """A connection that sends small pieces at once."""
+    made = socket.create_connection((host, port))
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 def request(host: str, path: str, body: bytes, **headers: str) -> bytes:

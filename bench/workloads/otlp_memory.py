@@ -11,7 +11,6 @@ from bench.measuring import Figures
 CASES = {
     "without": [],
     "otlp": [{"otlp": {"endpoint": "http://127.0.0.1:9"}}],
-    "otlp_grpc": [{"otlp": {"protocol": "grpc", "endpoint": "http://127.0.0.1:9"}}],
     "remote_write": [{"prometheus_remote_write": {"endpoint": "http://127.0.0.1:9/api/v1/write"}}],
 }
 PROGRAM = """
@@ -69,5 +68,5 @@ MEMORY = Benchmark(
         "training_remote_write_rss_kb",
     ),
     cases={"program": ("milepost",)},
-    sizes={"tiny": 1, "quick": 5, "full": 9},
+    sizes={"tiny": 1, "quick": 3, "full": 9},
 )
