@@ -1,10 +1,10 @@
-/** Heavy work, a little per frame: charts that scroll into sight do not stop the scrolling. */
+/** Heavy work, one piece per frame: charts that scroll into sight do not stop the scrolling.
+ *
+ * A chart is drawn when its frame ends, which takes longer than the call that made it, so there is nothing here to time.
+ */
 
 const waiting: (() => void)[] = [];
 let working = false;
-
-/** Heavy things that one frame takes. They are drawn when it ends, which takes longer than the calls that this could time. */
-const PER_FRAME = 2;
 
 /** Do something heavy soon. The returned function takes it back. */
 export function whenFree(work: () => void): () => void {
@@ -20,7 +20,7 @@ export function whenFree(work: () => void): () => void {
 }
 
 function next(): void {
-  for (let n = 0; n < PER_FRAME && waiting.length; n++) waiting.shift()!();
+  waiting.shift()?.();
   if (waiting.length) requestAnimationFrame(next);
   else working = false;
 }
