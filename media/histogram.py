@@ -108,9 +108,7 @@ def _count(array: "NDArray[Any]", low: float, high: float, bins: int) -> tuple[l
     edges = np.linspace(low, high, bins + 1)
     scale = bins / (high - low)
     if not np.isfinite(scale) or (np.diff(edges) <= 0).any():  # numbers so close that their bins have no width
-        margin = max(abs(low), abs(high)) * 1e-9
-        counts, edges = np.histogram(array.astype(np.float64), bins=bins, range=(low - margin, high + margin))
-        return counts.tolist(), edges.tolist()
+        return _count_close(array, low, high, bins)
     totals = np.zeros(bins + 1, np.int64)
     place = np.empty(min(_PIECE, array.size))
     near = (8 + 4 * max(abs(low), abs(high)) * scale) * float(np.finfo(np.float64).eps)
@@ -132,10 +130,21 @@ def _count(array: "NDArray[Any]", low: float, high: float, bins: int) -> tuple[l
     return totals[:bins].tolist(), edges.tolist()
 
 
+def _count_close(array: "NDArray[Any]", low: float, high: float, bins: int) -> tuple[list[int | float], list[float]]:
+    """Counts and edges of numbers that lie so close together that bins between them would have no width."""
+    import numpy as np
+
+    margin = max(abs(low), abs(high), 1e-290) * 1e-9
+    counts, edges = np.histogram(array.astype(np.float64), bins=bins, range=(low - margin, high + margin))
+    return counts.tolist(), edges.tolist()
+
+
 def _count_odd(array: "NDArray[Any]", low: float, high: float, bins: int) -> tuple[list[int | float], list[float]]:
     """Counts and edges where something is unusual: no numbers, all of them equal, or so great that sums of them overflow."""
     import numpy as np
 
+    if array.dtype.kind != "f" and array.size and high - low < max(abs(low), abs(high)) * 1e-9:
+        return _count_close(array, low, high, bins)
     if array.size == 0 or array.dtype.kind != "f":
         counts, edges = np.histogram(array, bins=bins)
         return counts.tolist(), edges.astype(np.float64).tolist()

@@ -46,11 +46,8 @@ def as_array(value: Any, owner: str) -> "NDArray[Any]":
         elif module == "cupy" and hasattr(value, "get"):
             array = value.get()
         else:
-            array = np.asarray(value)
-        masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # importing it takes 40 ms
-        if masked is not None and isinstance(array, masked):
-            whole: Any = array
-            array = whole.filled(0)
+            masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)  # importing it takes 40 ms
+            array = np.asarray(value.filled(0) if masked is not None and isinstance(value, masked) else value)
         if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16 and its kin (ml_dtypes)
             array = array.astype(np.float32)
     except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything

@@ -57,6 +57,12 @@ def test_numbers_are_scaled_by_one_rule(given: Any, pixels: Any) -> None:
     assert logged(milepost.Image(np.array(given))).to_numpy().tolist() == pixels
 
 
+def test_masked_pixels_are_black() -> None:
+    masked = np.ma.masked_array(RGB, RGB > 100)
+
+    assert (logged(milepost.Image(masked)).to_numpy() == np.where(RGB > 100, 0, RGB)).all()
+
+
 def test_normalize_false_only_cuts() -> None:
     assert logged(milepost.Image(np.array([[0.5, 1.0, 2.9]]), normalize=False)).to_numpy().tolist() == [[0, 1, 2]]
 

@@ -6,6 +6,7 @@ import decimal
 import enum
 import fractions
 import functools
+import itertools
 import math
 import pathlib
 import struct
@@ -445,6 +446,17 @@ def test_a_histogram_is_stored_whole() -> None:
         "values": [1, 2],
         "bins": [1.0, 2.0, 3.0],
     }
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[2**60, 2**60 + 1], [-(2**62), 2**62], [5e-324, 0.0], [-1e-320, 1e-320], [1.0, 1.0 + 2**-52], [2**60] * 3],
+)
+def test_numbers_that_lie_very_close_or_far_apart_have_a_histogram(numbers: list[Any]) -> None:
+    made = milepost.Histogram(numbers)
+
+    assert sum(made.counts) == len(numbers)
+    assert all(low < high for low, high in itertools.pairwise(made.edges))
 
 
 @pytest.mark.parametrize("bins", [0, 513, 2.5, "9", None])
