@@ -156,6 +156,7 @@ def _to_int16(samples: "NDArray[Any]", about: str) -> "NDArray[np.int16]":
     """Samples of 16 bits, little-endian, a copy."""
     import numpy as np
 
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     kind = samples.dtype.kind
     if kind == "f":
         low, high = samples.min(), samples.max()

@@ -81,7 +81,7 @@ class Graph(FileMedia):
         if isinstance(node, Mapping):
             made = Node(**{str(key): value for key, value in node.items()})
         else:
-            made = node if isinstance(node, Node) else Node(id=node, **fields)
+            made = node if isinstance(node, Node) else Node(**({"id": node} | fields))
         if made.id is None:
             raise DataError("Graph: a node needs an id (or a name), by which edges refer to it")
         if made.id in self.nodes:

@@ -288,13 +288,8 @@ def _from_pil(image: Any, mode: str | None, file_type: str | None) -> tuple[Payl
                 return _pixels_of_16_bits(array)
             return _pixels(to_uint8(array, "Image"), file_type or "png", None)
         if image.mode not in ("L", "LA", "RGB", "RGBA", "HSV", "CMYK", "YCbCr", "LAB"):
-            image = image.convert(
-                "RGBA"
-                if "transparency" in image.info or image.mode in ("PA", "RGBa", "La")
-                else "RGB"
-                if image.mode == "P"
-                else "L"
-            )
+            plain = {"P": "RGB", "PA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "L")
+            image = image.convert("RGBA" if "transparency" in image.info else plain)
         return _pixels(np.array(image), file_type or "png", image.mode)
     except OSError as error:
         raise DataError(f"Image: {about} cannot be read: {error}") from None

@@ -22,7 +22,7 @@ def content(value: Any) -> Any:
 def test_the_file_of_a_graph_holds_its_nodes_and_edges() -> None:
     graph = Graph()
     first = graph.add_node(Node(0, name="input", class_name="Input", output_shape=(None, 28)))
-    graph.add_node({"id": 1, "name": "dense", "units": 10})
+    graph.add_node(id=1, name="dense", units=10)
     graph.add_edge(first, 1)
 
     assert content(graph) == {
