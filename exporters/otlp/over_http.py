@@ -39,7 +39,7 @@ _SETTINGS: Final = {
 class HttpSender:
     """Sends to one URL.
 
-    content_type: of the request. extra: further headers. name: of the exporter, in messages.
+    content_type: of the request. extra: further headers. encoding: in which the requests come already; then compression is off.
     """
 
     def __init__(
