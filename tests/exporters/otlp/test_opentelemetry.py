@@ -1,5 +1,6 @@
 """Stock exporters of OpenTelemetry, by name or as objects, get what milepost's own OTLP exporter sends."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -148,6 +149,37 @@ def test_why_a_stock_exporter_failed_is_what_it_logged(tmp_path: Path) -> None:
     assert "FAILURE of OTLPMetricExporter: " in result.reason
     assert "127.0.0.1:9" in result.reason
     assert "UNAVAILABLE" in result.reason or "DEADLINE_EXCEEDED" in result.reason
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_warning_of_a_stock_exporter_is_seen_once_by_whoever_hears_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    class Vendor(Collecting):
+        __module__ = "vendor.exporter"
+
+        def export(
+            self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+        ) -> MetricExportResult:
+            logging.getLogger("vendor.exporter").warning("the quota of %s is used up", "today")
+            return MetricExportResult.FAILURE
+
+    class Ears(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    found: list[str] = []
+    logger = logging.getLogger("vendor")
+    monkeypatch.setattr(logger, "propagate", False)  # so that pytest's own handler does not hear it
+    monkeypatch.setattr(logger, "handlers", [Ears()] if heard else [])
+    exporter = OpenTelemetryExporter(metrics=Vendor())
+    exporter.start(make_run(tmp_path), None)
+
+    result = exporter.export(make_rows(2))
+
+    assert "FAILURE of Vendor: the quota of today is used up" in result.reason
+    on_stderr = capsys.readouterr().err.count("the quota of today is used up")
+    assert (on_stderr, len(found)) == ((0, 1) if heard else (1, 0))
 
 
 def test_an_outage_is_not_searched_for_a_bad_point_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
