@@ -64,16 +64,17 @@ class Served:
 
     def _expand(self) -> None:
         routes: dict[str, tuple[Shipped, Component]] = {}
+        wrong: dict[str, str] = {}
         for each in self.plan.exporters:
             try:
                 routes_of(each.name, each.component())  # once, to see whether they can be made
                 for name, part in parts_of(each.name, each.component()).items():
                     routes[name] = (each, part)
             except Error as error:
-                self.wrong[each.name] = str(error)
+                wrong[each.name] = str(error)
             except Exception as error:  # noqa: BLE001 - the import of foreign code
-                self.wrong[each.name] = f"{type(error).__name__}: {error}"
-        self._routes = routes  # at once, for `say` reads them without the lock
+                wrong[each.name] = f"{type(error).__name__}: {error}"
+        self._routes, self.wrong = routes, wrong  # each at once, for they are read without the lock
 
     @property
     def routes(self) -> list[str]:

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 import milepost
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.shipper.meeting import connect, is_mine, listen, meetings
+from milepost.sdk.shipper.plan import Plan, Shipped
+from milepost.sdk.shipper.serving import Served
 from milepost.sdk.syncing import sync
 from tests.reliability.double import HttpLines
 from tests.reliability.fault_server import FaultServer, serving
@@ -159,7 +162,20 @@ def test_a_shipper_ends_when_nobody_needs_it_any_more(site: Site) -> None:
         assert judged(server, program).good
 
 
-def test_a_shipper_inherits_nothing_and_belongs_to_nobody(site: Site, tmp_path: Path) -> None:
+WITHOUT_DEV_FD = """
+import os
+listed = os.listdir
+def listdir(path="."):
+    if path == "/dev/fd":
+        raise FileNotFoundError(path)
+    return listed(path)
+os.listdir = listdir
+"""
+
+
+@pytest.mark.parametrize("customized", ["", WITHOUT_DEV_FD], ids=["", "without /dev/fd"])
+def test_a_shipper_inherits_nothing_and_belongs_to_nobody(site: Site, tmp_path: Path, customized: str) -> None:
+    (site.directory / "double" / "sitecustomize.py").write_text(customized)
     with serving() as server:
         program = site.script(
             "inherit",
@@ -536,3 +552,16 @@ def test_an_exporter_that_cannot_be_made_is_told_at_once_and_not_waited_for(
     assert time.monotonic() - began < 60
     assert "url must begin with http" in caplog.text
     assert "1 row of" in caplog.text
+
+
+def test_an_exporter_that_could_not_be_made_is_no_longer_wrong_once_its_options_are_mended(
+    site: Site, tmp_path: Path
+) -> None:
+    wrong, mended = (Shipped(name="picky", exporter="picky", options={"url": url}) for url in ("no", "https://yes"))
+    plan = Plan(run_dir=str(tmp_path / "runs" / "p" / "one"), exporters=(wrong,))
+    served = Served(plan, lambda text: None)
+    assert (served.routes, list(served.wrong)) == ([], ["picky"])
+
+    served.update(msgspec.structs.replace(plan, exporters=(mended,)))
+
+    assert (served.routes, served.wrong) == (["picky"], {})
