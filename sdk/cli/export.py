@@ -32,6 +32,7 @@ Format = Literal["csv", "jsonl", "parquet"]
 Advance = Callable[[int], None]
 
 _SLICE: Final = 512
+_EXACT_INT: Final = 2**53
 _ROW_GROUP_VALUES: Final = 1_000_000
 _CLOCKS: Final = ("_step", "_timestamp", "_runtime")
 _MARKS: Final = ("_writer", "_rank")
@@ -169,7 +170,7 @@ def _write_typed(table: Table, pyarrow: Any, writer_of: Callable[[Any], Any], ad
     for batch in _batches(table):
         for row in batch:
             for column, value in row.items():
-                kinds[column].add(type(value))
+                kinds[column].add(_WideInt if type(value) is int and abs(value) > _EXACT_INT else type(value))
         advance(len(batch))
     makers = {column: _parquet_type(found) for column, found in kinds.items()}
     types = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64(), "text": pyarrow.string()}
@@ -186,6 +187,10 @@ def _write_typed(table: Table, pyarrow: Any, writer_of: Callable[[Any], Any], ad
             rows += len(batch)
             advance(len(batch))
     return rows
+
+
+class _WideInt(int):
+    """The kind of a whole number that no float holds: a column that has floats besides is text, so that none changes."""
 
 
 def _batches(table: Iterable[Row], size: int = _SLICE) -> Iterator[list[Row]]:
@@ -215,7 +220,7 @@ def _parquet_type(found: set[type]) -> tuple[str, Callable[[Any], Any]]:
     kinds = found - {type(None)}
     if kinds == {bool}:
         return "bool", lambda value: value
-    if kinds == {int}:
+    if kinds and kinds <= {int, _WideInt}:
         return "int", lambda value: value
     if kinds and kinds <= {int, float}:
         return "float", lambda value: None if value is None else float(value)

@@ -76,6 +76,15 @@ def test_parquet_holds_types_and_nan(command: Command) -> None:
     assert math.isinf(table["loss"][2])
 
 
+def test_whole_numbers_that_no_float_holds_stay_what_they_are_beside_floats(command: Command) -> None:
+    log_run([{"a": 2**53 + 1, "b": 1, "in.a": None}, {"a": 0.5, "b": 0.5, "in.a": "x"}], id="one")
+
+    assert command("export", "one", "--dir", "runs", "-o", "history.parquet").code == 0
+    table = pandas.read_parquet("history.parquet", dtype_backend="pyarrow")
+    assert (list(table["a"]), list(table["b"])) == (["9007199254740993", "0.5"], [1.0, 0.5])
+    assert list(table["in.a"].dropna()) == ["x"]
+
+
 def test_parquet_without_pyarrow_names_the_command_that_installs_it(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
