@@ -123,7 +123,7 @@ class HttpSender:
         if status in _SETTINGS:
             return self._wait(f"{told}; {_SETTINGS[status]}")
         if status == 400 and "HTTPS server" in said:
-            return self._wait(f"{told}; set endpoint to {target.endpoint.replace('http://', 'https://', 1)}")
+            return self._wait(f"{told}; begin endpoint with https://")
         if is_aged(said):
             return Answer(outcome="aged", reason=told)
         return Answer(outcome="failed" if status >= 500 else "refused", reason=told)
@@ -165,8 +165,7 @@ class HttpSender:
         if "CERTIFICATE_VERIFY_FAILED" in chain:
             return f"{target.endpoint}: its certificate is not trusted ({_reason(chain)}); set tls: {{ca_file: ...}}"
         if "WRONG_VERSION_NUMBER" in chain or "RECORD_LAYER_FAILURE" in chain:
-            plain = target.endpoint.replace("https://", "http://", 1)
-            return f"{target.endpoint} does not speak TLS ({said}); if that is right, set endpoint to {plain}"
+            return f"{target.endpoint} does not speak TLS ({said}); if that is right, begin endpoint with http://"
         if "CERTIFICATE_REQUIRED" in chain or "certificate required" in chain.lower():
             return f"{target.endpoint} wants a client's certificate; set tls: {{cert_file: ..., key_file: ...}}"
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | ssl.SSLError):
@@ -178,8 +177,7 @@ class HttpSender:
                 "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
             )
         if not target.secure and not self._answered and type(error).__name__ in ("ReadError", "WriteError"):
-            secure = target.endpoint.replace("http://", "https://", 1)
-            return f"{target.endpoint} ends the connection ({said}); if it speaks TLS, set endpoint to {secure}"
+            return f"{target.endpoint} ends the connection ({said}); if it speaks TLS, begin endpoint with https://"
         return f"{target.endpoint} cannot be reached: {said}"
 
 
