@@ -227,6 +227,8 @@ class Gate:
             return principal
         if principal is None:
             text = "send a key: Authorization: Bearer mp_..."
+            if headers.get("authorization"):
+                text = "this key is not valid here: it is wrong, revoked, or over; an admin makes another"
             raise Problem(401, "unauthorized", text, headers={"WWW-Authenticate": 'Bearer realm="milepost"'})
         if not principal.may(needed) or (needed == "admin" and principal.project is not None):
             who = "this key" if principal.user is None else f"the user {principal.user!r}"

@@ -90,8 +90,10 @@ def _in_buckets(
 ) -> dict[str, Any]:
     extents = [extent for *_, one in found for extent in [one.extent()] if extent is not None]
     low, high = asked.range or (min((e[0] for e in extents), default=0.0), max((e[1] for e in extents), default=0.0))
-    if not low <= high:
-        raise bad_request("invalid range", f"range must be [lowest, highest], got {list(asked.range or ())}")
+    if not low <= high or (asked.range is not None and not -math.inf < low <= high < math.inf):
+        raise bad_request(
+            "invalid range", f"range must be [lowest, highest], finite numbers, got {list(asked.range or ())}"
+        )
     on = history.Grid(asked.width, low, high) if asked.width else history.grid(low, high, asked.buckets)
     if (high - low) / on.width > 10 * max(asked.buckets, 20_000):
         raise bad_request("too many buckets", f"a width of {on.width} makes more than 200,000 buckets of this range")

@@ -315,7 +315,7 @@ def test_an_error_is_a_status_in_the_form_of_the_request(client: httpx.Client, k
     assert (unknown.status_code, *status(unknown)) == (
         401,
         16,
-        "unauthorized: send a key: Authorization: Bearer mp_...",
+        "unauthorized: this key is not valid here: it is wrong, revoked, or over; an admin makes another",
     )
     assert (traces.status_code, status(traces)[0]) == (404, 5)
     assert "traces are not stored here" in status(traces)[1]
