@@ -6,7 +6,7 @@ Nothing is left out silently: each point or record that is not taken is counted 
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -70,9 +70,7 @@ def metrics_of(resources: Iterable[Any]) -> tuple[list[Found], Rejected]:
     """What metrics bring, by resource."""
     found: list[Found] = []
     rejected = Rejected()
-    for resource in resources:
-        one = Found(_attributes(resource.resource.attributes))
-        found.append(one)
+    for resource, one in _each(resources, found):
         for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
             shape = metric.WhichOneof("data")
             points = getattr(metric, shape).data_points if shape else ()
@@ -89,6 +87,13 @@ def metrics_of(resources: Iterable[Any]) -> tuple[list[Found], Rejected]:
                 except NotTaken as error:
                     rejected.add(str(error), metric.name)
     return found, rejected
+
+
+def _each(resources: Iterable[Any], found: list[Found]) -> Iterator[tuple[Any, Found]]:
+    """Each resource with what is to be found of it, which is added to `found`."""
+    for resource in resources:
+        found.append(Found(_attributes(resource.resource.attributes)))
+        yield resource, found[-1]
 
 
 def _add_point(found: Found, name: str, shape: str, point: Any) -> None:
@@ -139,9 +144,7 @@ def logs_of(resources: Iterable[Any]) -> tuple[list[Found], Rejected]:
     """What log records bring, by resource."""
     found: list[Found] = []
     rejected = Rejected()
-    for resource in resources:
-        one = Found(_attributes(resource.resource.attributes))
-        found.append(one)
+    for resource, one in _each(resources, found):
         for record in (record for scope in resource.scope_logs for record in scope.log_records):
             at = _time(record.time_unix_nano or record.observed_time_unix_nano)
             attributes = _attributes(record.attributes)

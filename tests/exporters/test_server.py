@@ -232,9 +232,8 @@ milepost.finish()
 """
 
 
-def test_rows_arrive_at_once_and_their_media_when_they_are_encoded(data_server: Begin) -> None:
-    """While the encoder's process is stopped, rows arrive that say their file is not here yet."""
-    server = data_server()
+def begun_and_encoding_nothing(server: Server) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A program that logs pictures and sends them, and its encoders, which are suspended."""
     program = subprocess.Popen(
         [sys.executable, "-c", PENDING],
         env=environment(server),
@@ -245,6 +244,13 @@ def test_rows_arrive_at_once_and_their_media_when_they_are_encoded(data_server: 
     encoders = wait_for(lambda: encoders_of(program.pid))
     for encoder in encoders:
         encoder.suspend()
+    return program, encoders
+
+
+def test_rows_arrive_at_once_and_their_media_when_they_are_encoded(data_server: Begin) -> None:
+    """While the encoder's process is stopped, rows arrive that say their file is not here yet."""
+    server = data_server()
+    program, encoders = begun_and_encoding_nothing(server)
     try:
         with server.client(ADMIN_KEY) as client:
             wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows") == 20)
@@ -292,16 +298,7 @@ def same_as_local(client: httpx.Client, server: Server) -> None:
 
 def test_media_of_a_program_that_was_killed_after_their_rows_arrive_too(data_server: Begin) -> None:
     server = data_server()
-    program = subprocess.Popen(
-        [sys.executable, "-c", PENDING],
-        env=environment(server),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    encoders = wait_for(lambda: encoders_of(program.pid))
-    for encoder in encoders:
-        encoder.suspend()
+    program, encoders = begun_and_encoding_nothing(server)
     with server.client(ADMIN_KEY) as client:
         wait_for(lambda: client.get("/api/v1/runs/p/r1").json().get("rows") == 20)
         program.kill()
