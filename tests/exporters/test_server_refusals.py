@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ Begin = Callable[[], Server]
 
 
 @contextlib.contextmanager
-def damaging(url: str, times: int) -> Iterator[str]:
-    """A proxy that changes a byte of the first so many pieces of files that pass."""
+def damaging(url: str, times: int, free: threading.Event | None = None) -> Iterator[str]:
+    """A proxy that changes a byte of the first so many pieces of files that pass. free: until it is set, no piece passes."""
     left = [times]
 
     class Proxy(http.server.BaseHTTPRequestHandler):
@@ -33,6 +34,8 @@ def damaging(url: str, times: int) -> Iterator[str]:
 
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            if self.command == "PATCH" and free is not None:
+                free.wait(60)
             if self.command == "PATCH" and body and left[0] > 0:
                 left[0] -= 1
                 body = body[:-1] + bytes([body[-1] ^ 1])
@@ -88,6 +91,25 @@ def test_a_file_that_is_damaged_on_the_way_is_sent_again(data_server: Begin) -> 
         (row,) = rows_of(client)
         found = client.get(f"/api/v1/runs/p/r1/files/{row['picture']['path']}")
     assert found.content == Path("runs/p/r1", row["picture"]["path"]).read_bytes()
+
+
+def test_rows_do_not_wait_for_a_file_before_them(data_server: Begin) -> None:
+    server = data_server()
+    free = threading.Event()
+    with damaging(server.url, times=0, free=free) as url, server.client(ADMIN_KEY) as client:
+        begin(url)
+        Path("film").write_bytes(b"long")
+        milepost.save("film")
+        for n in range(10):
+            milepost.log({"n": n})
+        until = time.monotonic() + 60
+        while (client.get("/api/v1/runs/p/r1").json().get("rows") or 0) < 9:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert client.get("/api/v1/runs/p/r1/files").json()["files"] == []
+        free.set()
+        milepost.finish()
+        assert [each["name"] for each in client.get("/api/v1/runs/p/r1/files").json()["files"]] == ["files/film"]
 
 
 def test_a_picture_that_was_cut_short_is_set_aside_with_a_warning(

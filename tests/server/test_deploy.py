@@ -107,6 +107,15 @@ def test_the_largest_body_passes(site: Site) -> None:
         assert "this is not zstd" in answer.json()["detail"]
 
 
+def test_a_body_that_is_too_large_is_told_so_through_the_proxy(site: Site) -> None:
+    with site.client(ADMIN_KEY) as client:
+        limit = client.get("/api/v1/limits").json()["body_bytes"]
+        answer = client.post("/api/v1/runs/r/batches", content=bytes(limit + 1))
+        assert (answer.status_code, answer.json()["limit"]) == (413, limit)
+    with site.client() as nobody:
+        assert nobody.post("/api/v1/runs/r/batches", content=bytes(limit)).status_code == 401
+
+
 def test_a_browsers_login_is_for_tls_only_and_its_changes_are_its_own(site: Site) -> None:
     with site.client() as browser, site.client(ADMIN_KEY) as program:
         login = browser.post("/api/v1/login", json={"key": ADMIN_KEY})
