@@ -111,7 +111,7 @@ def shapes() -> dict[str, Any]:
     mesh: Any = trimesh.creation.torus(1.0, 0.35)
     mesh.visual.vertex_colors = np.concatenate(
         [(mesh.vertices * 90 + 128).clip(0, 255), np.full((len(mesh.vertices), 1), 255)], 1
-    )
+    ).astype(np.uint8)  # trimesh takes floats for shares of one: all of it would be white
     found: dict[str, Any] = {}
     for kind in ("obj", "glb", "stl", "ply"):
         content: Any = mesh.export(file_type=kind)

@@ -1,5 +1,6 @@
 """A real browser (Debian's chromium) on a real server, over runs that the SDK logged; both are started once for all tests."""
 
+import io
 import math
 import tempfile
 from collections.abc import Iterator
@@ -126,6 +127,14 @@ def log_real(directory: Path) -> None:
     heat = {"data": [{"type": "heatmap", "z": [[1, 2], [3, 4]]}], "layout": {}}
     solid = {"data": [{"type": "surface", "z": [[1, 2], [3, 4]]}, {"type": "mesh3d"}], "layout": {}}
     milepost.log({"heat": milepost.Plotly(heat), "surface": milepost.Plotly(solid)})
+    water = io.StringIO("3\nwater\nO 0 0 0.1\nH 0 0.7 -0.4\nH 0 -0.7 -0.4\n")
+    milepost.log({"molecule": milepost.Molecule(water, file_type="xyz")})
+    wave = np.sin(np.arange(16_000) * 0.2) * 0.4
+    frames = np.random.default_rng(0).integers(0, 255, (12, 3, 32, 48), dtype=np.uint8)
+    for note in ("the first words", "the last words"):
+        tone = milepost.Audio(wave[: 8_000 if note == "the first words" else None], 8_000)
+        milepost.log({"tone": tone, "clip": milepost.Video(frames, fps=6, format="mp4"), "note": note})
+        frames = 255 - frames
     milepost.finish()
 
 

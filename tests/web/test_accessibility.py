@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.server.conftest import Server
+from tests.server.conftest import ADMIN_KEY, Server
+from tests.server.sending import row, send
 from tests.web.conftest import Tab
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -38,6 +39,9 @@ STATES: dict[str, tuple[str, list[str]]] = {
     "selected runs": ("/p/curves?k=loss", ["key j", "key x"]),
     "completion": ("/p/curves?k=loss", ["key /", "type config.l"]),
     "a chart, large": ("/p/curves?k=train/loss", ["click Enlarge train/loss"]),
+    "a picture, enlarged": ("/p/gallery?k=street&q=baseline", ["click Enlarge <b>street</b>"]),
+    "3D": ("/p/gallery?k=media/mesh&q=baseline", ["click Enlarge media/mesh"]),
+    "text": ("/p/real?k=note", []),
     "media, large": ("/p/gallery?k=street", ["click Enlarge val/street"]),
     "filter that cannot be read": ("/p/curves?q=config.lr+>+>", []),
     "no such project": ("/p/not-there", []),
@@ -77,16 +81,37 @@ def test_axe_finds_nothing_in_menus_dialogs_and_errors(tab: Tab, axe: str) -> No
     assert found == {}, json.dumps(found, indent=1)
 
 
-def test_axe_finds_nothing_where_a_key_is_asked_for(chromium: BrowserContext, axe: str, tmp_path: Path) -> None:
-    server = Server(["--data", str(tmp_path / "data")])
+def test_axe_finds_nothing_where_a_key_is_asked_for_and_runs_are_changed(
+    chromium: BrowserContext, axe: str, tmp_path: Path
+) -> None:
+    server = Server(["--data", str(tmp_path / "data")], {**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY})
+    with server.client(ADMIN_KEY) as client:
+        send(client, [row(1, {"loss": 0.5})], run="r1", project="sent")
     page = chromium.new_page()
     page.goto(server.url)
     page.locator("#key").wait_for()
-    found = check(page, axe)
+    found = {"key": check(page, axe)}
+    page.locator("#key").fill(ADMIN_KEY)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="r1").hover()
+    page.get_by_label("Select r1").check()
+    for name, opened in {"Tags": "Tags", "Notes": "Notes", "Delete the selected runs": "Delete 1 run?"}.items():
+        page.get_by_role("button", name=name).click()
+        page.get_by_role("dialog", name=opened).wait_for()
+        found[name] = check(page, axe)
+        page.keyboard.press("Escape")
+    page.goto(f"{server.url}/p/sent/runs/r1")
+    page.get_by_role("button", name="Edit name, tags and notes").click()
+    page.get_by_role("dialog").wait_for()
+    found["edit"] = check(page, axe)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Log out").click()
+    page.locator("#key").wait_for()
+    page.context.clear_cookies()
     page.close()
     server.stop()
 
-    assert found == {}
+    assert {name: rules for name, rules in found.items() if rules} == {}
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.web.conftest import Tab
 
@@ -61,7 +62,7 @@ def test_pictures_are_really_loaded_and_sharp_when_small(tab: Tab) -> None:
     page = tab.open("/p/gallery?k=digits")
     image = page.locator("figure.panel img").first
     expect(image).to_be_visible()
-    page.wait_for_function("document.querySelector('figure.panel img').naturalWidth === 28")
+    page.wait_for_function("() => document.querySelector('figure.panel img').naturalWidth === 28")
 
     assert image.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
 
@@ -71,7 +72,7 @@ def test_a_single_picture_takes_its_card(tab: Tab) -> None:
     panel(page, "picture")
     image = page.locator("figure.panel[aria-label='picture'] img")
     expect(image).to_be_visible()
-    page.wait_for_function("document.querySelector('figure.panel[aria-label=picture] img').clientWidth > 240")
+    page.wait_for_function("() => document.querySelector('figure.panel[aria-label=picture] img').clientWidth > 240")
     overflow = "e => e.scrollHeight - e.clientHeight"
     assert page.locator("figure.panel[aria-label='picture'] .cells").evaluate(overflow) <= 0
 
@@ -83,7 +84,9 @@ def test_a_picture_is_looked_at_closely_with_its_boxes(tab: Tab) -> None:
     expect(dialog.locator(".box")).to_have_count(2)
     before = dialog.locator("img").bounding_box()
     dialog.get_by_role("region").press("+")
-    page.wait_for_function(f"document.querySelector('dialog img').clientWidth > {before and before['width'] * 1.4}")
+    page.wait_for_function(
+        f"() => document.querySelector('dialog img').clientWidth > {before and before['width'] * 1.4}"
+    )
     dialog.get_by_role("button", name="predictions: car").click()
     expect(dialog.locator(".box")).to_have_count(1)
     dialog.get_by_role("button", name="Fit").click()
@@ -101,7 +104,7 @@ def test_media_that_log_stored_are_shown(tab: Tab) -> None:
     expect(report.locator("#a")).to_have_text("read me")
 
     page.wait_for_function(
-        "[...document.querySelectorAll('figure.panel img')].every(image => image.naturalWidth === 40)"
+        "() => [...document.querySelectorAll('figure.panel img')].every(image => image.naturalWidth === 40)"
     )
 
 
@@ -113,6 +116,77 @@ def test_one_slider_moves_all_media(tab: Tab) -> None:
 
     expect(page.get_by_label("Step of val/street")).to_have_attribute("aria-valuetext", "step 3")
     expect(page.locator("figure.panel[aria-label='val/street'] img[src*='street_3.png']")).to_have_count(2)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("tone", "audio"), ("clip", "video")])
+def test_sound_and_video_are_played_at_the_step_that_is_shown(tab: Tab, key: str, kind: str) -> None:
+    page = tab.open(f"/p/real?k={key}")
+    player = page.locator(f"figure.panel[aria-label='{key}'] {kind}")
+    sources: list[str] = []
+    for move in ("End", "Home"):
+        page.get_by_label(f"Step of {key}").press(move)
+        page.wait_for_function(
+            f"old => document.querySelector('{kind}').getAttribute('src') !== old", arg=[*sources, ""][0]
+        )
+        sources.append(str(player.get_attribute("src")))
+        player.evaluate("player => { player.muted = true; return player.play() }")
+        page.wait_for_function(f"() => document.querySelector('{kind}').currentTime > 0.1")
+
+    assert len(set(sources)) == 2
+    expect(player).to_have_js_property("controls", value=True)
+
+
+def test_keys_step_all_media_and_a_picture_that_is_enlarged(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=val&q=baseline")
+    digits = page.get_by_label("Step of val/digits")
+    expect(digits).to_have_attribute("aria-valuetext", "step 19")
+    page.keyboard.press(",")
+    expect(digits).to_have_attribute("aria-valuetext", "step 15")
+    expect(page.get_by_label("Step of val/street")).to_have_attribute("aria-valuetext", "step 15")
+    page.get_by_role("group", name="val/digits of 1 run").press("ArrowLeft")
+    expect(digits).to_have_attribute("aria-valuetext", "step 11")
+
+    page.get_by_role("button", name="Enlarge <b>street</b>").click()
+    picture = page.get_by_role("dialog").locator("img")
+    expect(picture).to_have_attribute("src", re.compile("street_11"))
+    page.get_by_role("dialog").get_by_role("region").press(".")
+
+    expect(picture).to_have_attribute("src", re.compile("street_15"))
+
+
+def test_texts_are_read_step_by_step(tab: Tab) -> None:
+    page = tab.open("/p/real?k=note")
+    note = page.locator("figure.panel[aria-label='note']")
+    expect(note.get_by_text("the last words")).to_be_visible()
+    page.keyboard.press(",")
+
+    expect(note.get_by_text("the first words")).to_be_visible()
+
+
+def test_an_object_is_turned_with_keys_and_drawn_as_wires(tab: Tab) -> None:
+    page = tab.open("/p/gallery?k=mesh&q=baseline")
+    view = page.get_by_role("img", name="3D object mesh.obj")
+    expect(page.get_by_role("button", name="Wireframe")).to_be_visible()
+    box = view.bounding_box()
+    assert box
+    # Without the button, which says by itself that it is on.
+    part: FloatRect = {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"] * 0.8}
+    seen = [page.screenshot(clip=part)]
+    for key in ("ArrowRight", "w", "+", "0"):
+        view.press(key)
+        seen.append(page.screenshot(clip=part))
+
+    assert len(set(seen)) == 5
+    expect(page.get_by_role("button", name="Wireframe")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_molecule_is_a_file_that_says_what_opens_it(tab: Tab) -> None:
+    page = tab.open("/p/real?k=molecule")
+    expect(page.get_by_text("Not drawn on this page")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Molecule, XYZ").click()
+
+    assert download.value.path().read_text().startswith("3\nwater")
 
 
 def test_html_runs_in_a_box_that_reaches_nothing(tab: Tab) -> None:

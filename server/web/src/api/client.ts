@@ -105,6 +105,8 @@ export const api = {
   history,
   media: (of: string, id: string, asked: { key?: readonly string[]; step?: number; limit?: number; offset?: number }) =>
     call<MediaPage>(`${run(of, id)}/media${query(asked)}`),
+  rows: async (of: string, id: string, keys: readonly string[], limit: number) =>
+    (await call<{ rows: Record<string, unknown>[] }>(`${run(of, id)}/rows${query({ keys, limit, format: "json" })}`)).rows,
   files: async (of: string, id: string) => (await call<{ files: FileItem[] }>(`${run(of, id)}/files`)).files,
   console: (of: string, id: string, offset = 0, limit = 5000) => call<Console>(`${run(of, id)}/console${query({ offset, limit })}`),
   system: async (of: string, id: string) => decode(await (await answer(`${run(of, id)}/system`, {})).arrayBuffer()) as Record<string, unknown>[],

@@ -11,12 +11,15 @@ export interface Media {
 
 const known = new Map<string, Promise<Media>>();
 const PAGE = 500;
+/** Texts of a key that are read at once: the first ones. */
+const TEXTS = 5000;
 
-export function media(project: string, run: string, key: string): Promise<Media> {
+/** kind: of the key; texts are no media, they stand in rows as they are. */
+export function media(project: string, run: string, key: string, kind: string): Promise<Media> {
   const name = `${project}/${run}\n${key}`;
   let found = known.get(name);
   if (!found) {
-    found = first(project, run, key);
+    found = kind === "text" ? texts(project, run, key) : first(project, run, key);
     found.catch(() => known.delete(name));
     known.set(name, found);
   }
@@ -36,6 +39,18 @@ async function first(project: string, run: string, key: string): Promise<Media> 
     // The last step of a page may have come in part.
     const last = answer.items.at(-1)?.step;
     if (last !== null && last !== undefined) found.items.delete(last);
+  }
+  return found;
+}
+
+async function texts(project: string, run: string, key: string): Promise<Media> {
+  const found: Media = { steps: [], items: new Map() };
+  for (const row of await api.rows(project, run, ["_step", key], TEXTS)) {
+    const step = row._step;
+    const value = row[key];
+    if (typeof step !== "number" || typeof value !== "string") continue;
+    found.steps.push(step);
+    found.items.set(step, [{ key, step, index: 0, type: "text", value: { text: value }, caption: null } as unknown as MediaItem]);
   }
   return found;
 }

@@ -22,6 +22,15 @@ export function shortcuts(list: Shortcut[]): () => void {
   };
 }
 
+/** What the keys do on something that has the focus (Tab goes there): it hears them itself, the sheet only lists them. */
+export const ON_FOCUS: readonly (readonly [group: string, keys: readonly (readonly [keys: string, does: string])[]])[] = [
+  ["On a chart", [["← →", "Read the values"], ["Home End", "First, last point"], ["+ -", "Zoom"], ["Enter", "Enlarge"]]],
+  ["On media", [["← →", "Step before, next step"]]],
+  ["On a 3D object", [["← → ↑ ↓", "Turn it"], ["+ -", "Zoom"], ["0", "All of it"], ["w", "Wireframe"]]],
+  ["On a picture, enlarged", [["+ - 0", "Zoom, all of it"], [", .", "Step before, next step"]]],
+  ["On the grip of a panel", [["← →", "Move it"], ["Shift ← → ↑ ↓", "Resize it"]]],
+];
+
 export function listed(): Map<string, Shortcut[]> {
   const groups = new Map<string, Shortcut[]>();
   for (const shortcut of layers.flat()) {
