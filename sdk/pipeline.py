@@ -14,6 +14,7 @@ from milepost.sdk.errors import ConfigurationError, Error
 from milepost.sdk.event import Event
 from milepost.sdk.processor import Processor, check_order
 from milepost.sdk.processors.encode_media import EncodeMedia
+from milepost.sdk.processors.filter import Filter
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
@@ -43,7 +44,10 @@ class Pipeline:
         media = [processor for processor in self.processors if isinstance(processor, EncodeMedia)]
         self.encode_media = media[0] if media else EncodeMedia()
         if not media:
-            self.processors.insert(self.processors.index(self.merge) + 1, self.encode_media)
+            at = self.processors.index(self.merge) + 1
+            while at < len(self.processors) and isinstance(self.processors[at], Filter):
+                at += 1  # what is filtered out gets no file
+            self.processors.insert(at, self.encode_media)
         self._failures: dict[int, int] = {}
         """Failures in a row, by position."""
         self._named: set[int] = set()

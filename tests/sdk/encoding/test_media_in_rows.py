@@ -330,6 +330,14 @@ def test_a_pipeline_of_one_s_own_has_media_too() -> None:
     assert rows[1]["b"].to_numpy().shape == (4, 40, 3)
 
 
+def test_what_a_filter_behind_merge_leaves_out_gets_no_file() -> None:
+    pipeline: list[Any] = ["flatten", "merge", {"filter": {"exclude": ["secret*"]}}, "summarize"]
+    with milepost.init(project="p", processors=pipeline, settings=THREAD) as run:
+        run.log({"secret": milepost.Image(PICTURE), "shown": milepost.Image(PICTURE[:8])})
+
+    assert [path.name.partition("_")[0] for path in Path(run.dir).glob("media/**/*.png")] == ["shown"]
+
+
 def test_media_in_the_config_are_refused() -> None:
     with pytest.raises(milepost.DataError, match="summary"):
         milepost.init(project="p", config={"im": milepost.Image(PICTURE)})
