@@ -91,7 +91,7 @@ class Redact(Section, frozen=True):
 
 
 class EncodeMedia(Section, frozen=True):
-    """Where media leave the row for the encoder. Every pipeline has it, behind `merge` and the filters that follow at once, unless it is named."""
+    """Where media leave the row for the encoder. Every pipeline has it: behind `merge` and filters that follow, or as named."""
 
     must_follow: ClassVar[str | None] = "flatten"
 

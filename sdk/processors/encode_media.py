@@ -12,8 +12,8 @@ Take = Callable[[dict[str, Any], int | str, tuple[str, ...]], dict[str, Any]]
 class EncodeMedia:
     """Puts a reference in place of each file that a row brings, and hands its bytes over. Costs nothing where there are none.
 
-    It stands behind `merge`, and behind each `filter` that follows it at once, unless the config names another place: what is left
-    out gets no file. What stands before it sees media objects' mappings whole.
+    It stands behind `merge`, and behind each `filter` that follows it at once, unless the config names another place: what is
+    left out gets no file. What stands before it sees media objects' mappings whole.
     take: set by the run, whose writer numbers and keeps the payloads.
     """
 
