@@ -13,17 +13,32 @@ const known = new Map<string, Promise<Media>>();
 const PAGE = 500;
 /** Texts of a key that are read at once: the first ones. */
 const TEXTS = 5000;
+/** Keys of runs that are kept: as many as some screens have. Beyond it the one that was not asked for longest goes. */
+const KEPT = 240;
+/** Steps of a key whose values are kept beside its first page. */
+const KEPT_STEPS = 4 * PAGE;
 
 /** kind: of the key; texts are no media, they stand in rows as they are. */
 export function media(project: string, run: string, key: string, kind: string): Promise<Media> {
   const name = `${project}/${run}\n${key}`;
   let found = known.get(name);
   if (!found) {
-    found = kind === "text" ? texts(project, run, key) : first(project, run, key);
-    found.catch(() => known.delete(name));
-    known.set(name, found);
+    const asked = kind === "text" ? texts(project, run, key) : first(project, run, key);
+    asked.catch(() => known.get(name) === asked && known.delete(name));
+    found = asked;
   }
+  known.delete(name); // the last in the order of a Map is the one that was asked for last
+  known.set(name, found);
+  shorten(known, KEPT);
   return found;
+}
+
+/** Forget what was kept longest. */
+function shorten(kept: Map<unknown, unknown>, most: number): void {
+  for (const key of kept.keys()) {
+    if (kept.size <= most) return;
+    kept.delete(key);
+  }
 }
 
 /** The run has new rows: ask again. */
@@ -73,6 +88,7 @@ export async function at(found: Media, project: string, run: string, key: string
     const answer = await api.media(project, run, { key: [key], step: here, limit: 1000 });
     items = answer.items;
     found.items.set(here, items);
+    shorten(found.items, KEPT_STEPS);
   }
   return { step: here, items };
 }
