@@ -45,6 +45,8 @@ export class RunPages {
   readonly filled = new SvelteSet<string>();
   private readonly pages = new SvelteMap<number, readonly Run[]>();
   private size = PAGE;
+  /** Whether the first page is all that there is of the table. */
+  whole = $state(false);
   /** counts the answers that began the table anew */
   private begun = $state(0);
   private generation = 0;
@@ -64,7 +66,7 @@ export class RunPages {
     return this.pages.get(Math.floor(index / this.size))?.[index % this.size];
   }
 
-  /** The first page; all runs where the question was for the whole. */
+  /** The first page; all runs where the question was for the whole, or as many as are taken for it. */
   get start(): readonly Run[] {
     return this.pages.get(0) ?? [];
   }
@@ -93,8 +95,10 @@ export class RunPages {
 
   /** Something changed: ask again for the rows in sight, without a blink, and for the others when they are scrolled to. */
   refresh(): Promise<void> {
-    if (this.total === null) return this.reload(); // what was not there may be there now
-    this.fresh.clear();
+    this.fresh.clear(); // an answer that is under way may be of before the change
+    const asking = this.beginning && this.running.size > 0;
+    // What was not there may be there now. Who is being answered is not interrupted, or a slow answer would never come.
+    if ((this.beginning || this.total === null) && !asking) return this.reload();
     return this.next();
   }
 
@@ -148,9 +152,11 @@ export class RunPages {
 
   private begin(size: number): void {
     this.size = size;
+    this.whole = size === WHOLE;
     this.pages.clear();
     this.filled.clear();
     this.beginning = false;
+    this.sight = [0, 0];
     this.begun++;
   }
 
