@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -326,3 +327,52 @@ def test_a_run_shows_what_the_machine_did(tab: Tab, runs_dir: Path) -> None:
     page.get_by_role("link", name="Overview").click()
     page.keyboard.press("3")
     expect(memory).to_be_visible()
+
+
+def test_a_page_says_that_its_run_was_deleted_and_keeps_what_was_known(tab: Tab, runs_dir: Path) -> None:
+    run = milepost.init(project="short-lived", dir=str(runs_dir), config={"depth": 18}, settings={"capture": False})
+    milepost.finish()
+    page = tab.open(f"/p/short-lived/runs/{run.id}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(run.name)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    shutil.rmtree(run.dir)
+
+    expect(page.get_by_role("alert")).to_contain_text("has been deleted")
+    expect(page.get_by_text("depth")).to_be_visible()
+
+
+def test_the_rows_of_a_long_table_are_the_same_elements_wherever_it_is_scrolled_to(tab: Tab, runs_dir: Path) -> None:
+    for number in range(50):
+        milepost.init(project="many", dir=str(runs_dir), name=f"run-{number}", settings={"capture": False})
+        milepost.finish()
+    tab.page.set_viewport_size({"width": 1000, "height": 300})
+    try:
+        page = tab.open("/p/many/table")
+        expect(page.get_by_text("50 runs")).to_be_visible()
+        rows(page)
+        last = page.get_by_role("link", name="run-0", exact=True)
+        expect(last).to_have_count(0)
+        made = page.locator(".scroller").evaluate(SCROLLED)
+        expect(last).to_have_count(1)
+    finally:
+        tab.page.set_viewport_size({"width": 1440, "height": 900})
+
+    assert made == 0
+
+
+SCROLLED = """async (scroller) => {
+  const rows = scroller.querySelector("[role=rowgroup]");
+  const known = new Set(rows.children);
+  let made = 0;
+  new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => {
+    if (node.role === "row" && !known.has(node)) made++;
+    known.add(node);
+  }))).observe(rows, { childList: true });
+  for (let top = 0; top < scroller.scrollHeight; top += 17) {
+    scroller.scrollTop = top;
+    await new Promise((done) => requestAnimationFrame(done));
+  }
+  return made;
+}"""
+"""Scroll to the end in small steps; how many rows were made on the way."""

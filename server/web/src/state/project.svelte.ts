@@ -67,6 +67,8 @@ export class ProjectState {
     return this.groups.flatMap((group) => [{ group }, ...(this.unfolded.has(group.value) ? group.runs.map((run) => ({ run })) : [])]);
   });
   readonly length = $derived.by(() => this.items?.length ?? this.runs.total ?? 0);
+  /** How many runs pass the filter and are in no group, as groups are made of so many runs only. */
+  readonly ungrouped = $derived.by(() => (this.group && this.runs.whole ? Math.max(0, (this.runs.total ?? 0) - this.runs.start.length) : 0));
 
   // What is drawn
 
