@@ -149,7 +149,8 @@ def test_keys_step_all_media_and_a_picture_that_is_enlarged(tab: Tab) -> None:
     page.get_by_role("button", name="Enlarge <b>street</b>").click()
     picture = page.get_by_role("dialog").locator("img")
     expect(picture).to_have_attribute("src", re.compile("street_11"))
-    page.get_by_role("dialog").get_by_role("region").press(".")
+    expect(page.get_by_role("dialog").get_by_role("region")).to_be_focused()
+    page.keyboard.press(".")
 
     expect(picture).to_have_attribute("src", re.compile("street_15"))
 

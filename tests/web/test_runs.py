@@ -198,6 +198,25 @@ def test_a_chart_says_values_where_the_pointer_is_and_zooms_by_dragging(tab: Tab
     expect(page.get_by_title("Zoom out (0)")).to_have_count(0)
 
 
+def test_menus_stand_at_what_they_belong_to(tab: Tab) -> None:
+    page = tab.open("/p/curves?k=/loss/")
+    drawn(page, "val/loss")
+    button = page.get_by_role("button", name="Options of val/loss")
+    button.click()
+    below, menu = button.bounding_box(), page.get_by_role("dialog", name="Options of val/loss").bounding_box()
+    assert below and menu
+    assert abs(menu["x"] + menu["width"] - below["x"] - below["width"]) < 2
+    assert abs(menu["y"] - below["y"] - below["height"]) < 8
+    page.keyboard.press("Escape")
+
+    page.mouse.move(600, 5)  # no row is pointed at: the button of its menu is not there
+    page.keyboard.press("j")
+    page.keyboard.press("m")
+    row, menu = page.locator("[role=row].active").bounding_box(), page.get_by_role("menu").bounding_box()
+    assert row and menu
+    assert abs(menu["y"] - row["y"] - row["height"]) < 8
+
+
 def test_a_chart_marks_nan_and_is_read_as_a_table(tab: Tab) -> None:
     page = tab.open("/p/curves?q=run-0&k=train/loss")
     drawn(page, "train/loss")

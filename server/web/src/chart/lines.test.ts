@@ -13,7 +13,7 @@ const runs = (shown: string[], groupOf: ((id: string) => string) | null = null):
   path: (id) => `p/${id}`, label: (id) => `run ${id}`, groupOf: (id) => groupOf?.(id) ?? null,
 });
 const HOW: How = { line: "mean", smooth: 0, spread: "minmax" };
-const PLAIN = { ...HOW, group: false, runs: 12, drawn: 12, envelope: true, clip: false, ranks: false, rewound: false, large: false };
+const PLAIN = { ...HOW, group: false, runs: 12, drawn: 12, envelope: true, clip: false, ranks: false, rewound: false, belowLog: false, large: false };
 
 suite("lines", () => {
   test("are those of the shown runs that have points, in their order", () => {
@@ -46,6 +46,9 @@ suite("the note of a chart", () => {
   test("says nothing when nothing was done", () => {
     expect(noteOf(loaded(points("a", [1])), PLAIN)).toBe("");
     expect(noteOf(loaded(points("a", [1])), { ...PLAIN, large: true })).toBe("1 point, none left out");
+  });
+  test("says that a logarithmic axis has no place for zero and below", () => {
+    expect(noteOf(loaded(points("a", [0, 1])), { ...PLAIN, belowLog: true })).toBe("values up to zero not drawn");
   });
   test("says what stands behind each point, and what is left out", () => {
     const many = points("a", [1, 2], { exact: false, points: 2000, buckets: 2, marks: [{ x: 0, what: "NaN", n: 3 }] });

@@ -75,7 +75,7 @@ export function xRangeOf(lines: readonly Line[], low: number | null, kind: XKind
 }
 
 /** What was done to the points, in words. runs: that the groups have; a mean over some of them is not that of the group. */
-export function noteOf(loaded: Loaded, how: How & { group: boolean; runs: number | null; drawn: number; envelope: boolean; clip: boolean; ranks: boolean; rewound: boolean; large: boolean }): string {
+export function noteOf(loaded: Loaded, how: How & { group: boolean; runs: number | null; drawn: number; envelope: boolean; clip: boolean; ranks: boolean; rewound: boolean; belowLog: boolean; large: boolean }): string {
   const all = [...loaded.series.values()];
   if (all.length === 0) return "";
   const sum = (of: (points: Points) => number) => all.reduce((total, points) => total + of(points), 0);
@@ -91,6 +91,7 @@ export function noteOf(loaded: Loaded, how: How & { group: boolean; runs: number
   }
   if (how.smooth > 0) parts.push(`smoothed ${number(how.smooth, 2)}`);
   if (how.clip) parts.push("outliers clipped");
+  if (how.belowLog) parts.push("values up to zero not drawn");
   if (how.ranks) parts.push("all ranks");
   if (how.rewound) parts.push("rewound rows dotted");
   const marks = sum((one) => one.marks.reduce((n, mark) => n + mark.n, 0));

@@ -5,13 +5,12 @@
  */
 
 import uPlot from "uplot";
-import { duration } from "../format";
 import { resolved } from "../theme";
 import { nearest } from "./curves";
 import type { Line, Look } from "./look";
 import { paint, paintDots } from "./paint";
 import { type Box, Scales } from "./scales";
-import { labels, logLabels, logTicks, timeLabels } from "./ticks";
+import { durationLabels, labels, logLabels, logTicks, SECONDS, timeLabels } from "./ticks";
 
 export interface Hover {
   /** place on the x axis */
@@ -158,7 +157,7 @@ export class Plot {
       grid: { stroke: () => resolved("--grid"), width: 1 },
       ticks: { show: false },
     };
-    const xLabels = { time: timeLabels, duration: (all: readonly number[]) => all.map(duration), log: logLabels, linear: labels }[this.look.xKind];
+    const xLabels = { time: timeLabels, duration: durationLabels, log: logLabels, linear: labels }[this.look.xKind];
     return [
       {
         ...axis,
@@ -166,6 +165,7 @@ export class Plot {
         gap: 3,
         space: () => (this.u.width > 900 ? 110 : 64),
         ...(this.scales.xLog ? { splits: () => logTicks(this.scales.x, this.area.width / 64), filter: (_u, at) => at } : {}),
+        ...(this.look.xKind === "time" || this.look.xKind === "duration" ? { incrs: SECONDS } : {}),
         values: (_u, at) => xLabels(at),
       },
       {

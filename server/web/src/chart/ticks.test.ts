@@ -1,7 +1,11 @@
 import { describe as suite, expect, test } from "vitest";
-import { labels, logLabels, logTicks, ticks, timeLabels } from "./ticks";
+import { durationLabels, labels, logLabels, logTicks, SECONDS, ticks, timeLabels } from "./ticks";
 
 suite("ticks", () => {
+  test("of durations divide minutes, hours and days", () => {
+    expect(durationLabels([0, 600, 5400, 7200])).toEqual(["0 s", "10 m", "1 h 30 m", "2 h"]);
+    expect([...SECONDS].sort((a, b) => a - b)).toEqual(SECONDS);
+  });
   test("are round, within the range, and few", () => {
     expect(ticks([0, 1], 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
     expect(ticks([-0.13, 0.27], 5)).toEqual([-0.1, 0, 0.1, 0.2]);

@@ -1,6 +1,6 @@
 /** Round numbers along an axis, and what is written beside them: as many digits as tell neighbours apart, and no more. */
 
-import { compact, number } from "../format";
+import { compact, duration, number } from "../format";
 
 /** Round numbers that divide a range into at most so many parts. */
 export function ticks([low, high]: readonly [number, number], most: number): number[] {
@@ -60,6 +60,18 @@ function plain(value: number, digits: number): string {
 /** What stands beside the ticks of a logarithmic axis: they are of many sizes, and each is written by itself. */
 export function logLabels(values: readonly number[]): string[] {
   return values.length && values[values.length - 1]! / values[0]! < 10 ? labels(values) : values.map(compact);
+}
+
+/** Steps between ticks of seconds: 1, 2, 5 of a part of a second, then what divides minutes, hours and days. */
+export const SECONDS = [
+  ...[-6, -5, -4, -3, -2, -1].flatMap((power) => [1, 2, 5].map((factor) => Number(`${factor}e${power}`))),
+  ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200],
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000].map((days) => days * 86400),
+];
+
+/** What stands beside durations, in seconds: 10 m, not 10 m 0 s. */
+export function durationLabels(values: readonly number[]): string[] {
+  return values.map((value) => duration(value).replace(/ 0 [hms]$/, ""));
 }
 
 const two = (value: number) => String(value).padStart(2, "0");

@@ -31,8 +31,11 @@ export const ON_FOCUS: readonly (readonly [group: string, keys: readonly (readon
   ["On the grip of a panel", [["← →", "Move it"], ["Shift ← → ↑ ↓", "Resize it"]]],
 ];
 
+/** The order of the sheet, whatever is on the screen first. */
+const GROUPS = ["Run", "Runs", "Charts", "Media", "Everywhere"];
+
 export function listed(): Map<string, Shortcut[]> {
-  const groups = new Map<string, Shortcut[]>();
+  const groups = new Map<string, Shortcut[]>(GROUPS.filter((group) => layers.flat().some((one) => one.group === group)).map((group) => [group, []]));
   for (const shortcut of layers.flat()) {
     const list = groups.get(shortcut.group) ?? [];
     list.push(shortcut);
