@@ -204,7 +204,8 @@ def test_menus_stand_at_what_they_belong_to(tab: Tab) -> None:
     button = page.get_by_role("button", name="Options of val/loss")
     button.click()
     below, menu = button.bounding_box(), page.get_by_role("dialog", name="Options of val/loss").bounding_box()
-    assert below and menu
+    assert below
+    assert menu
     assert abs(menu["x"] + menu["width"] - below["x"] - below["width"]) < 2
     assert abs(menu["y"] - below["y"] - below["height"]) < 8
     page.keyboard.press("Escape")
@@ -213,7 +214,8 @@ def test_menus_stand_at_what_they_belong_to(tab: Tab) -> None:
     page.keyboard.press("j")
     page.keyboard.press("m")
     row, menu = page.locator("[role=row].active").bounding_box(), page.get_by_role("menu").bounding_box()
-    assert row and menu
+    assert row
+    assert menu
     assert abs(menu["y"] - row["y"] - row["height"]) < 8
 
 
