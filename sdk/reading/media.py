@@ -7,6 +7,7 @@ were kept of it: they are encoded here, in memory, and nothing is written.
 import contextlib
 import hashlib
 import io
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,8 @@ READERS: Final = {
 """Per `_type`, the function that makes an object of a value; other types are looked up among installed distributions."""
 
 
+_SAID_S: Final = 2.0
+"""How long the journal may take to say where a file is whose payload is gone from its stash; mostly it is a tenth of a second."""
 _KEPT: Final = 32
 """Files made in memory that are kept, for whoever opens them next."""
 
@@ -83,8 +86,10 @@ class Source:
         made = self._made.get(ref) or self._make(ref)
         if made is not None:
             return made[1]
-        # It was encoded meanwhile: under another name, where its encoder writes other bytes each time.
-        facts = self._facts.lookup(ref)
+        # It was encoded meanwhile: under another name, where its encoder writes other bytes each time. The journal says so soon.
+        until = time.monotonic() + _SAID_S
+        while (facts := self._facts.lookup(ref)) is None and time.monotonic() < until:
+            time.sleep(_SAID_S / 100)
         name = None if facts is None else facts.get("path")
         with contextlib.suppress(OSError, UsageError):
             return inside(self.run_dir, name).read_bytes() if isinstance(name, str) else None
