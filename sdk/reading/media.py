@@ -209,7 +209,7 @@ def _tied(value: Any, source: Source) -> Any:
         if "_type" in value or ("path" in value and "sha256" in value):
             return MediaValue(value, source)
         return {key: _tied(item, source) for key, item in value.items()}
-    if type(value) is list and any(type(item) is dict for item in value):
+    if type(value) is list and any(type(item) is dict or type(item) is list for item in value):
         return [_tied(item, source) for item in value]
     return value
 

@@ -280,5 +280,5 @@ def as_row(event: Event, wrap: Wrap) -> Row:
 
 
 def _is_wrapped(value: Any) -> bool:
-    """Whether a value is a mapping, or a list of some."""
-    return type(value) is dict or (type(value) is list and dict in map(type, value))
+    """Whether a value is a mapping, or a list that may hold some at any depth."""
+    return type(value) is dict or (type(value) is list and not _WRAPPED.isdisjoint(map(type, value)))

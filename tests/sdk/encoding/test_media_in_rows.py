@@ -151,6 +151,13 @@ def test_nested_dicts_and_lists_name_files_by_their_last_key() -> None:
     assert row["c.d"]["path"].startswith("media/images/c.d_0_")
 
 
+def test_pictures_in_lists_of_lists_open_too() -> None:
+    row = logged_row({"grid": [[milepost.Image(PICTURE)], [milepost.Image(PICTURE[:5]), milepost.Image(PICTURE[:6])]]})
+
+    shapes = [[picture.to_numpy().shape for picture in line] for line in row["grid"]]
+    assert shapes == [[PICTURE.shape], [(5, 40, 3), (6, 40, 3)]]
+
+
 def test_a_later_picture_takes_the_place_of_an_earlier_one_whole() -> None:
     with milepost.init(project="p", exporters=["file"], settings=THREAD) as run:
         run.log({"im": milepost.Image(PICTURE, caption="old")}, commit=False)
