@@ -62,7 +62,7 @@ class HoldingProcessor(Protocol):
 def check_order(processors: Sequence[Processor]) -> None:
     """Hold the order of a pipeline against what its processors need.
 
-    Raises ConfigurationError, one text per processor that stands before the one that it must follow.
+    Raises ConfigurationError, one text per processor that stands on the wrong side of another.
     """
     errors: list[str] = []
     names = [name_of(processor) for processor in processors]
@@ -70,6 +70,9 @@ def check_order(processors: Sequence[Processor]) -> None:
         needed = getattr(processor, "must_follow", None)
         if needed is not None and needed not in names[:place]:
             errors.append(f"processors: {names[place]} stands at place {place + 1} and must stand behind {needed}")
+        later = getattr(processor, "must_precede", None)
+        if later is not None and later in names[:place]:
+            errors.append(f"processors: {names[place]} stands at place {place + 1} and must stand before {later}")
     if errors:
         raise ConfigurationError("\n".join(errors), errors)
 

@@ -54,6 +54,9 @@ class Components:
             before = declared.must_follow if declared is not None else None
             if before is not None and before not in seen:
                 self._mistakes.say(f'{_place(component)}: must stand behind "{before}"; move it down')
+            after = declared.must_precede if declared is not None else None
+            if after is not None and after in seen:
+                self._mistakes.say(f'{_place(component)}: must stand before "{after}"; move it up')
             seen.add(_role(component))
 
     def _check_names(self, found: list[Component]) -> None:

@@ -44,12 +44,14 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     needs_one:   keys of which at least one is given.
     together:    keys that are given together or not at all.
     must_follow: of a processor: the one that stands before it in a pipeline.
+    must_precede: of a processor: the one that cannot stand before it.
     A section with a key `enabled` can also be written as true or false. Every key has a default.
     """
 
     needs_one: ClassVar[tuple[str, ...]] = ()
     together: ClassVar[tuple[str, ...]] = ()
     must_follow: ClassVar[str | None] = None
+    must_precede: ClassVar[str | None] = None
 
 
 class Field(NamedTuple):

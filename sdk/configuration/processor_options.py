@@ -12,6 +12,8 @@ from milepost.sdk.configuration.option import Option, Section
 class Flatten(Section, frozen=True):
     """Join the keys of nested mappings into one name."""
 
+    must_precede: ClassVar[str | None] = "merge"
+
     separator: Annotated[str, Option("What stands between the parts of a joined key.", rule=rules.not_empty)] = "."
 
 

@@ -1,6 +1,6 @@
 """flatten: nested dicts become dotted names, `{"train": {"loss": 1}}` -> `{"train.loss": 1}`."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -12,6 +12,10 @@ class Flatten:
 
     separator: text between the levels of a name, "." by default.
     """
+
+    must_precede: ClassVar[str] = (
+        "merge"  # behind it, a call's dict has taken the place of the one before, leaves and all
+    )
 
     def __init__(self, separator: str = ".") -> None:
         self.separator = separator

@@ -43,6 +43,11 @@ def test_a_processor_before_the_one_it_must_follow_is_an_error() -> None:
     ]
 
 
+def test_flatten_behind_merge_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="flatten stands at place 2 and must stand before merge"):
+        check_order([Merge(), Flatten()])
+
+
 def test_a_processor_that_holds_rows_back_is_refused_under_an_exporter() -> None:
     check_exporter_processors("console", [Filter(include=["a"]), same])
     with pytest.raises(ConfigurationError, match="exporter console: the processor aggregate holds rows back"):
