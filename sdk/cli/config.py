@@ -7,7 +7,7 @@ import click
 
 from milepost.sdk.cli import out
 from milepost.sdk.cli.runs import json_option
-from milepost.sdk.configuration import CheckReport, check, effective, json_schema, load
+from milepost.sdk.configuration import CheckReport, as_file, check, json_schema, load
 from milepost.sdk.configuration.search import find_file
 
 
@@ -39,8 +39,8 @@ def check_command(file: str | None, as_json: bool) -> None:
         for text in report.warnings:
             out.note(f"warning: {text}")
         if report.ok:
-            warned = f", {len(report.warnings)} warnings" if report.warnings else ""
-            out.say(out.shown(f"{path}: correct{warned}"))
+            count = len(report.warnings)
+            out.say(out.shown(f"{path}: correct{f', {count} warning' if count else ''}{'s' * (count > 1)}"))
         else:
             out.say(out.shown(f"{path}: {len(report.errors)} mistake{'s' * (len(report.errors) > 1)}"))
     click.get_current_context().exit(0 if report.ok else 1)
@@ -58,7 +58,7 @@ def show_command(file: str | None, also_file: str | None, as_json: bool) -> None
     settings = load(config_file=file or also_file)
     for warning in settings.warnings:
         out.note(f"warning: {warning}")
-    values = effective(settings)
+    values = as_file(settings)
     if as_json:
         out.say_json({"file": None if settings.file is None else str(settings.file), "settings": values})
         return

@@ -8,7 +8,7 @@ Every key is declared once, in `declarations.py`. The way of a value:
 
 from milepost.sdk.configuration.declarations import Component, Settings
 from milepost.sdk.configuration.loading import load
-from milepost.sdk.configuration.report import CheckReport, check, effective
+from milepost.sdk.configuration.report import CheckReport, as_file, check, effective
 from milepost.sdk.configuration.schema import json_schema
 
-__all__ = ["CheckReport", "Component", "Settings", "check", "effective", "json_schema", "load"]
+__all__ = ["CheckReport", "Component", "Settings", "as_file", "check", "effective", "json_schema", "load"]

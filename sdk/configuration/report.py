@@ -1,4 +1,4 @@
-"""What a configuration comes to: `effective()` as the file would say it, and `check()` for `milepost config check FILE`."""
+"""What a configuration comes to: `effective()` for a run to store, `as_file()` as a file says it, and `check()` of a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from milepost.sdk.configuration.declarations import Component, Layout, Settings
+from milepost.sdk.configuration.exporter_options import EXPORTERS
 from milepost.sdk.configuration.loading import load
 from milepost.sdk.configuration.node import MASK, Secret, is_secret_name, without_password
+from milepost.sdk.configuration.option import file_fields
 from milepost.sdk.configuration.search import unsafe
 from milepost.sdk.errors import ConfigurationError
 
@@ -41,11 +43,11 @@ def check(path: str | Path, *, environ: Mapping[str, str] | None = None, cwd: Pa
     warnings = list(settings.warnings)
     if settings.file is not None and (refusal := unsafe(settings.file, settings.file.stat())) is not None:
         warnings.append(refusal.replace(": found, but", ": would be refused when found by search:", 1))
-    return CheckReport(path=Path(path), warnings=tuple(warnings), effective=effective(settings))
+    return CheckReport(path=Path(path), warnings=tuple(warnings), effective=as_file(settings))
 
 
 def effective(settings: Settings) -> dict[str, Any]:
-    """The settings as a config file would say them, defaults included, secrets as "***"; plain values for JSON or YAML."""
+    """The settings as `settings=` would say them, defaults included, secrets as "***"; plain values for JSON or YAML."""
 
     def masked(name: str, value: Any) -> Any:
         return MASK if name in settings.hidden and value is not None else _plain(value, name)
@@ -54,6 +56,25 @@ def effective(settings: Settings) -> dict[str, Any]:
     found = {name: masked(name, getattr(settings, name)) for name in Layout.__struct_fields__}
     found["resource"] = {"attributes": [{"name": name, "value": masked(name, attributes[name])} for name in attributes]}
     return found
+
+
+def as_file(settings: Settings) -> dict[str, Any]:
+    """The same as a config file would say it: headers and other pairs as a list of {name, value}."""
+    found = effective(settings)
+    found["exporters"] = [
+        {name: _listed(name, options)} for entry in found["exporters"] for name, options in entry.items()
+    ]
+    return found
+
+
+def _listed(exporter: str, options: Any) -> Any:
+    declared = EXPORTERS.get(exporter)
+    if declared is None or not isinstance(options, dict):
+        return options
+    pairs = [
+        key for key, field in file_fields(declared).items() if field.option.pairs and isinstance(options.get(key), dict)
+    ]
+    return options | {key: [{"name": name, "value": value} for name, value in options[key].items()] for key in pairs}
 
 
 def _plain(value: Any, name: str) -> Any:

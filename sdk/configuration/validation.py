@@ -157,7 +157,7 @@ class Reader:
             hint = (
                 "; put it in quotes" if kind is str and isinstance(value, int | float) and node.source == "file" else ""
             )
-            hint = hint or _milliseconds(node, option)
+            hint = hint or _quoted(node) or _milliseconds(node, option)
             self._mistakes.add(node, path, f"must be {wanted}, not {shown(node, name)}{hint}{_unset(node)}")
             return _MISSING
         if option.minimum is not None and isinstance(value, int) and value < option.minimum:
@@ -273,6 +273,13 @@ def clip(text: str) -> str:
     """A key as a message shows it: one line of bounded length."""
     line = text if text.isprintable() else repr(text)[1:-1]
     return line if len(line) <= 80 else line[:80] + "…"
+
+
+def _quoted(node: Node) -> str:
+    """Why `"${NAME}"` is no number where `${NAME}` may be one, as the end of a message."""
+    if not node.variables or node.text is not None or not isinstance(node.data, str) or node.data == "":
+        return ""
+    return "; in quotes it is a text: write the key on a line of its own and ${...} without quotes"
 
 
 def _milliseconds(node: Node, option: Option) -> str:

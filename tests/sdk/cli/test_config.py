@@ -39,7 +39,7 @@ def test_what_is_suspicious_is_a_warning(command: Command) -> None:
 
     code, out, err = command("config", "check", "milepost.yaml")
 
-    assert (code, out) == (0, "milepost.yaml: correct, 1 warnings\n")
+    assert (code, out) == (0, "milepost.yaml: correct, 1 warning\n")
     assert err.startswith("warning: milepost.yaml:5: name: ${NOT_SET} is not set")
 
 

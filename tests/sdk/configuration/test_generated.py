@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from milepost.sdk.configuration import check, effective, load
+from milepost.sdk.configuration import as_file, check, effective, load
 from milepost.sdk.configuration.declarations import Layout
 from milepost.sdk.configuration.option import Section, file_fields
 from milepost.sdk.configuration.schema import json_schema
@@ -31,6 +31,8 @@ BEYOND_A_SCHEMA = {
     "no merge",
     "merge twice",
     "an order that cannot work",
+    "flatten behind merge, which then knows no leaves",
+    "a reference in quotes where a number is wanted",
     "a processor of the pipeline under an exporter",
     "wrong regular expression",
     "attribute twice",
@@ -64,6 +66,16 @@ def test_the_schema_takes_what_the_settings_come_to() -> None:
     settings = load(environ={}, settings={"exporters": [{"console": {"every": 5}}, {"file": {"processors": []}}]})
 
     assert complaints(effective(settings)) == []
+
+
+def test_headers_are_shown_as_a_file_has_them() -> None:
+    headers = [{"name": "team", "value": "vision"}]
+    otlp = {"endpoint": "http://localhost:4318", "headers": headers}
+    shown = as_file(load(environ={}, settings={"exporters": [{"otlp": otlp}]}))
+
+    assert shown["exporters"][0]["otlp"]["headers"] == [{"name": "team", "value": "***"}]
+    Path("milepost.yaml").write_text(json.dumps(shown))
+    assert check("milepost.yaml", environ={}).errors == ()
 
 
 def test_effective_settings_can_be_used_as_a_file() -> None:

@@ -137,6 +137,17 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "processors:\n  - summarize:\n  - merge:",
         'milepost.yaml:3: processors[0].summarize: must stand behind "merge"; move it down',
     ),
+    "a reference in quotes where a number is wanted": (
+        'capture: {system_metrics: {interval: "${INTERVAL:-2000}"}}',
+        (
+            "milepost.yaml:2: capture.system_metrics.interval: must be a whole number of at least 100, not ${INTERVAL}; "
+            "in quotes it is a text: write the key on a line of its own and ${...} without quotes"
+        ),
+    ),
+    "flatten behind merge, which then knows no leaves": (
+        "processors:\n  - merge:\n  - flatten:",
+        'milepost.yaml:4: processors[1].flatten: must stand before "merge"; move it up',
+    ),
     "a processor of the pipeline under an exporter": (
         "exporters: [{file: {processors: [{aggregate: {every: 2}}]}}]",
         (
