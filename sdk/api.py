@@ -92,7 +92,12 @@ class Api:
         return sorted({run.project for run in self._all()})
 
     def runs(self, project: str | None = None) -> Runs:
-        """The runs, newest first; of one project when it is named. Raises `RunNotFoundError` for a project without runs."""
+        """The runs, newest first; of one project when it is named. Raises `RunNotFoundError` for a project without runs.
+
+        Of "entity/project", as wandb's scripts have it, the last part counts.
+        """
+        if isinstance(project, str):
+            project = project.strip("/").rpartition("/")[2]
         found = list(self._all(project))
         if project is None:
             return Runs(found)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from milepost.sdk.errors import UnknownAttributeError, UsageError
+from milepost.sdk.errors import Error, RunNotFoundError, UnknownAttributeError, UsageError
 from milepost.sdk.names import run_id as new_id
 from milepost.sdk.text import shown
 
@@ -198,6 +198,16 @@ class Utilities:
         return "".join(new_id() for _ in range(0, length, 8))[:length]
 
 
+class Errors:
+    """`wandb.errors`: what scripts catch by these names."""
+
+    Error = Error
+    UsageError = UsageError
+    CommError = RunNotFoundError
+    """wandb's `Api` raises it for a run that is not there."""
+    AuthenticationError = Error
+
+
 class AlertLevel(enum.Enum):
     """How urgent an alert is."""
 
@@ -220,6 +230,7 @@ _INSTEAD: Final = {
     **dict.fromkeys(
         ("keras", "lightgbm", "xgboost", "catboost", "sklearn", "integration"), "call milepost.log() in a callback"
     ),
+    **dict.fromkeys(("tensorboard", "gym", "fastai"), "log the values with milepost.log()"),
     "restore": "read a file of an earlier run with milepost.Api().run(...).file(name).download()",
 }
 _ARTIFACTS: Final = ("link_artifact", "upsert_artifact", "finish_artifact", "log_model", "link_model")
@@ -278,6 +289,8 @@ def attribute_of_module(name: str) -> Any:
         return _of_current_run(name)
     if name == "util":
         return Utilities
+    if name == "errors":
+        return Errors
     if name in ("termlog", "termwarn", "termerror"):
         return _to_the_terminal
     if name == "join":

@@ -191,6 +191,7 @@ def test_runs_are_listed_newest_first_and_by_project() -> None:
 
     assert [run.id for run in api.runs()] == [other, *reversed(ids)]
     assert [run.id for run in api.runs("digits")] == list(reversed(ids))
+    assert [run.id for run in api.runs("entity/letters")] == [other]
     assert api.projects() == ["digits", "letters"]
     assert api.runs("digits")[0].id == ids[-1]
     assert [run.id for run in api.runs("digits")[:2]] == [ids[2], ids[1]]

@@ -394,7 +394,9 @@ def test_login_is_true_and_needs_nothing() -> None:
     assert milepost.login(key="secret", relogin=True, host="https://example.org")
 
 
-@pytest.mark.parametrize(("name", "said"), [("use_artifact", "files"), ("sweep", "group="), ("agent", "config=")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("use_artifact", "files"), ("sweep", "group="), ("agent", "config="), ("gym", "log()")]
+)
 def test_other_names_of_wandb_say_what_to_use_instead(name: str, said: str) -> None:
     with pytest.raises(AttributeError, match=said):
         getattr(milepost, name)
@@ -403,6 +405,17 @@ def test_other_names_of_wandb_say_what_to_use_instead(name: str, said: str) -> N
             with pytest.raises(AttributeError, match=said):
                 getattr(run.run, name)
         assert not hasattr(run.run, name)
+
+
+def test_the_errors_of_wandb_are_caught_by_their_names() -> None:
+    module: Any = milepost
+    run = milepost.init(project="p", exporters=[])
+    run.finish()
+    with pytest.raises(module.errors.UsageError):
+        run.log({})
+    with pytest.raises(module.errors.CommError):
+        milepost.Api().run("p/nowhere")
+    assert module.errors.Error is milepost.Error
 
 
 def test_names_of_wandb_that_need_nothing_do_nothing() -> None:
