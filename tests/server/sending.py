@@ -1,5 +1,6 @@
 """Batches sent to a real server, as an exporter sends them."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,3 +59,11 @@ def rows_of(client: httpx.Client, run: str = "r1", project: str = "p", **query: 
         found += answer.json()["rows"]
         offset = answer.json()["next"]
     return found
+
+
+def wait_until_compacted(client: httpx.Client, run: str = "r1") -> None:
+    """Wait until all rows of a run of the project p are in chunks."""
+    until = time.monotonic() + 60
+    while client.get(f"/api/v1/runs/p/{run}").json()["completeness"]["uncompacted"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)

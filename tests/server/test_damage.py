@@ -3,7 +3,6 @@
 import contextlib
 import re
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from milepost.server.store.live import LiveRun
 from milepost.server.store.parts import Part, parts_of, pressed
 from milepost.server.store.sqlite import SqliteStore
 from tests.server.conftest import ADMIN_KEY, Server
-from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until_compacted
 
 Begin = Callable[[], Server]
 
@@ -100,10 +99,7 @@ def test_a_damaged_batch_keeps_no_other_writer_from_being_compacted(data_server:
 
     with data_server().client(ADMIN_KEY) as client:
         send(client, [row(n, {"a": n}) for n in range(5000)], run="good")
-        until = time.monotonic() + 60
-        while client.get("/api/v1/runs/p/good").json()["completeness"]["uncompacted"]:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until_compacted(client, "good")
         assert figures(client)["unreadable_batches"] == 1
         assert len(rows_of(client, "good")) == 5000
 

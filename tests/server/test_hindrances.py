@@ -2,27 +2,17 @@
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import numpy as np
 
 from milepost.sdk import wire
 from tests.server.conftest import ADMIN_KEY, Server
-from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until_compacted
 from tests.server.test_damage import figures, fill, spoil
 
 Begin = Callable[[], Server]
-
-
-def compacted(client: httpx.Client) -> None:
-    """Wait until all rows of the run r1 are in chunks."""
-    until = time.monotonic() + 60
-    while client.get("/api/v1/runs/p/r1").json()["completeness"]["uncompacted"]:
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def test_a_damaged_batch_is_healed_by_its_sender_in_whatever_pieces(data_server: Begin) -> None:
@@ -64,7 +54,7 @@ def test_rows_from_far_behind_are_those_that_a_walk_from_the_start_finds(data_se
         for first in range(0, 20_000, 5_000):  # two sets of keys, one of them seldom
             events = [row(n, {"a": n} if n % 7 else {"b": n}) for n in range(first, first + 5_000)]
             assert send(client, events).status_code == 200
-        compacted(client)
+        wait_until_compacted(client)
         assert send(client, [row(n, {"a": n}) for n in range(20_000, 20_100)]).status_code == 200
 
         for offset in (1, 9_999, 17_000, 20_050):
@@ -82,7 +72,7 @@ def test_no_number_is_given_a_second_time(data_server: Begin) -> None:
         numbers: list[list[int]] = []
         for writer in (WRITER, WRITER.replace("a", "b")):
             assert send(client, [row(n, {"a": n}) for n in range(5_000)], writer=writer).status_code == 200
-            compacted(client)
+            wait_until_compacted(client)
             numbers.append(last())
             assert client.post("/api/v1/bulk", json={"runs": ["p/r1"], "delete": True}).json()["changed"] == 1
         assert all(before < after for before, after in zip(*numbers, strict=True))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from milepost.sdk import wire
 from milepost.sdk.event import Event
 from tests.server.conftest import ADMIN_KEY, Server
-from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until_compacted
 
 Begin = Callable[[], Server]
 
@@ -82,10 +82,7 @@ def test_batches_that_came_in_any_order_are_one_history_once_they_are_compacted_
     rows = [row(n, {"a": n / 7}) for n in range(2_000)]
     for first, last in ((50, 1_900), (0, 50), (1_900, 2_000)):
         assert send(client, rows[first:last], run="mixed").status_code == 200
-    until = time.monotonic() + 60
-    while client.get("/api/v1/runs/p/mixed").json()["completeness"]["uncompacted"]:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until_compacted(client, "mixed")
 
     assert [each["a"] for each in rows_of(client, run="mixed")] == [n / 7 for n in range(2_000)]
     again = send(client, [row(n, {"a": -1.0}) for n in range(40, 49)], run="mixed")
@@ -450,10 +447,7 @@ def test_a_long_curve_is_the_same_before_and_after_compaction_and_a_restart(data
             some = [row(n, {"v": float(values[n]), "n": n}) for n in range(first, first + 3000)]
             assert send(client, some).status_code == 200
         fresh = asked(client)
-        until = time.monotonic() + 60
-        while client.get("/api/v1/runs/p/r1").json()["completeness"]["uncompacted"]:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        wait_until_compacted(client)
         compacted = asked(client)
         rows = rows_of(client)
     assert server.stop() in (0, -15)
@@ -482,10 +476,7 @@ def test_nothing_of_a_deleted_run_is_in_the_curves_of_the_next(data_server: Begi
             batch = wire.WireBatch(writer=WRITER, first=0, last=24_999, project="p", groups=[group])
             headers = {"Content-Type": wire.MEDIA_TYPE, "Content-Encoding": "zstd"}
             assert client.post(f"/api/v1/runs/{run}/batches", content=wire.encode(batch), headers=headers).is_success
-            until = time.monotonic() + 60
-            while client.get(f"/api/v1/runs/p/{run}").json()["completeness"]["uncompacted"]:
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            wait_until_compacted(client, run)
             body = {"runs": [f"p/{run}"], "keys": ["v"], "buckets": 100}
             curve = client.post("/api/v1/history", json=body).json()["series"][0]
             if run == "old":
