@@ -5,15 +5,18 @@ nothing is found there, the directory may lie on a volume that is not mounted ju
 may then be all there is of the last rows. So a writer notes where its run lies: the path without links, the file system, the
 mount, and whose view of the mounts that is. The directory counts as gone when
 
+- it is not where it was said to be last, nor renamed beside that place, and
 - this process has the same view of the mounts (containers that share /dev/shm have others), and
-- the nearest folder of that path that is still there lies on the same file system, by the same mount (where a volume is not
-  mounted, the folder that is left lies on the one below it).
+- a folder of that path is still the same one (by its inode), and up to there all lie on the same file system, by the same mount.
+  Where a volume is not mounted, or another one in its place, its folders are others; the root of a mount, which many volumes have
+  under the same number, proves nothing.
 
 Where any of this is not known, nothing counts as gone. And as a directory that was moved has a journal that lacks the last rows,
 what was left is removed only a day after its last sign of life: until then `init`, `Api` and `milepost sync` of the place that
 the directory was moved to find it.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -31,18 +34,21 @@ class Whereabouts(NamedTuple):
 
     path:   of its directory, absolute and without links.
     device: the number of the file system. mount: that of the mount. mounts: whose view of the mounts these are.
+    above:  the inodes of the folders that it is in, the nearest first.
     """
 
     path: str = ""
     device: int = 0
     mount: int = 0
     mounts: str = ""
+    above: tuple[int, ...] = ()
 
 
 def whereabouts(run_dir: Path) -> Whereabouts:
     """Where a run's directory lies, as this process sees it."""
     try:
-        return _whereabouts(run_dir.resolve())
+        place = run_dir.resolve()
+        return _whereabouts(place)._replace(above=tuple(folder.stat().st_ino for folder in place.parents))
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
         return Whereabouts()
 
@@ -55,19 +61,26 @@ def noted(header: dict[str, Any]) -> Whereabouts:
         return Whereabouts()
 
 
-def is_gone(lay: Whereabouts) -> bool:
-    """Whether a run's directory was deleted or moved. lay: where it lay when that was noted."""
+def is_gone(lay: Whereabouts, run_dir: Path, writer: str) -> bool:
+    """Whether a run's directory was deleted, or moved out of the folder that it was in.
+
+    lay: where it lay when that was noted. run_dir: where it was said to be last. writer: who logged it.
+    """
     if not lay.path or not lay.device or not lay.mounts or lay.mounts != mount_namespace():
         return False
-    run_dir = Path(lay.path)
-    for folder in (run_dir, *run_dir.parents):
-        try:
-            found = _whereabouts(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:  # it may be there: this process may not look, or the volume does not answer
+    place = Path(lay.path)
+    try:
+        if run_dir.is_dir() or any(run_dir.parent.glob(f"*/journal/{writer}")) or place.is_dir():
             return False
-        return folder != run_dir and found[1:] == lay[1:]
+        for folder, inode in zip(place.parents, lay.above, strict=False):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found = _whereabouts(folder)
+                if found[1:4] != lay[1:4]:
+                    return False
+                if folder.stat().st_ino == inode:  # else it was made anew since
+                    return folder != folder.parent and _whereabouts(folder.parent).mount == found.mount
+    except (OSError, RuntimeError):  # it may be there: this process may not look, or the volume does not answer
+        pass
     return False
 
 

@@ -222,13 +222,12 @@ def recover_later(root: Path) -> None:
 
 
 def _recover(root: Path) -> None:
-    from milepost.sdk.encoding.abandoned import remove_abandoned_media
+    from milepost.sdk.encoding.abandoned import media_wait, remove_abandoned_media
     from milepost.sdk.recovery import recover, remove_abandoned
 
     try:
         recovered = recover(root)
-        remove_abandoned()
-        if remove_abandoned_media(root) or recovered:
+        if recovered or media_wait(root):
             from milepost.sdk.encoding.orphans import (
                 orphan_runs,
             )  # numpy with it: 100 ms, so only when there is something
@@ -236,5 +235,7 @@ def _recover(root: Path) -> None:
 
             for run_dir in dict.fromkeys([*recovered, *orphan_runs(root)]):
                 complete(run_dir)
+        remove_abandoned()  # last: what could be put in its place is there by now
+        remove_abandoned_media()
     except Exception:
         logger.exception("milepost: recovering runs in %s failed; milepost sync tries it again", root)

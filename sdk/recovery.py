@@ -41,15 +41,17 @@ def recover(directory: Path, *, settled_s: float = SETTLED_S) -> list[Path]:
                 continue
             run_dir = Path(header["run_dir"])
             journal = _journal_of(writer, run_dir) if run_dir.is_relative_to(directory.absolute()) else None
-            if journal is None and is_gone(noted(header)):
+            if journal is None and is_gone(noted(header), run_dir, writer):
                 journal = _moved_below(writer, directory)
             if journal is not None and _recover(writer, journal, rings):
                 recovered.append(journal.parent.parent)
         except NewerFormat as error:
+            _sign(rings)
             logger.warning("milepost: the ring of writer %s is left alone: %s", writer, error)
         except Unreadable:
             continue  # put away by somebody else in between
         except OSError as error:
+            _sign(rings)
             logger.warning("milepost: the rows of writer %s are still in shared memory only: %s", writer, error)
     return recovered
 
@@ -68,11 +70,17 @@ def remove_abandoned() -> None:
 
 def gone_rings() -> Iterator[tuple[str, list[Path]]]:
     """The rings whose run is gone, with the directory that it was in."""
-    for rings in _rings().values():
+    for writer, rings in _rings().items():
         with contextlib.suppress(OSError, Unreadable):
             header = _header(rings[0])
-            if header is not None and is_gone(noted(header)):
+            if header is not None and is_gone(noted(header), Path(header["run_dir"]), writer):
                 yield header["run_dir"], rings
+
+
+def _sign(rings: list[Path]) -> None:
+    """Keep rings for another day: somebody wants their rows, and could not have them."""
+    with contextlib.suppress(OSError):
+        os.utime(rings[0])
 
 
 def _rings() -> dict[str, list[Path]]:

@@ -19,30 +19,34 @@ from milepost.sdk.ring import is_ours, shared_memory
 logger = logging.getLogger("milepost")
 
 
-def remove_abandoned_media(root: Path) -> bool:
-    """Remove what nobody needs any more; whether media of runs at or below `root` are left, be it of a living program."""
-    left, deleted = False, set()
+def media_wait(root: Path) -> bool:
+    """Whether media of runs at or below `root` wait for their encoder, be it that of a living program."""
     if not is_ours(shared_memory()):
         return False
+    owners = map(stash.owner, shared_memory().glob("*.stash"))
+    return any(note is not None and Path(note.run_dir).is_relative_to(root.absolute()) for note in owners)
+
+
+def remove_abandoned_media() -> None:
+    """Remove what nobody needs any more."""
+    if not is_ours(shared_memory()):
+        return
     _remove_spares()
+    deleted: set[str] = set()
     for path in shared_memory().glob("*.stash"):
         note = stash.owner(path)
-        if note is None:
-            continue
-        if _is_abandoned(path, note):
+        if note is not None and _is_abandoned(path, note):
             path.unlink(missing_ok=True)
             deleted.add(note.run_dir)
-        elif Path(note.run_dir).is_relative_to(root.absolute()):
-            left = True
     for run_dir in deleted:
         logger.warning("milepost: media that waited for their encoder are removed: their run was deleted (%s)", run_dir)
-    return left
 
 
 def _is_abandoned(path: Path, note: Note) -> bool:
     try:
         journal = Path(note.run_dir) / "journal" / note.writer
-        return is_old(path) and is_gone(note.lies) and not alive(note.writer, {}, journal)
+        gone = is_old(path) and is_gone(note.lies, Path(note.run_dir), note.writer)
+        return gone and not alive(note.writer, {}, journal)
     except OSError:
         return False
 

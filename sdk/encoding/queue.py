@@ -22,7 +22,7 @@ from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
 from milepost.sdk.encoding.stash import Held, Note, Stash
-from milepost.sdk.gone import whereabouts
+from milepost.sdk.gone import Whereabouts, whereabouts
 from milepost.sdk.text import told
 from milepost.sdk.writer import Writer
 
@@ -72,7 +72,7 @@ class MediaQueue:
         self._in_call = in_call
         self._say = say
         self._encode_in = encode_in
-        self._lies = whereabouts(writer.run_dir)
+        self._lies = writer.run_dir, whereabouts(writer.run_dir)
         self._stash = Stash(writer.id, use_memory=writer.ring is not None, max_bytes=max_waiting_bytes)
         self._numbers = 0
         self._unsettled = 0
@@ -143,7 +143,7 @@ class MediaQueue:
             options=payload.options,
             children=children,
             size=size,
-            lies=self._lies,
+            lies=self._whereabouts(),
         )
         try:
             waiting = self._keep(note, payload)
@@ -157,6 +157,13 @@ class MediaQueue:
                 self._changed.notify_all()
         payload.stored[writer.id] = number
         return ref(writer.id, number)
+
+    def _whereabouts(self) -> Whereabouts:
+        """Where the run lies; looked at again when it was moved."""
+        place = self._writer.run_dir
+        if place != self._lies[0]:
+            self._lies = place, whereabouts(place)
+        return self._lies[1]
 
     def _keep(self, note: Note, payload: Payload) -> _Waiting:
         if note.size <= SMALL:

@@ -146,9 +146,9 @@ def test_a_directory_that_cannot_be_seen_is_not_gone(tmp_path: Path) -> None:
     run_dir = tmp_path / "runs" / "p" / "r"
     run_dir.mkdir(parents=True)
     lay = whereabouts(run_dir)
-    assert not is_gone(lay)
+    assert not is_gone(lay, run_dir, "w")
     shutil.rmtree(tmp_path / "runs")
-    assert is_gone(lay)
+    assert is_gone(lay, run_dir, "w")
 
     (tmp_path / "loop").symlink_to("loop")
     for unlike in (
@@ -158,20 +158,57 @@ def test_a_directory_that_cannot_be_seen_is_not_gone(tmp_path: Path) -> None:
         lay._replace(mount=lay.mount + 1),
         lay._replace(mounts="mnt:[of another container]"),
         lay._replace(mounts=""),
+        lay._replace(above=tuple(inode + 1 for inode in lay.above)),  # another volume in its place
+        lay._replace(above=()),
         Whereabouts(),
     ):
-        assert not is_gone(unlike)
+        assert not is_gone(unlike, run_dir, "w")
 
 
 def test_a_link_on_the_way_to_the_run_may_change(tmp_path: Path) -> None:
     (tmp_path / "disk" / "p" / "r").mkdir(parents=True)
     (tmp_path / "runs").symlink_to("disk")
-    lay = whereabouts(tmp_path / "runs" / "p" / "r")
+    run_dir = tmp_path / "runs" / "p" / "r"
+    lay = whereabouts(run_dir)
 
     (tmp_path / "runs").unlink()
     (tmp_path / "runs").mkdir()
+    assert not is_gone(lay, run_dir, "w")
 
-    assert not is_gone(lay)
+    (tmp_path / "disk").rename(tmp_path / "moved")
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").symlink_to("moved")
+    assert not is_gone(lay, run_dir, "w")  # it is where it was said to be
+
+
+def test_rings_of_a_run_that_was_renamed_beside_its_place_stay(tmp_path: Path, shared: Path) -> None:
+    killed(tmp_path / "runs")
+    (tmp_path / "runs/p/r").rename(tmp_path / "runs/p/renamed")
+    rings = age(shared, days=30)
+
+    begin(tmp_path / "elsewhere")
+    assert all(path.exists() for path in rings)
+
+    begin(tmp_path / "runs")
+    rows = milepost.Api(tmp_path / "runs").run("p/renamed").scan_history(keys=["n"])
+    assert [row["n"] for row in rows] == list(range(50))
+
+
+def test_rings_whose_rows_could_not_be_stored_stay_for_another_day(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(tmp_path / "runs")
+    (tmp_path / "runs").rename(tmp_path / "old")
+    rings = age(shared, days=30)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("milepost.sdk.recovery.write_segment", full)
+        assert recover(tmp_path / "old", settled_s=0.0) == []
+        remove_abandoned()
+    assert all(path.exists() for path in rings)
 
 
 def test_a_ring_of_an_older_program_that_says_less_is_left_alone(tmp_path: Path, shared: Path) -> None:
