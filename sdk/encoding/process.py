@@ -174,6 +174,7 @@ def main(at_once: int) -> None:
             jobs.put(decode(record))
         else:
             hurried.set()
+    os._exit(0)  # the program is gone: an encoder that hangs would keep this process
 
 
 def _work(jobs: "SimpleQueue[Job]", hurried: Callable[[], bool], answers: BinaryIO, at_once: int) -> None:
