@@ -7,6 +7,7 @@ divided only when the exporter takes other parts of it. Where the back end speak
 """
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,8 +106,10 @@ class _Stock(SignalExporter):
     """What the exporters of both signals have in common."""
 
     def __init__(self, signal: str, exporter: Any, options: Mapping[str, Any], detectors: Sequence[str]) -> None:
-        self._exporter = made(signal, exporter, options)
+        self._made = functools.partial(made, signal, exporter, options)
+        self._exporter = self._made()
         self._ours = isinstance(exporter, str)
+        self._over = False
         self._empty: Any = None
         super().__init__(f"opentelemetry-{signal}", type(self._exporter).__name__, detectors)
 
@@ -115,11 +118,14 @@ class _Stock(SignalExporter):
         if self._run is not None:
             if self._ours:
                 self._exporter.shutdown()
+                self._over = True  # the next run gets another one
             elif callable(flush := getattr(self._exporter, "force_flush", None)):
                 flush(timeout_millis)
         super().shutdown(timeout_millis)
 
     def _new_sender(self) -> "StockSender":
+        if self._over:
+            self._exporter, self._over = self._made(), False
         return StockSender(self._exporter, lambda: self._empty)
 
 
