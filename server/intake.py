@@ -94,10 +94,10 @@ class Drain:
 
         async def drained(message: Message) -> None:
             asked = not came and Headers(scope=scope).get("expect", "").lower() == "100-continue"
-            if message["type"] == "http.response.start" and message["status"] >= 400 and not asked:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DRAIN_S):
-                        while not over and came <= MAX_DRAINED:
+                        while not asked and not over and came <= MAX_DRAINED:
                             await counted()
                 if not over:
                     headers = [each for each in message["headers"] if each[0].lower() != b"connection"]

@@ -116,9 +116,9 @@ def _say(options: Options, text: str) -> None:
     """What whoever starts a server waits for, on standard output; in a log of JSON, as the rest of it."""
     if options.log_format == "json":
         record = logging.LogRecord("milepost.server", logging.INFO, "", 0, text, (), None)
-        print(AsJson().format(record), flush=True)
+        print(AsJson().format(record) + "\n", end="", flush=True)
     else:
-        print(f"milepost: {text}", flush=True)
+        print(f"milepost: {text}\n", end="", flush=True)  # one piece, whatever else is written there
 
 
 def _keys(options: Options, data: Path, first: str | None) -> Keys:

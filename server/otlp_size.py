@@ -17,6 +17,10 @@ MAX_MESSAGES: Final = 1_200_000
 _MOST_NESTED: Final = 100
 """As in the decoder, which refuses more."""
 _SLICE: Final = 1 << 20
+MAX_FIELDS: Final = 8_000_000
+"""Of messages; more are no request that anybody means, and seconds of looking through."""
+_FIXED: Final = {1: 8, 3: 0, 4: 0, 5: 4}
+"""Bytes of a field by its wire type, where those are always as many. 3 and 4 begin and end a group, whose fields follow."""
 _JSON_TIMES: Final = 4
 """An object of JSON takes so many times as much."""
 
@@ -42,7 +46,7 @@ def _count(data: bytes, descriptor: Any) -> None:
     """Count the messages of a request. What is no protobuf is left to the decoder, which says so."""
     below: dict[Any, dict[int, Any]] = {}
     around = [(0, len(data), descriptor)]  # what is left of the message at hand, and of those around it
-    count = 0
+    count = fields = 0
     try:
         while around and len(around) < _MOST_NESTED:
             at, end, kind = around.pop()
@@ -63,7 +67,10 @@ def _count(data: bytes, descriptor: Any) -> None:
                 elif tag & 7 == 0:
                     _, at = _varint(data, at)
                 else:
-                    at += {1: 8, 5: 4}[tag & 7]
+                    at += _FIXED[tag & 7]
+                fields += 1
+                if fields > MAX_FIELDS:
+                    raise _too_many(MAX_MESSAGES)
     except (IndexError, KeyError):
         return
 
@@ -75,14 +82,15 @@ def _count_resources(data: bytes) -> None:
         while at < len(data):
             tag, at = _varint(data, at)
             if tag & 7 != 2:
-                return
+                at = _varint(data, at)[1] if tag & 7 == 0 else at + _FIXED[tag & 7]
+                continue
             size, at = _varint(data, at)
             at += size
             count += 1
             if count > MAX_RESOURCES:
                 text = f"more than {MAX_RESOURCES:,} resources in one request; send fewer at a time"
                 raise Problem(413, "too large", text, limit=MAX_RESOURCES)
-    except IndexError:
+    except (IndexError, KeyError):
         return
 
 
@@ -92,6 +100,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
+        if shift > 63:
+            raise IndexError("no number of protobuf is so long")
         if byte < 0x80:
             return value, at
         shift += 7

@@ -30,6 +30,7 @@ class Chosen:
     """Whose rows are asked for, what of them was taken back, and whether those of several are put in one order.
 
     run: its number in the database. filled: whether media values have what is known of their files.
+    upto: the last batch whose rows count, of those that are not compacted; None: of all.
     """
 
     run: int
@@ -37,6 +38,7 @@ class Chosen:
     cuts: dict[str, list[Cut]]
     merged: bool
     filled: bool = True
+    upto: int | None = None
 
 
 def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish, skip: int = 0) -> Iterator[list[Row]]:
@@ -89,7 +91,7 @@ def _rows_of(
     fill = partial(stored.filled, connection, chosen.run) if chosen.filled else None
     streams: list[Iterator[tuple[int, Row]]] = []
     tails: dict[tuple[str, ...], list[Part]] = {}
-    for part in stored.tail(connection, writer.id):
+    for part in stored.tail(connection, writer.id, chosen.upto):
         if asked.takes(part.keys):
             tails.setdefault(part.keys, []).append(part)
     for group, keys, rows in stored.groups(connection, writer.id):

@@ -339,7 +339,7 @@ class Ingest:
             for low, high in overlap:
                 old |= (part.seq >= low) & (part.seq <= high)
             for low, high in damaged:
-                old &= (part.seq < low) | (part.seq > high)
+                old &= (part.seq < low) | (part.seq > high) | np.isin(part.seq, list(known))
             for seq, row in part.some(old).rows() if old.any() else ():
                 if seq in known and not same(known[seq], row):
                     raise Conflict(job.batch.writer, seq)

@@ -4,6 +4,7 @@ A run of 50 keys takes 20 kB as a whole, and 1 kB as its line. So one that ended
 nobody asked for it for a minute; it is read again in half a millisecond.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,8 @@ from weakref import WeakValueDictionary
 
 from milepost.server.records import RunLine
 from milepost.server.store.live import LiveRun
+
+logger = logging.getLogger("milepost.server")
 
 REST_S: Final = 60.0
 MOST_AWAKE: Final = 250
@@ -72,6 +75,10 @@ class Known:
         self.line = line
         self._live = None
 
+    def drop(self) -> None:
+        """Forget what was read of it, as it is not all: it is read again when it is asked for."""
+        self._live = self._kinds = None
+
     @property
     def can_rest(self) -> bool:
         """Whether all of it is stored, and nothing more is expected."""
@@ -118,10 +125,13 @@ class Awake:
         """Put those to rest that can, and that nobody asked for lately."""
         before = time.monotonic() - unused_s
         for known in [known for known in self._known if known.used <= before]:
-            self.let_go(known)
+            try:
+                self.let_go(known)
+            except Exception:  # it stays awake, and the others are put to rest
+                logger.exception("milepost: the run %s/%s cannot be put to rest", known.project, known.name)
 
     def let_go(self, known: Known) -> None:
         """Put one to rest if it can."""
         if known.can_rest:
-            del self._known[known]
             self._rest(known)
+            del self._known[known]

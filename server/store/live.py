@@ -99,7 +99,9 @@ class LiveRun:
             kept.summary = {}
         self.fill: Callable[[Any], Any] = lambda value: value
         """Gives a value with what is known of its media."""
-        self.rows_so_far: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
+        self.upto: int | None = None
+        """The batch that is being taken in: `rows_so_far` ends with it."""
+        self.rows_so_far: Callable[[int | None], Iterator[dict[str, Any]]] = lambda _: iter(())
 
     # Who speaks for the run
 
@@ -284,7 +286,7 @@ class LiveRun:
 
     def _counted(self) -> Iterator[dict[str, Any]]:
         kept = self.kept
-        for row in self.rows_so_far():
+        for row in self.rows_so_far(self.upto):
             kept.rows += 1
             step = int(row["_step"])
             kept.last_step = step if kept.last_step is None else max(kept.last_step, step)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -90,8 +91,10 @@ class SqliteStore:
         """A connection of this thread that cannot write."""
         return self._stored.reading()
 
-    def _standing(self, project: str, run: str) -> Iterator[Row]:
-        return (row for page in self.rows(project, run, RowQuery()) for row in page)
+    def _standing(self, project: str, run: str, upto: int | None) -> Iterator[Row]:
+        query = RowQuery()
+        chosen = replace(self._chosen(self._table.find(project, run), query), upto=upto)
+        return chain.from_iterable(exact_rows(self._stored, chosen, query.wish()))
 
     def _flush(self, connection: sqlite3.Connection) -> None:
         if self._compactor is not None and self._compactor.poll() is not None:

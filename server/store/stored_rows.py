@@ -72,13 +72,13 @@ class StoredRows:
         query = "SELECT id, keys, rows FROM grp WHERE writer = ? ORDER BY id"
         return [(g, tuple(msgspec.json.decode(keys)), rows) for g, keys, rows in connection.execute(query, (writer,))]
 
-    def tail(self, connection: sqlite3.Connection, writer: int) -> list[Part]:
-        """The rows of a writer that are not compacted, in the order they came."""
+    def tail(self, connection: sqlite3.Connection, writer: int, upto: int | None = None) -> list[Part]:
+        """The rows of a writer that are not compacted, in the order they came; upto: the last batch that counts."""
         found: list[Part] = []
         for number, rows in connection.execute(
             "SELECT id, rows FROM batch WHERE writer = ? ORDER BY id", (writer,)
         ).fetchall():
-            if not rows:
+            if not rows or (upto is not None and number > upto):
                 continue
             with self._lock:
                 parts = self._tails.get(number)

@@ -29,17 +29,19 @@ from milepost.server.store.stored_rows import UNREADABLE, StoredRows, set_aside
 logger = logging.getLogger("milepost.server")
 
 KEPT_CHANGES: Final = 10_000
+_PASSING: Final = (sqlite3.OperationalError, OSError, MemoryError)
+"""What says nothing of a run itself: it is read again later."""
 
 _decode_kept: Final = msgspec.msgpack.Decoder(Kept)
 
 
 class Table:
-    """The runs by project and name. rows_of: reads the rows of a run that stand.
+    """The runs by project and name. rows_of: reads the rows of a run that stand, up to a batch.
 
     lock: held by whoever reads or changes a `LiveRun`.
     """
 
-    def __init__(self, stored: StoredRows, rows_of: Callable[[str, str], Iterator[Row]]) -> None:
+    def __init__(self, stored: StoredRows, rows_of: Callable[[str, str, int | None], Iterator[Row]]) -> None:
         self._stored = stored
         self._rows_of = rows_of
         self.lock = threading.RLock()
@@ -98,6 +100,10 @@ class Table:
                     return False
                 self.record(known)
             except Exception as error:
+                if isinstance(error, _PASSING) and self._known.get(key) is known:
+                    self._awake.discard(known)
+                    known.drop()
+                    raise
                 logger.exception("milepost: what is known of the run %s/%s cannot be read", *key)
                 self._forget(known)
                 self.unreadable[key] = f"{type(error).__name__}: {error}"
@@ -181,7 +187,7 @@ class Table:
         number, project, name = known.id, known.project, known.name
         live = LiveRun(project, name, created, kept, edits)
         live.fill = lambda value: self._stored.filled(self._stored.reading(), number, value)
-        live.rows_so_far = lambda: self._rows_of(project, name)
+        live.rows_so_far = lambda upto: self._rows_of(project, name, upto)
         self._awake.add(known)
         known.take(live)
         self._known[project, name] = known
@@ -258,7 +264,9 @@ class Table:
         writer = self._writer(connection, live, writer_id)
         seqs = [int(part.seq[-1]) for part in parts if len(part)] + [event.seq for event in events]
         writer.last_seq = max([writer.last_seq, *seqs])
+        live.upto = batch  # what came behind it is taken in later
         live.take(writer, parts, events, now)
+        live.upto = None
         live.batch = max(live.batch, batch)
         known.line = None
 

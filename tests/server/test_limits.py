@@ -135,6 +135,14 @@ def nested(*around: int) -> bytes:
     return found
 
 
+def test_a_small_request_that_is_slow_to_look_through_is_refused_at_once(server: Server) -> None:
+    endless = gzip.compress(b"\xff" * (4 << 20))
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+    with server.client(ADMIN_KEY) as client:
+        answer = client.post("/v1/metrics", content=endless, headers=headers, timeout=60)
+        assert answer.status_code == 400, answer.text
+
+
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_what_would_become_too_large_is_refused_and_takes_no_memory(server: Server, bomb: str) -> None:
     path, headers, body = BOMBS[bomb]()
