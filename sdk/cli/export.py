@@ -27,6 +27,7 @@ from milepost.sdk.reading.history import Selection
 from milepost.sdk.reading.result import why_empty
 from milepost.sdk.reading.rows import Row, Wish, Wrap
 from milepost.sdk.strict_json import json_lines, jsonable, strict_json
+from milepost.sdk.values import INT_MAX
 
 Format = Literal["csv", "jsonl", "parquet"]
 Advance = Callable[[int], None]
@@ -170,7 +171,8 @@ def _write_typed(table: Table, pyarrow: Any, writer_of: Callable[[Any], Any], ad
     for batch in _batches(table):
         for row in batch:
             for column, value in row.items():
-                kinds[column].add(_WideInt if type(value) is int and abs(value) > _EXACT_INT else type(value))
+                wide = type(value) is int and abs(value) > _EXACT_INT
+                kinds[column].add((_WideInt if value <= INT_MAX else str) if wide else type(value))
         advance(len(batch))
     makers = {column: _parquet_type(found) for column, found in kinds.items()}
     types = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "float": pyarrow.float64(), "text": pyarrow.string()}
@@ -190,7 +192,10 @@ def _write_typed(table: Table, pyarrow: Any, writer_of: Callable[[Any], Any], ad
 
 
 class _WideInt(int):
-    """The kind of a whole number that no float holds: a column that has floats besides is text, so that none changes."""
+    """The kind of a whole number that no float holds: a column that has floats besides is text, so that none changes.
+
+    A number beyond 64 bits, such as the step that follows the last of them, makes its column text as well.
+    """
 
 
 def _batches(table: Iterable[Row], size: int = _SLICE) -> Iterator[list[Row]]:

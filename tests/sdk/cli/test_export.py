@@ -85,6 +85,17 @@ def test_whole_numbers_that_no_float_holds_stay_what_they_are_beside_floats(comm
     assert list(table["in.a"].dropna()) == ["x"]
 
 
+def test_steps_behind_the_last_of_64_bits_are_text(command: Command) -> None:
+    with milepost.init(project="demo", id="one", dir="runs", exporters=[]) as run:
+        run.log({"a": 1}, step=2**63 - 1, commit=True)
+        run.log({"a": 2})
+
+    assert command("export", "one", "--dir", "runs", "-o", "history.parquet").code == 0
+    table = pandas.read_parquet("history.parquet", dtype_backend="pyarrow")
+    assert list(table["_step"]) == [str(2**63 - 1), str(2**63)]
+    assert list(table["a"]) == [1, 2]
+
+
 def test_parquet_without_pyarrow_names_the_command_that_installs_it(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
