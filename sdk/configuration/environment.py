@@ -19,7 +19,7 @@ OTHER_VARIABLES = {
     "MILEPOST_CONFIG_FILE": "The config file; /dev/null for none.",
     "MILEPOST_ADMIN_KEY": "Read by `milepost server` only.",
     "MILEPOST_SHM": "Where shared memory is mounted; `/dev/shm` when empty.",
-    "MILEPOST_SILENT": "`true`: init() prints nothing.",
+    "MILEPOST_SILENT": "`true`: nothing is printed but warnings: no lines at the start, no rows, no page at the end.",
 }
 
 
