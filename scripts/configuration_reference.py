@@ -41,7 +41,7 @@ capture:
   system_metrics: {{interval: 5000}}
 ```
 
-`milepost config check FILE` shows every mistake with its line, or the settings in force with secrets masked. Nothing
+`milepost config check FILE` shows every mistake with its line, `milepost config show FILE` the settings with secrets masked. Nothing
 starts before the whole configuration is right: unknown keys, keys written twice and values of the wrong type are
 errors.
 
