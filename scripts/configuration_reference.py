@@ -41,9 +41,9 @@ capture:
   system_metrics: {{interval: 5000}}
 ```
 
-`milepost config check FILE` shows every mistake with its line, `milepost config show FILE` the settings with secrets masked. Nothing
-starts before the whole configuration is right: unknown keys, keys written twice and values of the wrong type are
-errors.
+`milepost config check FILE` shows every mistake with its line, `milepost config show FILE` the settings with secrets
+masked. Nothing starts before the whole configuration is right: unknown keys, keys written twice and values of the wrong
+type are errors.
 
 The format follows OpenTelemetry's declarative configuration: snake_case keys, one-key mappings for components, `null`
 (or nothing after the colon) for defaults, durations in whole milliseconds, sizes in whole bytes, name/value lists for
