@@ -8,11 +8,12 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 
 from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.stash import Note
-from milepost.sdk.gone import is_gone, is_old
+from milepost.sdk.gone import ABANDONED_S, is_gone, is_old
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.ring import is_ours, shared_memory
 
@@ -45,7 +46,8 @@ def remove_abandoned_media() -> None:
 def _is_abandoned(path: Path, note: Note) -> bool:
     try:
         journal = Path(note.run_dir) / "journal" / note.writer
-        gone = is_old(path) and is_gone(note.lies, Path(note.run_dir), note.writer)
+        old = is_old(path) and time.time() - note.kept > ABANDONED_S  # a file that is used again keeps its time
+        gone = old and is_gone(note.lies, Path(note.run_dir), note.writer)
         return gone and not alive(note.writer, {}, journal)
     except OSError:
         return False

@@ -144,6 +144,7 @@ class MediaQueue:
             children=children,
             size=size,
             lies=self._whereabouts(),
+            kept=time.time(),
         )
         try:
             waiting = self._keep(note, payload)

@@ -15,7 +15,9 @@ import contextlib
 import errno
 import mmap
 import os
+import resource
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +42,7 @@ _MAX_MAPPED: Final = 96
 """Files that are mapped at a time: Python keeps a descriptor open for each."""
 _AHEAD_FILES: Final = 32
 _AHEAD_BYTES: Final = 8 * 2**20
+_AHEAD_S: Final = 0.004
 """Made ready with the first payload of a size up to 1 MiB, in 1 to 3 ms: programs log pictures in bursts."""
 
 
@@ -49,7 +52,7 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     key, step: as the file's name has them (step is "summary" for what was set by hand).    size: bytes of the payload.
     crc:       of the bytes, on disk only.    begin: where they begin, when not on the first page behind the note.
          children: mappings as in `Payload`, stored.
-    lies:      where the run's directory lies, see `gone.py`.
+    lies:      where the run's directory lies, see `gone.py`.    kept: when it was kept, seconds since 1970.
     """
 
     writer: str
@@ -66,6 +69,7 @@ class Note(msgspec.Struct, kw_only=True, frozen=True):
     crc: int | None = None
     begin: int = 0
     lies: Whereabouts = Whereabouts()
+    kept: float = 0.0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -212,7 +216,11 @@ class Stash:
         if capacity > 2**20:
             return
         bound = min(_AHEAD_BYTES, self._max_bytes // 8) // capacity
+        until = time.monotonic() + _AHEAD_S
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         for _ in range(min(bound, _AHEAD_FILES, _MAX_MAPPED - self._mapped)):
+            if time.monotonic() > until:  # another thread has the interpreter between two system calls
+                return
             if self.memory_bytes + capacity > self._max_bytes or not self._room(capacity):
                 return
             held = Held(self._directory / f"{note.writer}-ahead{self._ahead}.stash", note, None, capacity)
@@ -227,7 +235,9 @@ class Stash:
                 pass
             finally:
                 os.close(descriptor)
-            if not _map(held):
+            if descriptor > most or not _map(
+                held
+            ):  # each file that is mapped keeps a descriptor, which the program may need
                 held.path.unlink(missing_ok=True)
                 return
             self._mapped += 1
