@@ -115,13 +115,14 @@ class _Stock(SignalExporter):
 
     def shutdown(self, timeout_millis: int = 30_000) -> None:
         """Shut the stock exporter down if it was made here and used; flush one that another run may need."""
-        if self._run is not None:
-            if self._ours:
-                self._exporter.shutdown()
+        try:
+            if self._run is not None and self._ours:
                 self._over = True  # the next run gets another one
-            elif callable(flush := getattr(self._exporter, "force_flush", None)):
+                self._exporter.shutdown()
+            elif self._run is not None and callable(flush := getattr(self._exporter, "force_flush", None)):
                 flush(timeout_millis)
-        super().shutdown(timeout_millis)
+        finally:
+            super().shutdown(timeout_millis)
 
     def _new_sender(self) -> "StockSender":
         if self._over:

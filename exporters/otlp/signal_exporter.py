@@ -49,6 +49,7 @@ class SignalExporter:
     def start(self, run: RunInfo, position: Position | None) -> None:
         """Note the run; the connection is opened by the first export."""
         self._run = run
+        self._shipment, self._shipped = None, (0, 0, 0)  # what another run left is not this one's
         told = (position or {}).get("counts") or {}
         self.counts.sent = int(told.get("sent") or 0)
         self._resumed = self.counts.sent > 0
