@@ -286,6 +286,7 @@ class LiveRun:
 
     def _counted(self) -> Iterator[dict[str, Any]]:
         kept = self.kept
+        fresh = not kept.last  # else it is told exactly
         for row in self.rows_so_far(self.upto):
             kept.rows += 1
             step = int(row["_step"])
@@ -293,6 +294,9 @@ class LiveRun:
             for key, value in row.items():
                 if not key.startswith("_") and value is not None:
                     self._figure(key, value, step)
+            at = round(row["_timestamp"] * 1e9)
+            if fresh and at >= kept.last.get("time", 0):
+                kept.last = {"seq": -1, "time": at, "runtime": round(row["_runtime"] * 1e6), "step": step}
             yield row
 
     def _figure(self, key: str, value: Any, step: int) -> None:

@@ -222,7 +222,10 @@ class Table:
                     self._take_in(each)
                 except Exception:
                     logger.exception("milepost: a batch of %s/%s cannot be taken in", each.job.project, each.job.run)
-                    self._load_run(Known(each.run_id, each.job.project, each.job.run, self._wake))
+                    key = each.job.project, each.job.run
+                    if (half := self._known.get(key)) is not None:
+                        self._forget(half)
+                    self._load_run(Known(each.run_id, *key, self._wake))
 
     def _take_in(self, each: Stored) -> None:
         key = each.job.project, each.job.run
