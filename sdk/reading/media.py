@@ -132,6 +132,14 @@ class MediaValue(dict[str, Any]):
     def file(self) -> Path:
         """Where its file is. Raises `UsageError` for a value without a file or with a path that leads out of the run."""
         path = self.get("path")
+        if path is None and parsed(self.get(PENDING)) is not None:
+            until = time.monotonic() + _SAID_S  # what was not known when the row was read may be known by now
+            while PENDING in (whole := self._source.final(dict(self))) and time.monotonic() < until:
+                time.sleep(_SAID_S / 100)
+            if PENDING not in whole:
+                self.clear()
+                self.update({key: _tied(item, self._source) for key, item in whole.items()})
+                path = self.get("path")
         if not isinstance(path, str) or not path:
             if parsed(self.get(PENDING)) is not None:
                 raise UsageError("this media file is not encoded yet; read the row again in a moment")
