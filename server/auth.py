@@ -7,6 +7,7 @@ own: `proxy_users`.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -27,6 +28,7 @@ from milepost.sdk.errors import UsageError
 from milepost.server import problems
 from milepost.server.problems import Problem
 from milepost.server.proxy_users import ProxyUsers, check_own_page
+from milepost.server.store.durable import NO_LINKS, sync_folder
 
 SCOPES: Final = ("ingest", "read", "admin")
 COOKIE: Final = "milepost_session"
@@ -162,22 +164,37 @@ class Keys:
 
 
 def _pepper(path: Path) -> bytes:
+    """The secret in a file, made when it is not there. Of several who make it at once, one's is everybody's."""
     try:
         found = path.read_bytes()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")  # a disk that is full leaves no half of it
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        found = secrets.token_bytes(32)
-        try:
-            os.write(descriptor, found)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(fresh, path)
+        _make_secret(path)
+        found = path.read_bytes()
     if len(found) != 32:
         raise UsageError(f"{path} is not the secret of a milepost server: 32 bytes are expected, it has {len(found)}")
     return found
+
+
+def _make_secret(path: Path) -> None:
+    """Make a secret under a name of its own, whole, and give it the name where there is none yet."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")  # a disk that is full leaves no half of it
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        try:
+            os.write(descriptor, secrets.token_bytes(32))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.rename(fresh, path)  # of several at once the last one has the word
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 class Gate:

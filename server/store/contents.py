@@ -7,7 +7,6 @@ Source of the way pieces are sent: tus, resumable upload protocol 1.0 (Upload-Of
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import sqlite3
@@ -18,14 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from milepost.server.store.durable import NO_LINKS, sync_folder
 from milepost.server.store.ingest import Ingest
 
 KEPT_HASHES: Final = 256
 SYNC_BYTES: Final = 64 << 20
 """How much of a content may be on its way to the disk: its last piece waits for no more than that."""
 _SLICE: Final = 1 << 20
-_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What a file system says that gives a file one name only."""
 
 
 class NotHeld(Exception):
@@ -186,16 +184,12 @@ def _put(part: Path, place: Path) -> None:
     try:
         os.link(part, beside)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         beside = part
     os.replace(beside, place)
     beside.unlink(missing_ok=True)  # two names of one file are both left
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(place.parent)
 
 
 def holds(connection: sqlite3.Connection, sha256: str, project: str) -> bool:

@@ -3,8 +3,10 @@
 import functools
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from starlette.routing import Route
 
 from milepost import server as server_package
 from milepost.server.app import create_app
+from milepost.server.auth import Keys as StoredKeys
 from milepost.server.ingest import LIMITS
 from tests.server.conftest import ADMIN_KEY, Server, Start
 from tests.server.sending import WRITER, event, row, send
@@ -333,3 +336,24 @@ def test_two_servers_do_not_share_a_data_directory(start: Start) -> None:
 
     with pytest.raises(AssertionError, match="in use by another milepost server"):
         start("--data", "data")
+
+
+def test_servers_that_make_a_secret_at_once_have_the_same(tmp_path: Path) -> None:
+    """Two servers of one user over runs directories have one secret: what one of them gave out holds for the other."""
+    first = "mp_first_" + "b" * 40
+    for trial in range(20):
+        secret = tmp_path / str(trial) / "secret"
+        together = threading.Barrier(8)
+
+        def begin(secret: Path = secret, together: threading.Barrier = together) -> tuple[StoredKeys, str]:
+            together.wait(60)
+            keys = StoredKeys(secret, None, first)
+            principal = keys.check(first)
+            assert principal is not None
+            return keys, keys.session(principal)
+
+        with ThreadPoolExecutor(8) as pool:
+            begun = [each.result(60) for each in [pool.submit(begin) for _ in range(8)]]
+        for keys, _ in begun:
+            assert all(keys.of_session(session) is not None for _, session in begun)
+        assert [each.name for each in secret.parent.iterdir()] == ["secret"]
