@@ -100,9 +100,20 @@ MIGRATIONS: Final = (
 )
 
 
+_GREATEST: Final = {
+    "run": "SELECT COALESCE(MAX(id), 0) FROM run",
+    "writer": "SELECT COALESCE(MAX(id), 0) FROM writer",
+    "grp": "SELECT COALESCE(MAX(id), 0) FROM grp",
+}
+
+
 def next_number(connection: sqlite3.Connection, kind: Literal["run", "writer", "grp"]) -> int:
-    """An id for something new, which nothing that was deleted ever had. Called in the transaction that stores it."""
-    connection.execute("UPDATE number SET last = last + 1 WHERE kind = ?", (kind,))
+    """An id for something new, which nothing that was deleted ever had. Called in the transaction that stores it.
+
+    Nor one that is there: the compactor of an older server, which this one followed after a kill, notes none for a moment.
+    """
+    (there,) = connection.execute(_GREATEST[kind]).fetchone()
+    connection.execute("UPDATE number SET last = MAX(last, ?) + 1 WHERE kind = ?", (there, kind))
     (number,) = connection.execute("SELECT last FROM number WHERE kind = ?", (kind,)).fetchone()
     return int(number)
 
