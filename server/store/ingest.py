@@ -151,15 +151,22 @@ class Ingest:
             raise Busy(f"{MOST_WAITING} batches wait to be stored") from None
         return job.done
 
-    def call(self, work: Callable[[sqlite3.Connection], None], after: Callable[[], None] = lambda: None) -> None:
-        """Do some writing on this thread, in a transaction of its own, and wait for it. after: called behind it.
+    def call(
+        self,
+        work: Callable[[sqlite3.Connection], None],
+        after: Callable[[], None] = lambda: None,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do some writing on this thread, in a transaction of its own, and wait for it. before, after: called ahead of it
+        and behind it; what takes a lock belongs there: who holds one may wait for the transaction to end.
 
-        Raises what `work` raises, `NoSpace` and `Locked`.
+        Raises what these raise, `NoSpace` and `Locked`.
         """
         done: Future[None] = Future()
 
         def guarded(connection: sqlite3.Connection) -> None:
             try:
+                before()
                 connection.execute("BEGIN IMMEDIATE")
                 work(connection)
                 connection.execute("COMMIT")

@@ -146,15 +146,17 @@ class SqliteStore:
         self._table.run(project, run)
         told: list[tuple[Known, dict[str, Any]]] = []
 
-        def work(connection: sqlite3.Connection) -> None:
-            known = self._table.find(project, run)
+        def before() -> None:
             with self._table.lock:
-                edits = {**known.live.edits, **changes(self._table.record(known))}
+                known = self._table.find(project, run)
+                told.append((known, {**known.live.edits, **changes(self._table.record(known))}))
+
+        def work(connection: sqlite3.Connection) -> None:
+            known, edits = told[0]
             text = msgspec.json.encode(edits).decode()
             connection.execute("UPDATE run SET edits = ? WHERE id = ?", (text, known.id))
-            told.append((known, edits))
 
-        self.ingest.call(work, lambda: self._table.edited(*told[0]))
+        self.ingest.call(work, lambda: self._table.edited(*told[0]), before)
 
     def delete(self, project: str, run: str) -> None:
         """Delete a run for good: its writers may not go on with it, only begin anew.

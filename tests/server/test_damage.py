@@ -12,6 +12,7 @@ import pytest
 
 from milepost.sdk.event import Event
 from milepost.sdk.wire import batch_of
+from milepost.server.records import RunLine
 from milepost.server.store import RowQuery
 from milepost.server.store.ingest import Job
 from milepost.server.store.live import LiveRun
@@ -133,5 +134,25 @@ def test_what_cannot_be_taken_in_of_one_run_hides_nothing_of_the_others(
         assert failed
         assert {run.id: run.rows for run in store.runs("p")} == {"a": 5, "b": 5, "c": 5}
         assert [row["a"] for page in store.rows("p", "b", RowQuery()) for row in page] == list(range(5))
+    finally:
+        store.ingest.stop()
+
+
+def test_an_edit_waits_for_the_table_outside_of_its_transaction(tmp_path: Path) -> None:
+    """Who finds a damaged batch holds the table and writes: for an edit that waits for the table and may not be written beside,
+    the two would wait for each other."""
+    store = SqliteStore(tmp_path / "data")
+    store.ingest.start()
+    try:
+        store.ingest.submit(job("a")).result(60)
+
+        def changes(_: RunLine) -> dict[str, Any]:  # called with the table held
+            with contextlib.closing(sqlite3.connect(store.database, timeout=0, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            return {"tags": ["kept"]}
+
+        store.edit("p", "a", changes)
+        assert store.run("p", "a").tags == ["kept"]
     finally:
         store.ingest.stop()
