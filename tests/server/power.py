@@ -91,6 +91,9 @@ class Disk:
         self._below = folder / "fuse"
         self._image = folder / "image"
         self._program: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """Make it, and mount it."""
         for place in (self.folder, self._below):
             place.mkdir()
         with self._image.open("wb") as file:
@@ -127,6 +130,12 @@ class Disk:
             if os.path.ismount(place):
                 _run("umount", str(place), tries=200)
         if self._program is not None:
+            if not os.path.ismount(
+                self._below
+            ):  # else it ends by itself, and does not where it never came to be mounted
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._program.wait(60)
+            self._program.kill()
             self._program.wait(60)
             self._program = None
 
@@ -139,6 +148,7 @@ def disk_of_its_own(folder: Path) -> Iterator[Disk]:
         pytest.skip("needs root: makes a disk that can lose its power")
     disk = Disk(folder)
     try:
+        disk.make()
         yield disk
     finally:
         disk.off()
