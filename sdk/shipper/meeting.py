@@ -151,7 +151,9 @@ def _key(runs_dir: Path, environ: Mapping[str, str]) -> str:
         os.path.realpath(runs_dir),
         found.st_dev,
         found.st_ino,
-        sys.executable,
+        # Resolved: in a program that was started as ../venv/bin/python it is spelled otherwise than in its shipper.
+        os.path.realpath(sys.executable),
+        os.path.realpath(sys.prefix),
         __file__,
         getattr(sys.modules.get("milepost"), "__version__", ""),
         PROTOCOL,

@@ -1,6 +1,9 @@
 """How programs and the shipper find each other and speak: what may travel, who may listen, where they meet."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,16 @@ def test_programs_with_other_proxies_or_certificates_meet_elsewhere(
     assert meeting(tmp_path, {"SSL_CERT_FILE": "/etc/other.pem"}).socket != here
     (tmp_path / "other").mkdir()
     assert meeting(tmp_path / "other", {}).socket != here
+
+
+def test_a_program_meets_its_shipper_however_the_interpreter_was_called(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from milepost.sdk.shipper.meeting import meeting; "
+    script += "print(meeting(Path(sys.argv[1])).socket)"
+    place = Path(sys.executable).parent
+    around = os.path.join("..", place.name, Path(sys.executable).name)
+
+    def told(executable: str) -> str:
+        command = [executable, "-c", script, str(tmp_path)]
+        return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
+
+    assert told(around) == told(sys.executable)
