@@ -17,6 +17,7 @@ from milepost.sdk.errors import UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.reading.files import Problem, Unreadable, read_json, writer_dirs
 from milepost.sdk.reading.history import Selection
+from milepost.sdk.reading.wish import check_writer_form
 from milepost.sdk.reading.writer import Survey, WriterReader
 
 __all__ = ["Problem", "RunReader", "Selection", "Survey", "WriterReader", "open_run"]
@@ -79,8 +80,7 @@ class RunReader:
             return Selection(chosen, self.members, merged=False)
         if writer == "all":
             return Selection(self.members, self.members, merged=True)
-        if isinstance(writer, bool) or not isinstance(writer, (int, str)):
-            raise UsageError(f'writer must be None, "all", a rank or the id of a writer, got {writer!r}')
+        check_writer_form(writer)
         if isinstance(writer, int):
             chosen = [w for w in self.members if w.rank == writer and not w.parent]
             ranks = sorted({w.rank for w in self.members if w.rank is not None})

@@ -78,6 +78,10 @@ class Source:
             self._refs[path] = ref
         return made[0]
 
+    def place(self, path: str) -> Path:
+        """Where a file of the run is. Raises `UsageError` for a path that leads out of the run."""
+        return inside(self.run_dir, path)
+
     def content(self, path: str) -> bytes | None:
         """The bytes of a file that is not in the run's directory yet."""
         ref = self._refs.get(path)
@@ -146,7 +150,7 @@ class MediaValue(dict[str, Any]):
             if "error" in self:
                 raise UsageError(f"this {self.get('_type', 'value')} has no file: {self['error']}")
             raise UsageError(f"this {self.get('_type', 'value')} has no file; its content is in the mapping itself")
-        return inside(self._source.run_dir, path)
+        return self._source.place(path)
 
     def open(self) -> BinaryIO:
         """The file, open for reading bytes. Raises `RunNotFoundError` when it is gone."""

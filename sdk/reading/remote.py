@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -21,11 +22,12 @@ from milepost.sdk.errors import Error, MissingDependencyError, RunNotFoundError,
 from milepost.sdk.event import Event
 from milepost.sdk.reader import Problem, RunReader
 from milepost.sdk.reading.history import Selection
-from milepost.sdk.reading.media import Source
+from milepost.sdk.reading.media import Source, inside
 from milepost.sdk.reading.result import History, QueryError
 from milepost.sdk.reading.rows import Row, Wish, Wrap
 from milepost.sdk.reading.run import Run
 from milepost.sdk.reading.run_files import File, target_of
+from milepost.sdk.reading.wish import LAST_STEP, check_writer_form
 
 if TYPE_CHECKING:
     import httpx
@@ -65,13 +67,9 @@ class Server:
         """As `json`, of an answer in msgpack."""
         return self._decoded(_decode, self._answer("GET", path).content)
 
-    def content(self, path: str) -> bytes:
-        """The bytes of an answer."""
-        return self._answer("GET", path).content
-
     def save(self, path: str, target: Path) -> None:
         """Put the bytes of an answer into a file, which has its name when it is complete; however large, a little at a time."""
-        fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+        fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}-{threading.get_ident()}.new")
         try:
             with self._stream("GET", path) as answer, fresh.open("wb") as file:
                 for chunk in answer.iter_bytes(1 << 20):
@@ -191,11 +189,16 @@ class RemoteSelection:
             "keys": None if wish.keys is None else list(wish.keys),
             "along": list(wish.along),
             "require": wish.require,
-            "low": wish.low,
-            "high": wish.high,
+            "low": _step(wish.low),
+            "high": _step(wish.high),
             "writer": self._writer,
             "superseded": wish.superseded,
         }
+
+
+def _step(step: int) -> int:
+    """The nearest one to a number that a step can be, or the first that none can be."""
+    return min(max(step, 0), LAST_STEP + 1)
 
 
 def _wrapped(row: Row, wrap: Wrap) -> Row:
@@ -227,12 +230,13 @@ class RemoteRun(Run):
         return whole
 
     def select(self, writer: str | int | None = None) -> Selection:
-        """The rows of some writers."""
+        """The rows of some writers. Raises `UsageError` for what cannot name any."""
+        check_writer_form(writer)
         return cast(Selection, RemoteSelection(self, writer))
 
     def check_writer(self, writer: str | int | None) -> None:
         """Raise `QueryError` for a writer that the run does not have."""
-        if writer not in (None, "all"):
+        if writer is not None and writer != "all":
             for _ in self.select(writer).pages(Wish(low=0, high=0), lambda value: value):
                 pass
 
@@ -360,12 +364,13 @@ class RemoteSource(Source):
         """The value as it is: the server filled everything in."""
         return value
 
-    def content(self, path: str) -> bytes | None:
-        """The bytes of a file."""
-        try:
-            return self._server.content(f"{self._address}/files/{quote(path)}")
-        except RunNotFoundError:
-            return None
+    def place(self, path: str) -> Path:
+        """A copy of a file, fetched when it is first asked for."""
+        copy = inside(self._folder, path)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            self._server.save(f"{self._address}/files/{quote(path)}", copy)
+        return copy
 
 
 def runs_of(server: Server, project: str) -> Iterator[RemoteRun]:

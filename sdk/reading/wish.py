@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from milepost.sdk.errors import UsageError
+
 Row = dict[str, Any]
 Wrap = Callable[[dict[str, Any]], Any]
 """What a value that is a mapping is turned into."""
@@ -12,6 +14,12 @@ ALWAYS: Final = frozenset(("_step", "_timestamp", "_runtime", "_writer", "_rank"
 """Keys that every row has."""
 
 LAST_STEP: Final = 2**63 - 1
+
+
+def check_writer_form(writer: Any) -> None:
+    """Raise `UsageError` for what cannot name writers."""
+    if writer is not None and (isinstance(writer, bool) or not isinstance(writer, (int, str))):
+        raise UsageError(f'writer must be None, "all", a rank or the id of a writer, got {writer!r}')
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,15 @@ def chosen_writers(live: LiveRun, writer: str | int | None) -> list[WriterState]
         return members
     if isinstance(writer, int):
         chosen = [w for w in members if w.rank == writer and not w.parent]
-        if not chosen and writer == 0 and all(w.rank is None for w in members):
+        ranks = sorted({w.rank for w in members if w.rank is not None})
+        known = f"its ranks: {', '.join(map(str, ranks)) or 'none'}"
+        if not chosen and writer == 0 and not ranks:
             chosen = live.speaking()
     else:
         chosen = [w for w in live.kept.writers.values() if w.name == writer]
+        known = f"its writers: {', '.join(live.kept.writers) or 'none'}"
     if not chosen:
-        known = ", ".join(w.name for w in live.kept.writers.values())
-        raise UsageError(f"the run {live.project}/{live.name} has no writer {writer!r}; its writers: {known}")
+        raise UsageError(f"the run {live.project}/{live.name} has no writer {writer!r}; {known}")
     return chosen
 
 

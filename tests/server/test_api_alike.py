@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import milepost
+from milepost.sdk.errors import UsageError
 from tests.server.conftest import ADMIN_KEY, Server
 
 SOURCES = ("directory", "runs", "data")
@@ -176,6 +177,7 @@ def test_scan_history_gives_every_row_exactly(api: milepost.Api, local: milepost
         {"keys": ["n"], "min_step": 1230},
         {"writer": "all", "min_step": 1230},
         {"writer": 0, "min_step": 1230},
+        {"keys": ["n"], "min_step": -5, "max_step": 2**70},
     ],
     ids=str,
 )
@@ -236,11 +238,21 @@ def test_history_is_a_data_frame(api: milepost.Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"writer": "nobody"}, {"writer": 7}, {"require": "some"}, {"min_step": "x"}], ids=str
+    "asked",
+    [{"writer": "nobody"}, {"writer": 7}, {"writer": True}, {"writer": 1.5}, {"require": "some"}, {"min_step": "x"}],
+    ids=str,
 )
-def test_wrong_arguments_are_refused(api: milepost.Api, asked: dict[str, Any]) -> None:
-    with pytest.raises(milepost.Error):
-        list(api.run("one").scan_history(**asked))
+@pytest.mark.parametrize("run", ["digits/one", "more/ranks"])
+def test_wrong_arguments_are_refused_in_the_same_words(
+    api: milepost.Api, local: milepost.Api, run: str, asked: dict[str, Any]
+) -> None:
+    said: list[str] = []
+    for source in (api, local):
+        with pytest.raises(UsageError) as refused:
+            list(source.run(run).scan_history(**asked))
+        said.append(str(refused.value))
+
+    assert said[0] == said[1]
 
 
 def test_a_key_that_was_never_logged_is_named(api: milepost.Api) -> None:
@@ -255,6 +267,7 @@ def test_media_open(api: milepost.Api) -> None:
     assert row["picture"].to_pil().size == (4, 4)
     with row["picture"].open() as file:
         assert file.read().startswith(b"\x89PNG")
+    assert row["picture"].file.read_bytes().startswith(b"\x89PNG")
     assert sum(row["h"]["values"]) == 3
 
 
