@@ -110,11 +110,13 @@ def create_app(
     app.router.routes += [*ingest.routes(), *blobs.routes(), *app.state.otlp.routes()]
     problems.install(app)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["operation"])
     def healthz() -> dict[str, str]:
         """Whether the process answers."""
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["operation"])
     def readyz() -> dict[str, str]:
         """Whether the store answers."""

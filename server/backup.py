@@ -27,7 +27,7 @@ def backup(data: Path, target: Path) -> tuple[int, int]:
         raise UsageError(f"{target} holds other things; name a new folder, or an earlier backup")
     if target.resolve() == data.resolve():
         raise UsageError(f"{target} is the data directory itself; name another folder")
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
     with backup_lock(data, fcntl.LOCK_SH):
         return _copied(data, source, target)
 

@@ -98,12 +98,22 @@ def _tokens(text: str) -> list[_Token]:
             if not text[at:].strip():
                 break
             at += len(text[at:]) - len(text[at:].lstrip())
-            raise FilterError(f"{text[at]!r} is not part of the language", at)
+            raise FilterError(_why_no_token(text[at:]), at)
         kind = match.lastgroup or ""
         found.append(_Token(kind, match[kind], match.start(kind)))
         at = match.end()
     found.append(_Token("end", "the end", len(text)))
     return found
+
+
+def _why_no_token(rest: str) -> str:
+    if rest[0] in "\"'`":
+        return f"what begins with {rest[0]} here has no end"
+    if re.match(r"[-+.]*\d", rest):
+        word = re.split(r"[\s()\[\],]", rest, maxsplit=1)[0]
+        return f"{word[:40]!r} is no number"
+    meant = {"&": "and", "|": "or", "!": "not or !=", "~": "like or contains"}.get(rest[0])
+    return f"{rest[0]!r} is not part of the language" + (f"; write {meant}" if meant else "")
 
 
 class _Parser:
@@ -169,7 +179,8 @@ class _Parser:
         operator = self._operator()
         if operator is None:
             return lambda run: bool(run.value(column))
-        return _comparison(column, operator, self._value(column in TIMES, 0), token.at)
+        at = self._peek().at
+        return _comparison(column, operator, self._value(column in TIMES, 0), at)
 
     def _operator(self) -> str | None:
         token = self._peek()

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from milepost.sdk.wire import WireBatch
 from milepost.server.auth import Principal
 from milepost.server.intake import LARGE, MAX_LOOSE, Room, check_packed, one_at_a_time
+from milepost.server.nested import check_values
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, Receipt
 from milepost.server.store.parts import MAX_KEYS, MAX_ROWS, InvalidBatch, decode_body, parts_of, pressed
@@ -157,6 +158,7 @@ async def read_body(request: Request, limit: int, room: Room | None = None) -> b
 
 def unpack(body: bytes, encoding: str, limit: int = MAX_DECODED) -> bytes:
     """The body without its compression. What would be larger than limit is refused before there is memory for it."""
+    encoding = encoding.strip().lower().removeprefix("x-")  # RFC 9110, 8.4.1: without regard to case; x-gzip is gzip
     try:
         if encoding in ("", "identity"):
             return body
@@ -173,6 +175,10 @@ def unpack(body: bytes, encoding: str, limit: int = MAX_DECODED) -> bytes:
             data = stream.decompress(body, limit + 1)
             if not stream.eof and len(data) <= limit:
                 raise bad_request("invalid body", "this gzip stream has no end")
+            if stream.unused_data:
+                raise bad_request(
+                    "invalid body", "something follows the end of this gzip stream; send one stream a body"
+                )
         else:
             text = f"bodies are sent plain, under zstd or gzip, got {encoding!r}"
             raise Problem(415, "unsupported media type", text, headers={"Accept-Encoding": "zstd, gzip"})
@@ -225,6 +231,7 @@ def _decoded(data: bytes, body: bytes, kind: str, encoding: str, run: str, princ
         batch = _json.decode(data) if as_json else decode_body(data)
         project = batch.project or (principal.project if principal else None) or ""
         _check(batch, run, project, principal)
+        check_values(batch, from_json=as_json)
         parts = parts_of(batch, from_json=as_json)
         as_it_came = not as_json and encoding == "zstd" and not batch.events
         groups = [part.group() for part in parts]
@@ -247,6 +254,7 @@ def _check(batch: WireBatch, run: str, project: str, principal: Principal | None
     check_project(project, principal)
     if not _WRITER.fullmatch(batch.writer):
         raise InvalidBatch(f"writer: 16 hexadecimal digits, got {batch.writer[:80]!r}")
+    _check_numbers(batch)
     if not 0 <= batch.first <= batch.last < 2**62:
         raise InvalidBatch(f"first and last are whole numbers, 0 <= first <= last, got {batch.first} and {batch.last}")
     for event in batch.events:
@@ -256,6 +264,15 @@ def _check(batch: WireBatch, run: str, project: str, principal: Principal | None
             raise InvalidBatch(
                 f"events: rows stand in groups, and seq is a whole number, got {event.kind!r} {event.seq}"
             )
+
+
+def _check_numbers(batch: WireBatch) -> None:
+    told = [("attempt", batch.attempt), ("rank", batch.rank), ("started", batch.started), ("created", batch.created)]
+    for event in batch.events:
+        told += [("events: time", event.time), ("events: runtime", event.runtime), ("events: step", event.step)]
+    for name, value in told:
+        if value is not None and not -(2**63) <= value < 2**63:
+            raise InvalidBatch(f"{name}: a whole number of 64 bits is expected, got {str(value)[:40]}")
 
 
 def is_name(text: str) -> bool:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from milepost.sdk.errors import UsageError
 from milepost.server.auth import COOKIE, SESSION_S, Keys
+from milepost.server.ingest import MAX_NAME, is_name
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.proxy_users import check_own_page
 from milepost.server.read_api import ERRORS
@@ -102,6 +103,9 @@ def list_keys(store: TheStore) -> Response:
 @keys_router.post("/keys", response_model=None, status_code=201)
 def make_key(keys: TheKeys, store: TheStore, wanted: NewKey) -> Response:
     """Make a key. This answer is the only place where it is shown."""
+    if wanted.project is not None and not is_name(wanted.project):
+        rule = f"1 to {MAX_NAME} characters without / and control characters"
+        raise bad_request("invalid key", f"project: {rule}, got {wanted.project[:80]!r}")
     expires = None if wanted.expires_in is None else time.time() + wanted.expires_in
     try:
         key, line = keys.make(wanted.scopes, wanted.project, expires, wanted.note)

@@ -4,7 +4,7 @@ Answers are written by msgspec and only described here. Times are seconds since 
 NaN and the infinities travel as the texts "NaN", "Infinity" and "-Infinity".
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -347,6 +347,9 @@ class Console(BaseModel):
     next: int
 
 
+Tag = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class BulkEdit(BaseModel):
     """A change of many runs at once. runs: "project/run_id" each; what is null stays."""
 
@@ -355,7 +358,7 @@ class BulkEdit(BaseModel):
     runs: list[str] = Field(min_length=1, max_length=10_000)
     name: str | None = Field(None, min_length=1, max_length=1000)
     notes: str | None = Field(None, max_length=100_000)
-    add_tags: list[str] | None = Field(None, max_length=100)
+    add_tags: list[Tag] | None = Field(None, max_length=100)
     remove_tags: list[str] | None = Field(None, max_length=100)
     archive: bool | None = None
     delete: bool | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.strict_json import jsonable
+from milepost.server.nested import MAX_NESTED, is_too_deep
 from milepost.server.otlp_histograms import NotTaken, exponential_histogram_of, histogram_of
 
 MOST_NAME: Final = 4096
@@ -152,6 +153,9 @@ def logs_of(resources: Iterable[Any]) -> tuple[list[Found], Rejected]:
             name = record.event_name or attributes.get("event.name")
             if name == "milepost.row":
                 values = _row_of(body)
+                if is_too_deep(values):
+                    rejected.add(f"milepost.row nested deeper than {MAX_NESTED} levels", str(body)[:40])
+                    continue
                 if values is None:
                     rejected.add("milepost.row whose body is no JSON object and no map", str(body)[:40])
                     continue

@@ -68,6 +68,8 @@ def install(app: FastAPI) -> None:
         title = HTTPStatus(error.status_code).phrase.lower()
         headers = dict(error.headers) if error.headers else None
         detail = error.detail if error.detail.lower() != title else ""
+        if error.status_code == 405 and headers and "Allow" in headers:
+            detail = f"this route takes {headers['Allow']}"
         return answer(Problem(error.status_code, title, detail, headers=headers))
 
     async def invalid(_: Request, error: Exception) -> Response:

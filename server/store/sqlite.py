@@ -51,7 +51,7 @@ class SqliteStore:
     writable = True
 
     def __init__(self, data: Path) -> None:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)  # a key asked for over HTTP is none on this machine
         self.data = data
         self.database = data / "milepost.db"
         self._claim = claim(data / "lock")

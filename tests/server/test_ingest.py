@@ -271,6 +271,13 @@ def test_aggregates_that_were_asked_for_stand_in_the_summary(client: httpx.Clien
     assert client.get("/api/v1/runs/p/best").json()["summary"] == {"loss": {"min": 0.0, "max": 4.0}}
 
 
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
 def _batch(**changes: Any) -> dict[str, Any]:
     group = {"keys": ["a"], "seq": 0, "time": [1], "runtime": [0], "step": [0], "values": [[1]]}
     return {
@@ -303,6 +310,10 @@ def _batch(**changes: Any) -> dict[str, Any]:
         (_batch(events=[[0, 1, 2, None, "row", {}]], groups=[]), "rows stand in groups"),
         (_batch(events=[[0, 1, 2, None, "gap", {}]], groups=[]), "gap 0 says first and last"),
         (_batch(events=[[0, 1, 2, None, "config", {}]]), "comes twice"),
+        (_batch(created=2**63), "created: a whole number of 64 bits"),
+        (_batch(events=[[0, 2**63, 2, None, "config", {}]], groups=[]), "events: time: a whole number of 64 bits"),
+        (_batch(group={"values": [[deep(300)]]}), "groups[0], 'a': nested deeper than 256 levels"),
+        (_batch(events=[[0, 1, 2, None, "config", {"b": deep(300)}]], groups=[]), "events, 'config' 0: nested deeper"),
     ],
 )
 def test_a_batch_that_is_none_is_refused_with_what_is_wrong(
@@ -360,6 +371,15 @@ def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
     assert client.get("/api/v1/runs/p/large").status_code == 404
 
 
+def test_what_is_as_deep_as_may_be_is_read_again(client: httpx.Client) -> None:
+    batch = _batch(group={"values": [[deep(190)]]})
+    assert client.post("/api/v1/runs/deep/batches", json=batch).status_code == 200
+
+    assert client.get("/api/v1/runs/p/deep").json()["summary"] == {"a": deep(190)}
+    for form in ("json", "msgpack", "jsonl", "csv", "parquet", "arrow"):
+        assert client.get("/api/v1/runs/p/deep/rows", params={"format": form}).status_code == 200, form
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
@@ -370,6 +390,8 @@ def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
         (b"x", {"Content-Encoding": "br"}, 415),
         (b"x", {"Content-Encoding": "zstd"}, 400),
         (b"x", {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(b"{}") * 2, {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(b"{}"), {"Content-Encoding": "X-GZip"}, 422),
         (gzip.compress(bytes(200 << 20), 1), {"Content-Encoding": "gzip"}, 413),
         (zstandard.compress(bytes(1 << 30)), {"Content-Encoding": "zstd"}, 413),
         (b"[" * 100_000 + b"]" * 100_000, {}, 422),
@@ -383,6 +405,8 @@ def test_a_number_that_has_no_place_is_refused_and_not_asked_for_again(
         "encoding",
         "zstd",
         "gzip",
+        "two-gzips",
+        "gzip-by-another-name",
         "gzip-bomb",
         "zstd-bomb",
         "deep",

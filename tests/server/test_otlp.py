@@ -286,6 +286,20 @@ def test_what_is_not_taken_is_counted_by_reason(client: httpx.Client) -> None:
     assert ("milepost.step that is no step", "1") in counted
 
 
+def test_a_record_that_is_too_deep_is_refused_alone(client: httpx.Client) -> None:
+    bodies = ['{"a": 1}', '{"a": ' + "[" * 400 + "]" * 400 + "}"]
+    records = [{"timeUnixNano": "1", "eventName": "milepost.row", "body": {"stringValue": body}} for body in bodies]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "depths"}}]}
+
+    answer = client.post(
+        "/v1/logs", json={"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]}
+    )
+
+    assert answer.json()["partialSuccess"]["rejectedLogRecords"] == "1"
+    assert "nested deeper than 256 levels" in answer.json()["partialSuccess"]["errorMessage"]
+    assert [row["a"] for row in rows_of(client, "depths", "depths")] == [1]
+
+
 def test_a_time_that_is_not_told_is_now(client: httpx.Client) -> None:
     request = gauges("timeless", [{"a": 1.0}])
     request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0].time_unix_nano = 0
