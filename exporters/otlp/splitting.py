@@ -1,5 +1,6 @@
 """Splitting: an exporter of two signals. Named in a config file it is made once per signal; as an object it serves both."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,10 @@ class Splitting:
         return True
 
     def shutdown(self, timeout_millis: int = 30_000) -> None:
-        """Close all connections."""
-        for part in self._parts.values():
-            part.shutdown(timeout_millis)
+        """Close all connections, also where one of them raises: what the first raised is raised once all are closed."""
+        with contextlib.ExitStack() as stack:
+            for part in reversed(list(self._parts.values())):
+                stack.callback(part.shutdown, timeout_millis)
 
 
 def signature(batch: Sequence[Event]) -> tuple[int, int, int]:
