@@ -107,10 +107,17 @@ def _type_words(kind: Any) -> str:
     if origin is Literal:
         return " \\| ".join(f"`{value}`" for value in arguments)
     if origin in (list, tuple):
-        return f"list of {_type_words(arguments[0])}s"
+        return f"list of {_several(arguments[0])}"
     if origin is dict:
         return f"mapping to {_type_words(arguments[1])}"
     return {str: "text", Path: "path", bool: "true or false", int: "whole number", float: "number"}[kind]
+
+
+def _several(kind: Any) -> str:
+    """The words for the items of a list: their type in the plural, or the values that they may have."""
+    if typing.get_origin(kind) is Literal:
+        return " and ".join(f"`{value}`" for value in typing.get_args(kind))
+    return f"{_type_words(kind)}s"
 
 
 def _default(field: Field) -> str:
