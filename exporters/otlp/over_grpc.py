@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from milepost.exporters.otlp import wire
-from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short
+from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unreadable
 from milepost.exporters.otlp.target import Target
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class GrpcSender:
         import grpc
 
         target = self._target
+        if self._call is None and (why := unreadable(target)):
+            return Answer(outcome="wait", reason=f"{target.endpoint}: {why}")
         try:
             call = self._call or self._open()
             compression = grpc.Compression.Gzip if target.compression == "gzip" else None

@@ -16,7 +16,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from milepost.exporters.otlp import wire
-from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short
+from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unreadable
 from milepost.exporters.otlp.target import Target
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class HttpSender:
         """POST it."""
         import httpx
 
+        if self._client is None and (why := unreadable(self._target)):
+            return Answer(outcome="wait", reason=f"{self._target.endpoint}: {why}")
         body = request
         if self._compression == "gzip":
             body = gzip.compress(request, compresslevel=1, mtime=0)  # half the time of level 6, a tenth more bytes
@@ -168,7 +170,7 @@ class HttpSender:
             return f"{target.endpoint} does not speak TLS ({said}); if that is right, begin endpoint with http://"
         if "CERTIFICATE_REQUIRED" in chain or "certificate required" in chain.lower():
             return f"{target.endpoint} wants a client's certificate; set tls: {{cert_file: ..., key_file: ...}}"
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | ssl.SSLError):
+        if isinstance(error, ssl.SSLError):
             files = [f"{n}: {getattr(target, n)}" for n in ("ca_file", "cert_file", "key_file") if getattr(target, n)]
             return f"{target.endpoint}: tls cannot be used ({said}); look at {', '.join(files) or 'tls'}"
         if type(error).__name__ in ("RemoteProtocolError", "LocalProtocolError"):

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from milepost.exporters.otlp import wire
+from milepost.exporters.otlp.target import Target
 
 Outcome = Literal["taken", "wait", "large", "aged", "refused", "failed"]
 
@@ -62,6 +63,19 @@ _AGED: Final = (
 def is_aged(text: str) -> bool:
     """Whether a refusal is about the age or order of samples, as Prometheus, Mimir and Loki say it."""
     return re.search(_AGED, text) is not None
+
+
+def unreadable(target: Target) -> str:
+    """Which file of `tls` cannot be read and why, with its option; "" when all can."""
+    for option in ("ca_file", "cert_file", "key_file"):
+        path = getattr(target, option)
+        if target.secure and path is not None:
+            try:
+                with open(path, "rb"):
+                    pass
+            except OSError as error:
+                return f"tls cannot be used: {path} cannot be read ({error.strerror}); look at tls: {{{option}: ...}}"
+    return ""
 
 
 def partial_success(body: bytes) -> Answer:

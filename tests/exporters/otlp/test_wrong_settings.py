@@ -165,11 +165,18 @@ def test_https_to_a_server_without_tls_and_http_to_one_with(tmp_path: Path, cert
         assert not secure.requests
 
 
-def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
-    said = result_of(tmp_path, endpoint="https://localhost:1", tls={"ca_file": tmp_path / "none.pem"})
+@pytest.mark.parametrize("option", ["ca_file", "cert_file", "key_file"])
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_file_of_tls_that_is_not_there_is_named_with_its_option(
+    protocol: str, option: str, tmp_path: Path, certificates: Certificates
+) -> None:
+    files = {"ca_file": certificates.ca_file, "cert_file": certificates.cert_file, "key_file": certificates.key_file}
+    missing = tmp_path / "none.pem"
 
-    assert said.startswith("retry: https://localhost:1/v1/metrics: tls cannot be used")
-    assert str(tmp_path / "none.pem") in said
+    said = result_of(tmp_path, protocol=protocol, endpoint="https://localhost:1", tls={**files, option: missing})
+
+    assert said.startswith("retry: https://localhost:1")
+    assert f"{missing} cannot be read (No such file or directory); look at tls: {{{option}: ...}}" in said
 
 
 # -- protocols, paths, credentials -----------------------------------------------------------------------------------------------
