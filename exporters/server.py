@@ -6,6 +6,7 @@ Until then whoever reads the row is told that the file is not here yet. Files go
 of their own: no row waits behind a film.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -31,6 +32,8 @@ WANTS: Final = frozenset(
     )
 )  # fmt: skip
 TELL_OF_FILES: Final = frozenset(("file", "media"))
+ROWS_FIRST_S: Final = 5.0
+"""How long a file waits for the rows that come before it until that is worth a word."""
 BEAT_TIMEOUT_S: Final = 5.0
 _LATER: Final = frozenset((408, 425, 429, 500, 502, 503, 504, 507))
 _SETTINGS: Final = {
@@ -83,6 +86,7 @@ class ServerExporter:
         self._files: Files | None = None
         self._through = -1
         self._created = self._started = 0
+        self._rows_missed_at = 0.0
 
     @staticmethod
     def parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -128,11 +132,15 @@ class ServerExporter:
             if result is ExportResult.SUCCESS and self._files is not None:
                 refused = self._files.send(self._client, whole)
                 result = ExportResult.SUCCESS if refused is None else self._result(refused)
-        except RowsFirst:
-            return ExportResult.retry(after_s=1.0)
+        except RowsFirst as first:
+            now = time.monotonic()
+            self._rows_missed_at = self._rows_missed_at or now
+            why = f"{self._url}: {first}"
+            return ExportResult.retry(why if now - self._rows_missed_at >= ROWS_FIRST_S else "", after_s=1.0)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             self._close()
             return ExportResult.retry(f"{self._url} cannot be reached: {error}"[:300])
+        self._rows_missed_at = 0.0
         if result is ExportResult.SUCCESS:
             self._through = max(self._through, whole.last_seq)
         return result

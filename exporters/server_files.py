@@ -87,8 +87,12 @@ class Files:
             why = said(answer)
             if answer.status_code == 422 and not _has_hash(file, sha256):
                 return "it was changed since it was logged"
-            if answer.status_code == 410 and not self._is_deleted(client):
-                raise RowsFirst(why)
+            if answer.status_code == 410:
+                state = self._writer_state(client)
+                if state.status_code == 200:
+                    raise RowsFirst(why)
+                if state.status_code != 410:
+                    return state  # which of the two it is cannot be told now
             if answer.status_code in (410, 413, 415):
                 return why
             if answer.status_code not in (404, 409, 422) or (answer.status_code == 404 and not _is_problem(answer)):
@@ -116,10 +120,10 @@ class Files:
                 if offset >= size or not piece:
                     return None
 
-    def _is_deleted(self, client: "httpx.Client") -> bool:
-        """Whether the run was deleted, and this writer with it; a new writer makes it anew with its first row."""
-        answer = client.get(f"{self._address}/writers/{self._run.writer}", params={"project": self._run.project})
-        return answer.status_code == 410
+    def _writer_state(self, client: "httpx.Client") -> "httpx.Response":
+        """What the server has of this writer. 410: it was deleted with its run. 200: nothing yet, or rows; a writer that was not
+        deleted makes the run anew with its first row."""
+        return client.get(f"{self._address}/writers/{self._run.writer}", params={"project": self._run.project})
 
     def _say(self, text: str) -> None:
         if text not in self._said and len(self._said) < 20:
