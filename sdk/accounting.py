@@ -28,6 +28,8 @@ class Account(msgspec.Struct, kw_only=True):
 
     logged:     rows in the journal, the shared memory and the open row; and those that were dropped before they got there.
     pending:    those behind the cursor, still to be delivered.      lag_s: how old the oldest of them is; None without any.
+    of:         "rows"; of an exporter that takes none "files" or "events": to that one every row counts as filtered.
+    waiting:    how many of these events, files for instance, are behind the cursor.
     rejected, dropped: by reason.      missing: numbers that stand in no file of the writer.      cursor: where it is stored.
     """
 
@@ -44,6 +46,13 @@ class Account(msgspec.Struct, kw_only=True):
     last_error: str = ""
     lag_s: float | None = None
     cursor: dict[str, int] = {}
+    of: str = "rows"
+    waiting: int = 0
+
+    @property
+    def behind(self) -> int:
+        """How much waits of what the exporter delivers."""
+        return self.pending if self.of == "rows" else self.waiting
 
     @property
     def difference(self) -> int:
@@ -69,6 +78,10 @@ def account(writer: WriterReader, cursor: Cursor, missing: int = 0, trimmed: int
     """
     logged, pending, lag_s = _counts(writer, cursor.seq)
     logged += trimmed
+    filtered, waiting = cursor.filtered, 0
+    if cursor.wants:
+        filtered, pending = filtered + pending, 0
+        waiting, lag_s = _events_behind(writer, cursor)
     return Account(
         writer=writer.id,
         exporter=cursor.exporter,
@@ -76,13 +89,15 @@ def account(writer: WriterReader, cursor: Cursor, missing: int = 0, trimmed: int
         logged=logged,
         delivered=cursor.delivered,
         pending=pending,
-        filtered=cursor.filtered,
+        filtered=filtered,
         rejected=dict(cursor.rejected),
         dropped=dict(cursor.dropped),
         missing=missing,
         last_error=cursor.last_error,
         lag_s=lag_s,
         cursor={"segment": cursor.segment, "offset": cursor.offset, "seq": cursor.seq},
+        of=cursor.things,
+        waiting=waiting,
     )
 
 
@@ -136,3 +151,14 @@ def _counts(writer: WriterReader, after: int) -> tuple[int, int, float | None]:
         pending += 1
         oldest = oldest or leftover.time_unix_nano
     return logged, pending, None if oldest is None else max(time.time() - oldest / 1e9, 0.0)
+
+
+def _events_behind(writer: WriterReader, cursor: Cursor) -> tuple[int, float | None]:
+    """How many events of the kinds that an exporter wants are behind its cursor, and the age of the oldest in seconds."""
+    times: list[int] = []
+    for block in writer.blocks():
+        for i in np.flatnonzero(block.where(frame.EVENT) & (block.seq > cursor.seq)).tolist():
+            event: Any = writer.payload(block, i)
+            if event is not None and event[4] in cursor.wants:
+                times.append(int(event[1]))
+    return len(times), max(time.time() - min(times) / 1e9, 0.0) if times else None

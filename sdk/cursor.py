@@ -3,15 +3,21 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from milepost.sdk.own_files import write_whole
 
+FILES: Final = frozenset(("file", "media"))
+"""The kinds of events that tell of a file."""
+
 
 class Cursor(msgspec.Struct, kw_only=True):
-    """How far one exporter is in one writer's journal, and the rows it has accounted for. Stored as cursor-NAME.json."""
+    """How far one exporter is in one writer's journal, and the rows it has accounted for. Stored as cursor-NAME.json.
+
+    wants: the kinds of events that an exporter takes which takes no rows; empty for one that does.
+    """
 
     exporter: str
     segment: int = 0
@@ -22,6 +28,7 @@ class Cursor(msgspec.Struct, kw_only=True):
     rejected: dict[str, int] = {}
     dropped: dict[str, int] = {}
     position: dict[str, Any] = {}
+    wants: tuple[str, ...] = ()
     last_error: str = ""
     stored_unix_nano: int = 0
 
@@ -29,6 +36,11 @@ class Cursor(msgspec.Struct, kw_only=True):
     def rows(self) -> int:
         """Rows accounted for: all that were logged except those still pending."""
         return self.delivered + self.filtered + sum(self.rejected.values()) + sum(self.dropped.values())
+
+    @property
+    def things(self) -> str:
+        """What people call that which it delivers: rows, files, or other events."""
+        return "rows" if not self.wants else "files" if FILES.issuperset(self.wants) else "events"
 
 
 def load_cursor(path: Path, exporter: str) -> Cursor:

@@ -53,12 +53,22 @@ class Route:
         self.processors = list(processors)
 
 
+def wanted_without_rows(exporter: Exporter) -> tuple[str, ...]:
+    """The kinds of events that an exporter takes which takes no rows; empty for one that does."""
+    wants = getattr(exporter, "wants", None)
+    return () if wants is None or "row" in wants else tuple(sorted(wants))
+
+
 class Unsent(NamedTuple):
-    """What an exporter has not taken when a run ends. rows: how many it has settled. error: why it has no more."""
+    """What an exporter has not taken when a run ends. rows: how many it has settled. error: why it has no more.
+
+    wants: the kinds of events that it takes when it takes no rows; see `Cursor`.
+    """
 
     name: str
     rows: int
     error: str
+    wants: tuple[str, ...] = ()
 
 
 class Delivery:
@@ -72,6 +82,7 @@ class Delivery:
         self.info = info
         self._path = directory / f"cursor-{route.name}.json"
         self.cursor = load_cursor(self._path, route.name)
+        self.cursor.wants = wanted_without_rows(route.exporter)
         self._shared = shared if shared is not None else Shared()
         self._tail = Tail(
             directory,
@@ -93,6 +104,8 @@ class Delivery:
         self._raised = 0
         self._said: set[str] = set()
         self._failing = False
+        self._reasoned = False
+        """Whether a reason was given in this outage."""
         self._silent_until = 0.0
         self._told_when = False
         self._settled_unix_nano = 0
@@ -404,10 +417,13 @@ class Delivery:
         if self.cursor.last_error != result.reason:
             self.cursor.last_error = result.reason
             self.store()  # whoever looks at the run sees why rows wait
-        if result.reason and not self._failing and now >= self._silent_until:
+        first_reason = bool(result.reason) and not self._reasoned
+        self._reasoned = self._reasoned or first_reason
+        if first_reason and now >= self._silent_until:
             self._silent_until = now + QUIET_S
             self.say(
-                f"{self.route.name} cannot deliver: {result.reason}; rows wait in the journal and it is tried again"
+                f"{self.route.name} cannot deliver: {result.reason}; {self.cursor.things} wait "
+                f"{'in the run' if self.cursor.wants else 'in the journal'} and it is tried again"
             )
         self._failing = True
         if self._raised >= MAX_FAILURES:
@@ -419,7 +435,7 @@ class Delivery:
 
     def _recovered(self) -> None:
         if self._failing:
-            self._failing = False
+            self._failing = self._reasoned = False
             self.cursor.last_error = ""
             logger.info("milepost: %s takes rows again", self.route.name)
 

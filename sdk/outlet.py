@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from milepost.sdk.cursor import FILES
 from milepost.sdk.delivery import Delivery, Route, Unsent
 from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import Facts
@@ -104,23 +105,30 @@ class Outlet:
         unsent = self._shipping.finish(writer.seq - 1, deadline) if self._shipping is not None else []
         late = self._lanes.join(deadline - time.monotonic() + 0.2)
         unsent += [
-            Unsent(delivery.route.name, delivery.cursor.rows, "")
+            Unsent(delivery.route.name, delivery.cursor.rows, delivery.cursor.last_error, delivery.cursor.wants)
             for delivery in self._lanes.deliveries
             if delivery in late or delivery.pending() or _misses_rows(delivery, writer)
         ]
         path, directory = run
         for each in unsent:
-            rows = max(writer.rows - each.rows, 0)
-            logger.warning(
-                "milepost: %d %s of %s %s not delivered to %s yet%s; %s",
-                rows,
-                "row" if rows == 1 else "rows",
-                path,
-                "is" if rows == 1 else "are",
-                each.name,
-                f" ({each.error})" if each.error else "",
-                _where_rows_are(writer, directory),
-            )
+            why = f" ({each.error})" if each.error else ""
+            if not each.wants:
+                rows = max(writer.rows - each.rows, 0)
+                what = f"{rows} row of {path} is not" if rows == 1 else f"{rows} rows of {path} are not"
+                logger.warning(
+                    "milepost: %s delivered to %s yet%s; %s", what, each.name, why, _where_rows_are(writer, directory)
+                )
+            elif not writer.kinds.isdisjoint(each.wants):
+                logger.warning(
+                    "milepost: not all %s of %s are delivered to %s yet%s; they are safe in %s. Deliver them with: "
+                    "milepost sync %s",
+                    "files" if FILES.issuperset(each.wants) else "events",
+                    path,
+                    each.name,
+                    why,
+                    directory,
+                    directory,
+                )
 
     def hurry(self, writer: Writer, deadline: float) -> None:
         """As `finish`, without a word, for a program that is about to be ended."""

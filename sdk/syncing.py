@@ -52,8 +52,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     """What one sync did for one writer and one exporter, in rows.
 
     state:    "delivered": nothing is left.  "pending": the exporter did not take everything.  "running": the writer lives
-              and delivers by itself.  "busy": another process is delivering.  "refused": the exporter cannot be made here.
+              and delivers by itself, or has logged more meanwhile.  "busy": another process is delivering.  "refused": the
+              exporter cannot be made here.
     rejected, filtered, delivered: by this sync.      pending: what is left.      note: why, for people.
+    waiting:  of an exporter that takes no rows, what is left of what it takes: "3 files".
     """
 
     run: str
@@ -66,6 +68,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     dropped: dict[str, int] = {}
     pending: int = 0
     note: str = ""
+    waiting: str = ""
 
     @property
     def settled(self) -> bool:
@@ -285,9 +288,16 @@ def _sync_one(
     outcome.filtered = cursor.filtered - before.filtered
     outcome.rejected = _more(cursor.rejected, before.rejected)
     outcome.dropped = _more(cursor.dropped, before.dropped)
-    outcome.pending = account(writer, cursor).pending
+    books = account(writer, cursor)
+    outcome.pending = books.pending
+    if books.of != "rows" and books.waiting:
+        outcome.waiting = f"{books.waiting:,} {books.of}"
     if not everything:
         outcome.state, outcome.note = "pending", cursor.last_error
+    elif books.behind and alive(writer.id, writer.info, writer.dir):
+        outcome.state, outcome.note = "running", "logged meanwhile"
+    elif books.behind:
+        outcome.state, outcome.note = "pending", "written meanwhile: sync again"
     return outcome
 
 

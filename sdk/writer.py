@@ -26,6 +26,8 @@ class Writer(Keeper):
         self.seq = 0
         """The number of the next event."""
         self._others = 0
+        self.kinds: set[str] = set()
+        """The kinds of events that were written, rows apart."""
         """How many of the numbers are not of rows."""
         self.dropped: dict[str, int] = {}
         self.parts = 0
@@ -92,6 +94,7 @@ class Writer(Keeper):
 
     def event(self, kind: str, values: Mapping[str, Any], step: int | None, time_ns: int, runtime_us: int) -> int:
         """Append an event that is no row; its number."""
+        self.kinds.add(kind)
         payload = frame.encode_payload([self.seq, time_ns, runtime_us, step, kind, values])
         return self.numbered(frame.frame(EVENT, payload, self._seed_event), is_row=False)
 

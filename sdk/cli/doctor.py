@@ -152,14 +152,17 @@ def _findings(checkup: Checkup) -> Iterator[Finding]:
             yield Finding(
                 False, f"{who}: {book.difference:+,} rows are not accounted for, among those that are damaged"
             )
-        if book.last_error and book.pending and not book.live_only:
-            yield Finding(not book.alive, f"{who}: {book.pending:,} rows wait: {book.last_error}")
+        if book.last_error and book.behind and not book.live_only:
+            told = f"{_number(book.behind, book.of)} {'waits' if book.behind == 1 else 'wait'}"
+            yield Finding(not book.alive, f"{who}: {told}: {book.last_error}")
         for fate, reasons in (("rejected", book.rejected), ("dropped", book.dropped)):
             for reason, count in reasons.items():
                 yield Finding(False, f"{who}: {count:,} rows {fate}: {reason}")
-    waiting = sum(book.pending for book in checkup.accounts if not book.live_only and not book.alive)
-    if waiting:
-        yield Finding(False, f"{path}: {waiting:,} rows are not delivered yet: milepost sync {checkup.run.dir}")
+    for of in ("rows", "files", "events"):
+        books = [book for book in checkup.accounts if book.of == of and not book.live_only and not book.alive]
+        if waiting := sum(book.behind for book in books):
+            told = f"{_number(waiting, of)} {'is' if waiting == 1 else 'are'} not delivered yet"
+            yield Finding(False, f"{path}: {told}: milepost sync {checkup.run.dir}")
     if checkup.stale_calls:
         calls = "1 call" if checkup.stale_calls == 1 else f"{checkup.stale_calls:,} calls"
         yield Finding(False, f"{path}: {calls} of log() made no row: the step was behind the run's")
@@ -168,6 +171,11 @@ def _findings(checkup: Checkup) -> Iterator[Finding]:
     if checkup.damage:
         lost = sum(last - first + 1 for problem in checkup.damage for first, last in problem.missing)
         yield Finding(True, f"{path}: its journal is damaged in {len(checkup.damage)} places; {lost:,} events are lost")
+
+
+def _number(number: int, things: str) -> str:
+    """1 row, 3 files."""
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
 
 
 def _sum(book: Account) -> str:
@@ -209,7 +217,7 @@ def _joined(books: Iterable[Account]) -> list[Account]:
         if so_far is None:
             found[book.exporter] = msgspec.structs.replace(book)
             continue
-        for field in ("logged", "delivered", "pending", "filtered", "missing"):
+        for field in ("logged", "delivered", "pending", "filtered", "missing", "waiting"):
             setattr(so_far, field, getattr(so_far, field) + getattr(book, field))
         so_far.rejected = _more(so_far.rejected, book.rejected)
         so_far.dropped = _more(so_far.dropped, book.dropped)
@@ -232,7 +240,10 @@ def _line(book: Account) -> list[Cell | str]:
         book.exporter,
         f"{book.logged:,}",
         Cell(f"{book.delivered:,}", "good" if book.delivered == book.logged else None),
-        Cell(f"{book.pending:,}", "warn" if book.pending and not over else None),
+        Cell(
+            f"{book.behind:,}" if book.of == "rows" else _number(book.behind, book.of),
+            "warn" if book.behind and not over else None,
+        ),
         f"{book.filtered:,}",
         Cell(f"{rejected:,}", "bad" if rejected else None),
         Cell(f"{dropped:,}", "bad" if dropped else None),

@@ -166,6 +166,7 @@ def joined_by_run(outcomes: Iterable[Outcome]) -> list[Outcome]:
             dropped=_sum(before.dropped, outcome.dropped),
             pending=before.pending + outcome.pending,
             note=worst.note,
+            waiting=worst.waiting,
         )
     return list(found.values())
 
@@ -188,7 +189,7 @@ def _tells(outcome: Outcome) -> bool:
 def _line(outcome: Outcome, program: str) -> list[Cell | str]:
     reasons = [*outcome.rejected, *outcome.dropped]
     note = "; ".join(filter(None, [outcome.note, *reasons]))
-    if outcome.state == "running":
+    if outcome.state == "running" and not note:
         note = "its own process delivers"
     return [
         Cell(outcome.run, "bold"),
@@ -196,7 +197,7 @@ def _line(outcome: Outcome, program: str) -> list[Cell | str]:
         outcome.exporter,
         Cell(outcome.state, _STYLES[outcome.state]),
         f"{outcome.delivered:,}",
-        f"{outcome.pending:,}",
+        outcome.waiting or f"{outcome.pending:,}",
         f"{outcome.filtered:,}",
         f"{sum(outcome.rejected.values()):,}",
         f"{sum(outcome.dropped.values()):,}",

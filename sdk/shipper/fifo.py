@@ -41,7 +41,10 @@ SELF_METRICS_S: Final = 30.0
 
 
 class Standing(msgspec.Struct, kw_only=True):
-    """How far one exporter is with one writer. settled: nothing that can be read is left. next_try_s: see `Delivery`."""
+    """How far one exporter is with one writer. settled: nothing that can be read is left. next_try_s: see `Delivery`.
+
+    wants: see `Unsent`.
+    """
 
     exporter: str
     writer: str
@@ -50,6 +53,7 @@ class Standing(msgspec.Struct, kw_only=True):
     settled: bool
     error: str = ""
     next_try_s: float = 0.0
+    wants: tuple[str, ...] = ()
 
 
 class Fifo:
@@ -151,6 +155,7 @@ class Fifo:
                 settled=not delivery.pending(),
                 error=cursor.last_error or ("it is left alone" if delivery.disabled else ""),
                 next_try_s=0.0 if self._hurried else delivery.next_try_s,
+                wants=cursor.wants,
             )
         found = unknown(self.name, writer)
         if at is not None and writer in waiting:

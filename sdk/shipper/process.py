@@ -257,7 +257,13 @@ class Shipper:
                 break  # all is there; or the time is over; or it is, before anything is tried again
             time.sleep(min(FINISH_POLL_S, max(deadline - time.monotonic(), 0.0)))
         routes = [
-            {"name": each.exporter, "rows": each.rows, "settled": each not in left, "error": each.error}
+            {
+                "name": each.exporter,
+                "rows": each.rows,
+                "settled": each not in left,
+                "error": each.error,
+                "wants": each.wants or served.wants.get(each.exporter, ()),
+            }
             for each in standing
         ]
         return {"op": "settled", "routes": routes, "known": True}

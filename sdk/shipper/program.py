@@ -218,7 +218,7 @@ class Shipping:
             if answer is not None and answer.get("known"):
                 missing = [Unsent(name, 0, "it cannot be made") for name in self._missing(answer)]
                 return missing + [
-                    Unsent(str(each["name"]), int(each["rows"]), str(each["error"]))
+                    Unsent(str(each["name"]), int(each["rows"]), str(each["error"]), tuple(each["wants"]))
                     for each in answer["routes"]
                     if not each["settled"]
                 ]
@@ -227,7 +227,7 @@ class Shipping:
     def _as_stored(self, error: str) -> list[Unsent]:
         """What the stored cursors say, where nobody else says anything."""
         cursors = [load_cursor(self._directory / f"cursor-{name}.json", name) for name in self.names]
-        return [Unsent(cursor.exporter, cursor.rows, cursor.last_error or error) for cursor in cursors]
+        return [Unsent(cursor.exporter, cursor.rows, cursor.last_error or error, cursor.wants) for cursor in cursors]
 
     def _missing(self, answer: dict[str, Any]) -> list[str]:
         routes = [each["name"] for each in answer["routes"]]
@@ -244,7 +244,7 @@ class Shipping:
         for lanes in self._lanes:
             late = lanes.join(deadline - time.monotonic() + 0.2)
             unsent += [
-                Unsent(delivery.route.name, delivery.cursor.rows, delivery.cursor.last_error)
+                Unsent(delivery.route.name, delivery.cursor.rows, delivery.cursor.last_error, delivery.cursor.wants)
                 for delivery in lanes.deliveries
                 if delivery in late or delivery.pending()
             ]

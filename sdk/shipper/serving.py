@@ -20,6 +20,7 @@ import msgspec
 
 from milepost.sdk.configuration import Component
 from milepost.sdk.cursor import load_cursor
+from milepost.sdk.delivery import wanted_without_rows
 from milepost.sdk.errors import Error
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive
@@ -58,23 +59,27 @@ class Served:
         self._gone: set[Path] = set()
         """Writers that are dead and have nothing left in shared memory."""
         self._routes: dict[str, tuple[Shipped, Component]] = {}
+        self.wants: dict[str, tuple[str, ...]] = {}
+        """The kinds of events that routes take which take no rows."""
         self.wrong: dict[str, str] = {}
         """Exporters that cannot be made here, and why."""
         self._expand()
 
     def _expand(self) -> None:
         routes: dict[str, tuple[Shipped, Component]] = {}
+        wants: dict[str, tuple[str, ...]] = {}
         wrong: dict[str, str] = {}
         for each in self.plan.exporters:
             try:
-                routes_of(each.name, each.component())  # once, to see whether they can be made
+                for made in routes_of(each.name, each.component()):  # once, to see whether they can be made
+                    wants[made.name] = wanted_without_rows(made.exporter)
                 for name, part in parts_of(each.name, each.component()).items():
                     routes[name] = (each, part)
             except Error as error:
                 wrong[each.name] = str(error)
             except Exception as error:  # noqa: BLE001 - the import of foreign code
                 wrong[each.name] = f"{type(error).__name__}: {error}"
-        self._routes, self.wrong = routes, wrong  # each at once, for they are read without the lock
+        self._routes, self.wants, self.wrong = routes, wants, wrong  # each at once, for they are read without the lock
 
     @property
     def routes(self) -> list[str]:
@@ -253,7 +258,7 @@ class Served:
                         continue
                     cursor = load_cursor(path / f"cursor-{fifo.name}.json", fifo.name)
                     why = f" ({cursor.last_error})" if cursor.last_error else ""
-                    lines.append(f"writer {path.name}: {fifo.name} does not have all of its rows{why}")
+                    lines.append(f"writer {path.name}: {fifo.name} does not have all of its {cursor.things}{why}")
             lines += [f"{name}: cannot be made: {why}" for name, why in self.wrong.items()]
         note = self.run_dir / NOTE
         with contextlib.suppress(OSError):

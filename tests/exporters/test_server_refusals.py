@@ -1,6 +1,7 @@
 """What the exporter `server` does when something on the way, or on the server, is against it."""
 
 import contextlib
+import hashlib
 import http.server
 import os
 import subprocess
@@ -16,8 +17,13 @@ import numpy as np
 import pytest
 
 import milepost
+from milepost.exporters.server import ServerExporter
+from milepost.sdk.cli import main
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import RunInfo
+from milepost.sdk.testing import make_run
 from tests.server.conftest import ADMIN_KEY, Server, data_server, start
-from tests.server.sending import rows_of
+from tests.server.sending import WRITER, event, row, rows_of, send
 
 __all__ = ["data_server", "start"]
 
@@ -25,8 +31,13 @@ Begin = Callable[[], Server]
 
 
 @contextlib.contextmanager
-def damaging(url: str, times: int, free: threading.Event | None = None) -> Iterator[str]:
-    """A proxy that changes a byte of the first so many pieces of files that pass. free: until it is set, no piece passes."""
+def damaging(
+    url: str, times: int, free: threading.Event | None = None, states: list[int] | None = None
+) -> Iterator[str]:
+    """A proxy that changes a byte of the first so many pieces of files that pass. free: until it is set, no piece passes.
+
+    states: what it answers itself to who asks what is stored of a writer, one after the other, before it asks the server.
+    """
     left = [times]
 
     class Proxy(http.server.BaseHTTPRequestHandler):
@@ -39,6 +50,11 @@ def damaging(url: str, times: int, free: threading.Event | None = None) -> Itera
             if self.command == "PATCH" and body and left[0] > 0:
                 left[0] -= 1
                 body = body[:-1] + bytes([body[-1] ^ 1])
+            if states and self.command == "GET" and "/writers/" in self.path:
+                self.send_response(states.pop(0))
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")
             }
@@ -172,3 +188,93 @@ def test_a_run_that_is_deleted_while_its_program_logs_stays_deleted_and_its_rows
     assert told["delivered"] + sum(rejected.values()) == 20
     assert any("410" in reason and "was deleted" in reason for reason in rejected)
     assert "was deleted" in caplog.text
+
+
+def deleted_run(server: Server, tmp_path: Path, writer: str) -> tuple[RunInfo, list[Event]]:
+    """A run that was deleted on the server, as a program sees it of which this is the writer; and what it tells of a file."""
+    (tmp_path / "runs" / "demo" / "run1").mkdir(parents=True)
+    (tmp_path / "runs" / "demo" / "run1" / "notes").write_bytes(b"content")
+    sha256 = hashlib.sha256(b"content").hexdigest()
+    with server.client(ADMIN_KEY) as client:
+        assert send(client, [row(0, {"n": 1})], run="run1", project="demo").status_code == 200
+        assert client.post("/api/v1/bulk", json={"runs": ["demo/run1"], "delete": True}).json()["changed"] == 1
+    told = event(0, "file", {"path": "notes", "sha256": sha256, "size": 7})
+    return make_run(tmp_path, writer=writer), [told]
+
+
+def test_a_file_that_waits_for_the_rows_of_its_run_says_so_when_that_lasts(
+    data_server: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = data_server()
+    run, batch = deleted_run(server, tmp_path, "00000000000000bb")
+    exporter = ServerExporter(server.url, ADMIN_KEY, signals=["files"])
+    exporter.start(run, None)
+
+    first = exporter.export(batch)
+    monkeypatch.setattr("milepost.exporters.server.ROWS_FIRST_S", 0.0)
+    lasting = exporter.export(batch)
+    with server.client(ADMIN_KEY) as client:
+        send(client, [row(1, {"n": 2})], run="run1", project="demo", writer=run.writer)
+    then = exporter.export(batch)
+    exporter.shutdown()
+
+    assert (first.outcome, first.reason) == ("retry", "")
+    assert lasting.outcome == "retry"
+    why = "the run demo/run1 was deleted; its files are not taken before its rows begin anew"
+    assert lasting.reason == f"{server.url}: {why}"
+    assert then.outcome == "success"
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_whether_a_run_was_deleted_is_not_guessed_when_the_server_does_not_tell(
+    data_server: Begin, tmp_path: Path, status: int
+) -> None:
+    server = data_server()
+    run, batch = deleted_run(server, tmp_path, WRITER)
+    with damaging(server.url, times=0, states=[status]) as url:
+        exporter = ServerExporter(url, ADMIN_KEY, signals=["files"])
+        exporter.start(run, None)
+        untold, told = exporter.export(batch), exporter.export(batch)
+        exporter.shutdown()
+
+    assert untold.outcome == "retry"
+    assert f"{url} answers {status}" in untold.reason
+    assert told.outcome == "success"  # this writer went with its run: the file is set aside
+
+
+def test_files_that_wait_are_not_told_of_as_rows(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin("http://127.0.0.1:9")
+    Path("notes").write_text("content")
+    milepost.save("notes")
+    for n in range(3):
+        milepost.log({"n": n})
+    milepost.finish(timeout=0.5)
+
+    assert "3 rows of p/r1 are not delivered to server yet" in caplog.text
+    assert (
+        "not all files of p/r1 are delivered to server-files yet (http://127.0.0.1:9 cannot be reached" in caplog.text
+    )
+    assert (
+        "server-files cannot deliver: http://127.0.0.1:9 cannot be reached: [Errno 111] Connection refused; files wait"
+        in (caplog.text)
+    )
+    with pytest.raises(SystemExit):
+        main(["doctor", "runs"])
+    told = capsys.readouterr().out
+    assert "to server-files (writer " in told
+    assert "): 1 file waits" in told
+    assert "p/r1: 3 rows are not delivered yet" in told
+    assert "p/r1: 1 file is not delivered yet" in told
+    books = milepost.Api("runs").run("p/r1").accounting()["exporters"]["server-files"]
+    assert (books["logged"], books["pending"], books["filtered"]) == (3, 0, 3)
+
+
+def test_nothing_is_said_of_files_where_there_are_none(caplog: pytest.LogCaptureFixture) -> None:
+    begin("http://127.0.0.1:9")
+    milepost.log({"n": 1})
+    milepost.finish(timeout=0.5)
+
+    assert "1 row of p/r1 is not delivered to server yet" in caplog.text
+    assert "server-files" not in caplog.text

@@ -338,6 +338,27 @@ def test_an_offline_run_sends_nothing_until_it_is_synced_also_while_it_lives(sit
         assert doubled(server) == 0
 
 
+def test_sync_of_a_run_that_goes_on_tells_of_what_was_logged_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as server:
+        run = start_run(server, mode="offline")
+        run.log({"n": 0})
+        run.flush()
+        monkeypatch.setattr("milepost.sdk.drain.INTERVAL_S", 1_000.0)  # what comes now stays in shared memory
+        time.sleep(0.3)
+        run.log({"n": 1})
+        run.log({"n": 2})
+
+        (outcome,) = [each for each in sync(Path(run.dir)) if each.exporter == "http_lines"]
+
+        told = (outcome.state, outcome.delivered, outcome.pending, outcome.note, outcome.settled)
+        assert told == ("running", 1, 2, "logged meanwhile", True)
+        run.finish()
+        (outcome,) = [each for each in sync(Path(run.dir)) if each.exporter == "http_lines"]
+        assert (outcome.state, outcome.delivered, outcome.pending) == ("delivered", 2, 0)
+
+
 def test_sync_takes_a_run_from_a_shipper_that_lingers(site: Site) -> None:
     with serving() as server:
         server.behave("503")
