@@ -44,7 +44,7 @@ let before = performance.now();
 requestAnimationFrame(function frame(now) {
   if (window.recording) window.frames_ms.push(now - before);
   before = now;
-  if (window.first_chart_ms === null) {
+  if (window.first_chart_ms === null && !window.recording) {
     for (const plot of document.querySelectorAll(".plot[role=img]")) {
       if (/\\d+ lines?: /.test(plot.ariaLabel) && plot.querySelector("canvas")) window.first_chart_ms ??= performance.now();
     }
