@@ -13,6 +13,8 @@ export default defineConfig({
     assetsInlineLimit: 0, // the content security policy allows no data: script or style
     modulePreload: { polyfill: false }, // it would be an inline script
     chunkSizeWarningLimit: 1600, // plotly and three.js, loaded when first needed
+    // By itself, so that its file keeps its name while only the page changes.
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "three", test: /node_modules\/three\/(build|src)\// }] } } },
   },
   server: {
     // `npm run dev` beside a server on its default port
