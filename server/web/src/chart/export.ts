@@ -1,10 +1,9 @@
 /** A chart as a file: PNG with title and legend, SVG drawn from the same curves, CSV of the points. */
 
-import { duration } from "../format";
 import { resolved } from "../theme";
 import { type Curve, csv } from "./curves";
-import { type Line, type XKind, xText } from "./look";
-import { labels, logLabels, logTicks, ticks } from "./ticks";
+import type { Line, XKind } from "./look";
+import { durationLabels, labels, logLabels, logTicks, secondTicks, ticks, timeLabels } from "./ticks";
 
 export interface Picture {
   title: string;
@@ -101,11 +100,10 @@ export function svg(picture: Picture, width = 800, height = 450): string {
   for (const [i, tick] of yTicks.entries()) {
     out.push(`<path d="M${left} ${Y(tick)}H${left + w}" stroke="${resolved("--grid")}"/><text x="${left - 6}" y="${Y(tick)}" dy="4" text-anchor="end" fill="${resolved("--muted")}">${escape(yLabels[i]!)}</text>`);
   }
-  const xTicks = picture.xKind === "log" ? logTicks(picture.x, 7) : ticks(picture.x, 7);
-  const xLabels = picture.xKind === "log" ? logLabels(xTicks) : labels(xTicks);
+  const xTicks = { log: logTicks, linear: ticks, time: secondTicks, duration: secondTicks }[picture.xKind](picture.x, 7);
+  const xLabels = { log: logLabels, linear: labels, time: timeLabels, duration: durationLabels }[picture.xKind](xTicks);
   for (const [i, tick] of xTicks.entries()) {
-    const label = picture.xKind === "time" ? xText(tick, "time").slice(5, 16) : picture.xKind === "duration" ? duration(tick) : xLabels[i]!;
-    out.push(`<text x="${X(tick)}" y="${top + h + 16}" text-anchor="middle" fill="${resolved("--muted")}">${escape(label)}</text>`);
+    out.push(`<text x="${X(tick)}" y="${top + h + 16}" text-anchor="middle" fill="${resolved("--muted")}">${escape(xLabels[i]!)}</text>`);
   }
   out.push(`<text x="${left + w}" y="${top + h + 32}" text-anchor="end" fill="${resolved("--muted")}">${escape(picture.xLabel)}</text><g clip-path="url(#c)" fill="none">`);
   for (const line of picture.lines) {

@@ -1,10 +1,17 @@
 import { describe as suite, expect, test } from "vitest";
-import { durationLabels, labels, logLabels, logTicks, SECONDS, ticks, timeLabels } from "./ticks";
+import { durationLabels, labels, logLabels, logTicks, SECONDS, secondTicks, ticks, timeLabels } from "./ticks";
 
 suite("ticks", () => {
   test("of durations divide minutes, hours and days", () => {
     expect(durationLabels([0, 600, 5400, 7200])).toEqual(["0 s", "10 m", "1 h 30 m", "2 h"]);
     expect([...SECONDS].sort((a, b) => a - b)).toEqual(SECONDS);
+  });
+  test("of times and durations are few, and where clocks are round", () => {
+    expect(durationLabels(secondTicks([0, 5000], 7))).toEqual(["0 s", "15 m", "30 m", "45 m", "1 h", "1 h 15 m"]);
+    expect(secondTicks([10, 71], 7)).toEqual([10, 20, 30, 40, 50, 60, 70]);
+    expect(secondTicks([1, 1], 7)).toEqual([]);
+    const noon = new Date(2026, 2, 3, 11, 50).getTime() / 1000;
+    expect(timeLabels(secondTicks([noon, noon + 4 * 3600], 7))).toEqual(["12:00", "13:00", "14:00", "15:00"]);
   });
   test("are round, within the range, and few", () => {
     expect(ticks([0, 1], 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);

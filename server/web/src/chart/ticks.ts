@@ -69,6 +69,18 @@ export const SECONDS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000].map((days) => days * 86400),
 ];
 
+/** Ticks of times and durations, in seconds, at most so many. */
+export function secondTicks([low, high]: readonly [number, number], most: number): number[] {
+  const span = high - low;
+  const step = SECONDS.find((one) => span / one <= most);
+  if (!(span > 0) || step === undefined) return ticks([low, high], most);
+  // Days begin where the viewer is, not in Greenwich.
+  const offset = low > 1e8 ? new Date(low * 1000).getTimezoneOffset() * 60 : 0;
+  const first = Math.ceil((low - offset) / step - 1e-9);
+  const last = Math.floor((high - offset) / step + 1e-9);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => Number(((first + i) * step + offset).toPrecision(15)));
+}
+
 /** What stands beside durations, in seconds: 10 m, not 10 m 0 s. */
 export function durationLabels(values: readonly number[]): string[] {
   return values.map((value) => duration(value).replace(/ 0 [hms]$/, ""));
