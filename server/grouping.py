@@ -24,10 +24,11 @@ _PLAIN: Final = re.compile(r"[A-Za-z_][\w./:%-]*")
 
 @dataclass
 class Group:
-    """Runs that share values. values: one for each column they were grouped by, in that order."""
+    """Runs that share values. values: one for each column they were grouped by, in that order; key: as `key_of` tells it."""
 
     values: list[Any]
     runs: list[RunLine] = field(default_factory=list)
+    key: str = ""
 
     def as_json(self, by: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
         """Its values, how many runs it has and in which states, a filter that finds them, figures of columns."""
@@ -35,6 +36,7 @@ class Group:
         for run in self.runs:
             states[run.state] = states.get(run.state, 0) + 1
         return {
+            "key": self.key,
             "by": dict(zip(by, self.values, strict=True)),
             "runs": len(self.runs),
             "states": states,
@@ -43,12 +45,13 @@ class Group:
         }
 
     def figures(self, column: str) -> dict[str, Any]:
-        """Of the finite numbers among its runs' values: how many, mean, standard deviation, least and greatest."""
+        """Of the finite numbers among its runs' values: count, mean, standard deviation, least, greatest; and what they share."""
         values = [run.value(column) for run in self.runs]
+        shared = values[0] if values and all(_same(value) == _same(values[0]) for value in values[1:]) else None
         found = np.array([v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)], np.float64)
         found = found[np.isfinite(found)]
         if not len(found):
-            return {"count": 0, "mean": None, "std": None, "min": None, "max": None}
+            return {"count": 0, "mean": None, "std": None, "min": None, "max": None, "shared": shared}
         with np.errstate(over="ignore", invalid="ignore"):
             mean, std = float(found.mean()), float(found.std())
         return {
@@ -57,6 +60,7 @@ class Group:
             "std": std if math.isfinite(std) else None,
             "min": float(found.min()),
             "max": float(found.max()),
+            "shared": shared,
         }
 
 
@@ -64,10 +68,16 @@ def groups_of(runs: Iterable[RunLine], by: Sequence[str]) -> list[Group]:
     """The groups, by value: numbers, then texts, then the rest, what is not there last."""
     found: dict[str, Group] = {}
     for run in runs:
-        values = [run.value(column) for column in by]
-        key = json.dumps([_same(value) for value in values], sort_keys=True, default=str)
-        found.setdefault(key, Group(values)).runs.append(run)
+        key = key_of(run, by)
+        if key not in found:
+            found[key] = Group([run.value(column) for column in by], key=key)
+        found[key].runs.append(run)
     return sorted(found.values(), key=lambda group: [_order(value) for value in group.values])
+
+
+def key_of(run: RunLine, by: Sequence[str]) -> str:
+    """What runs of one group have in common, and no other has: a text to compare, not to read."""
+    return json.dumps([_same(run.value(column)) for column in by], sort_keys=True, default=str)
 
 
 def _same(value: Any) -> Any:

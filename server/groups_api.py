@@ -6,10 +6,20 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from milepost.server import models
-from milepost.server.filters import FilterError, check_column, compile_filter
+from milepost.server.filters import FilterError, check_column, compile_filter, sort_key
 from milepost.server.grouping import MAX_COLUMNS, Group, groups_of
 from milepost.server.problems import bad_request
-from milepost.server.read_api import Limit, Offset, Stored, described, json, matching, of_project
+from milepost.server.read_api import (
+    Limit,
+    Offset,
+    Stored,
+    described,
+    in_order,
+    json,
+    matching,
+    of_project,
+    with_columns,
+)
 
 router = APIRouter(prefix="/api/v1", tags=["read"])
 
@@ -32,12 +42,16 @@ def groups(
     order: Literal["asc", "desc"] = "asc",
     offset: Offset = 0,
     limit: Limit = 100,
+    first: Annotated[int, Query(ge=0, le=100, description="so many runs of each group on the page")] = 0,
+    run_sort: Annotated[str, Query(max_length=4096, description="which runs of a group come first")] = "created",
+    run_order: Literal["asc", "desc"] = "desc",
 ) -> Response:
     """The groups of a project's runs: values, how many runs, a filter that finds them, and mean, min, max, std of columns."""
     try:
         test = compile_filter(filter)
         for name in (*by, *(columns or ())):
             check_column(name)
+        sort_key(run_sort)
     except FilterError as error:
         raise bad_request("invalid filter", str(error), at=error.at) from None
     wanted = list(dict.fromkeys(columns or ()))
@@ -45,7 +59,12 @@ def groups(
         raise bad_request("invalid sort", f'sort is "value", "runs" or one of columns, got {sort[:80]!r}')
     runs = matching(of_project(store, project), filter, test)
     found = _sorted(groups_of(runs, by), sort, descending=order == "desc")
-    page = [group.as_json(by, wanted) for group in found[offset : offset + limit]]
+    page: list[dict[str, Any]] = []
+    shown = [name for name in wanted if name.startswith(("config.", "summary."))]
+    for group in found[offset : offset + limit]:
+        runs_first = in_order(group.runs, run_sort, descending=run_order == "desc")[:first] if first else []
+        told_first = [{**with_columns(run, shown), "group_key": group.key} for run in runs_first]
+        page.append({**group.as_json(by, wanted), "first": told_first})
     told = {"by": by, "total": len(found), "runs": len(runs), "offset": offset, "limit": limit}
     return json({**told, "groups": page})
 

@@ -58,7 +58,7 @@ class Projects(BaseModel):
 
 
 class Run(BaseModel):
-    """A run. columns: the values that were asked for, of those it has."""
+    """A run. columns: the values that were asked for, of those it has; group_key: of its group, where `by` was asked for."""
 
     id: str
     project: str
@@ -77,6 +77,7 @@ class Run(BaseModel):
     attempt: int
     archived: bool
     columns: dict[str, Json] | None = None
+    group_key: str | None = None
 
 
 class RunPage(BaseModel):
@@ -90,26 +91,33 @@ class RunPage(BaseModel):
 
 
 class Figures(BaseModel):
-    """Of the finite numbers of a column: how many, mean, standard deviation (of all, not of a sample), least, greatest."""
+    """Of the finite numbers of a column: how many, mean, standard deviation (of all, not of a sample), least, greatest.
+
+    shared: the value that all of the runs have, of whatever kind; null when they differ.
+    """
 
     count: int
     mean: float | None
     std: float | None
     min: float | None
     max: float | None
+    shared: Json
 
 
 class RunGroup(BaseModel):
     """Runs that share values. by: the values by column, null where there is none. runs: how many; states: of which kind.
 
-    filter: lets these runs through, together with the one that was asked with; null where the language cannot say it.
+    key: names the group to the run table, whatever its values are. filter: lets these runs through, together with the one that
+    was asked with; null where the language cannot say it. first: the runs that were asked for.
     """
 
+    key: str
     by: dict[str, Json]
     runs: int
     states: dict[str, int]
     filter: str | None
     columns: dict[str, Figures]
+    first: list[Run]
 
 
 class GroupPage(BaseModel):

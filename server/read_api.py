@@ -18,6 +18,7 @@ from milepost.server import downloads, models
 from milepost.server.auth import Principal
 from milepost.server.filters import FilterError, Test, check_column, compile_filter, names_field, sort_key
 from milepost.server.forms import TYPES, VARY, form_of, packed
+from milepost.server.grouping import MAX_COLUMNS, key_of
 from milepost.server.inert import inert
 from milepost.server.problems import Problem, bad_request, not_found
 from milepost.server.records import KeyRecord, RunLine, RunRecord
@@ -110,21 +111,32 @@ def runs(
     columns: Annotated[
         list[str] | None, Query(max_length=500, description="config.NAME, summary.NAME; repeat it; * for all")
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        Query(max_length=MAX_COLUMNS, description="tell each run's group by these columns, as /groups does"),
+    ] = None,
+    group_key: Annotated[str | None, Query(max_length=65_536, description="runs of this group only, see `by`")] = None,
 ) -> Response:
     """A page of the run table. Archived runs are left out unless the filter names `archived`."""
     try:
         test = compile_filter(filter)
-        key = sort_key(sort)
         wanted = [name if name == "*" else check_column(name) for name in columns or []]
+        sort_key(sort)
+        for name in by or ():
+            check_column(name)
     except FilterError as error:
         raise bad_request("invalid filter", str(error), at=error.at) from None
+    if group_key is not None and not by:
+        raise bad_request("invalid request", "group_key is that of a group by some columns; name them with `by`")
     found = matching(of_project(store, project), filter, test)
-    there = [run for run in found if run.value(sort) is not None]
-    absent = [run for run in found if run.value(sort) is None]
-    there.sort(key=key, reverse=order == "desc")
-    page = [*there, *absent][offset : offset + limit]
+    if by and group_key is not None:
+        found = [run for run in found if key_of(run, by) == group_key]
+    page = in_order(found, sort, descending=order == "desc")[offset : offset + limit]
     version, _ = store.changes(2**62)
-    told = [_with_columns(run, wanted) for run in page]
+    told = [with_columns(run, wanted) for run in page]
+    if by:
+        for run, each in zip(page, told, strict=True):
+            each["group_key"] = key_of(run, by)
     return json({"total": len(found), "offset": offset, "limit": limit, "version": version, "runs": told})
 
 
@@ -134,7 +146,16 @@ def matching(runs: Sequence[RunLine], filter: str, test: Test) -> list[RunLine]:
     return found if names_field(filter, "archived") else [run for run in found if not run.archived]
 
 
-def _with_columns(run: RunLine, wanted: list[str]) -> dict[str, Any]:
+def in_order(runs: Sequence[RunLine], sort: str, *, descending: bool) -> list[RunLine]:
+    """The runs by a column; those that lack it come last either way. Raises `FilterError` where no run can have it."""
+    key = sort_key(sort)
+    there = [run for run in runs if run.value(sort) is not None]
+    there.sort(key=key, reverse=descending)
+    return [*there, *(run for run in runs if run.value(sort) is None)]
+
+
+def with_columns(run: RunLine, wanted: Sequence[str]) -> dict[str, Any]:
+    """A line of the run table."""
     told = run.as_json()
     if "*" in wanted:
         told["columns"] = run.columns()

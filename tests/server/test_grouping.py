@@ -49,7 +49,7 @@ def test_groups_have_counts_and_figures(client: httpx.Client) -> None:
     of_a_tenth = told["groups"][2]
     assert of_a_tenth["states"] == {"running": 2}
     figures = of_a_tenth["columns"]["summary.loss"]  # 0 + 9 and 1 + 8
-    assert figures == {"count": 2, "mean": 9.0, "std": 0.0, "min": 9.0, "max": 9.0}
+    assert figures == {"count": 2, "mean": 9.0, "std": 0.0, "min": 9.0, "max": 9.0, "shared": 9.0}
 
 
 def test_a_groups_filter_finds_its_runs(client: httpx.Client) -> None:
@@ -59,6 +59,24 @@ def test_a_groups_filter_finds_its_runs(client: httpx.Client) -> None:
             continue
         page = client.get("/api/v1/projects/p/runs", params={"filter": group["filter"]}).json()
         assert page["total"] == group["runs"], group
+
+
+def test_the_run_table_has_the_runs_of_every_group_by_its_key(client: httpx.Client) -> None:
+    for group in groups(client, by=["config.lr", "tags"], first=1, run_sort="name")["groups"]:
+        asked = {"by": ["config.lr", "tags"], "group_key": group["key"], "sort": "name", "order": "asc"}
+        page = client.get("/api/v1/projects/p/runs", params=asked).json()
+        assert page["total"] == group["runs"], group
+        assert {run["group_key"] for run in page["runs"]} == {group["key"]}
+        assert [run["id"] for run in group["first"]] == [max(page["runs"], key=lambda run: str(run["name"]))["id"]]
+    assert client.get("/api/v1/projects/p/runs", params={"group_key": "[1]"}).status_code == 400
+
+
+def test_groups_tell_what_all_of_their_runs_share(client: httpx.Client) -> None:
+    told = groups(client, by="config.seed", columns=["tags", "state", "config.lr"], filter="config.lr == 0.1")["groups"]
+    assert [group["columns"]["state"]["shared"] for group in told] == ["running", "running"]
+    assert [group["columns"]["tags"]["shared"] for group in told] == [["a"], ["a"]]
+    every = groups(client, by="state", columns="config.lr")["groups"]
+    assert [group["columns"]["config.lr"]["shared"] for group in every] == [None]
 
 
 def test_groups_are_filtered_sorted_and_paged(client: httpx.Client) -> None:

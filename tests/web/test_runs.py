@@ -96,6 +96,11 @@ def test_groups_draw_one_mean_each(tab: Tab) -> None:
     expect(plot).to_have_attribute("aria-label", re.compile("2 lines: resnet"))
     expect(page.locator("[role=grid] .group")).to_have_count(2)
     expect(page.locator("figure[aria-label='train/loss'] .foot")).to_contain_text("mean of groups")
+    page.locator(".group .fold").last.click()
+    expect(page.locator("[role=grid] [role=row] .name a")).to_have_count(6)
+    page.get_by_role("button", name="Hide the runs of vit").click()
+    expect(page.get_by_text("12 runs, 6 drawn")).to_be_visible()
+    expect(plot).to_have_attribute("aria-label", re.compile("1 line: resnet"))
 
 
 def test_the_keyboard_moves_draws_and_opens(tab: Tab) -> None:

@@ -1,7 +1,7 @@
 /** Calls of the server's API. Errors are `Failure`: what went wrong, in the server's words, and whether trying again may help. */
 
 import { decode } from "./msgpack";
-import type { Column, Console, FileItem, HistoryAnswer, HistoryRequest, Info, MediaPage, Project, ProjectKey, RunDetail, RunKey, RunPage, View, Views } from "./model";
+import type { Column, Console, FileItem, GroupPage, HistoryAnswer, HistoryRequest, Info, MediaPage, Project, ProjectKey, RunDetail, RunKey, RunPage, View, Views } from "./model";
 
 const BASE = "/api/v1";
 
@@ -88,6 +88,23 @@ export interface RunQuery {
   offset?: number;
   limit?: number;
   columns?: readonly string[];
+  /** tell the group of each run by this column */
+  by?: string | null;
+  /** runs of this group only */
+  group_key?: string | null;
+}
+
+export interface GroupQuery {
+  by: string;
+  filter: string | null;
+  /** figures of which columns */
+  columns: readonly string[];
+  offset?: number;
+  limit?: number;
+  /** so many runs of each group, in this order */
+  first?: number;
+  run_sort?: string;
+  run_order?: "asc" | "desc";
 }
 
 export const api = {
@@ -97,6 +114,7 @@ export const api = {
   logout: async () => void (await answer("/logout", { method: "POST" })),
   projects: async () => (await call<{ projects: Project[] }>("/projects")).projects,
   runs: (of: string, asked: RunQuery, signal?: AbortSignal) => call<RunPage>(`${project(of)}/runs${query({ ...asked })}`, signalled(signal)),
+  groups: (of: string, asked: GroupQuery) => call<GroupPage>(`${project(of)}/groups${query({ ...asked })}`),
   run: (of: string, id: string) => call<RunDetail>(run(of, id)),
   columns: async (of: string, search = "", limit = 1000) => (await call<{ columns: Column[] }>(`${project(of)}/columns${query({ search, limit })}`)).columns,
   keys: async (of: string, runs: readonly string[] | null = null) =>

@@ -10,7 +10,7 @@ const loaded = (...all: Points[]): Loaded => ({ width: 0, low: 0, series: new Ma
 const colours = { of: (id: string, alpha?: number) => `${id} ${alpha}`, ofGroup: (value: string) => value, dash: () => [] };
 const runs = (shown: string[], groupOf: ((id: string) => string) | null = null): Runs => ({
   name: "p", shown, shownSet: new Set(shown), group: groupOf && "config.x", colours,
-  path: (id) => `p/${id}`, label: (id) => `run ${id}`, groupOf: (id) => groupOf?.(id) ?? null,
+  path: (id) => `p/${id}`, label: (id) => `run ${id}`, groupOf: (id) => (groupOf ? { key: groupOf(id), label: groupOf(id) } : null),
 });
 const HOW: How = { line: "mean", smooth: 0, spread: "minmax" };
 const PLAIN = { ...HOW, group: false, runs: 12, drawn: 12, envelope: true, clip: false, ranks: false, rewound: false, belowLog: false, large: false };

@@ -12,11 +12,11 @@ export interface Runs {
   readonly shownSet: ReadonlySet<string>;
   /** the value that runs are grouped by */
   readonly group: string | null;
-  readonly colours: { of(id: string, alpha?: number): string; ofGroup(value: string, alpha?: number): string; dash(id: string): readonly number[] };
+  readonly colours: { of(id: string, alpha?: number): string; ofGroup(key: string, alpha?: number): string; dash(id: string): readonly number[] };
   path(id: string): string;
   label(id: string): string;
-  /** the group of a run, as it is written; null while the run is not known */
-  groupOf(id: string): string | null;
+  /** the group of a run; null while it is not known */
+  groupOf(id: string): { key: string; label: string } | null;
 }
 
 export interface How {
@@ -35,16 +35,17 @@ export function linesOf(loaded: Loaded, taken: Loaded | null, runs: Runs, how: H
     return { id, label: raw.label, curve: smoothed, raw: smoothed === raw ? null : raw, ...rest };
   };
   if (runs.group !== null) {
-    const groups = new Map<string, Curve[]>();
+    const groups = new Map<string, { label: string; curves: Curve[] }>();
     for (const id of runs.shown) {
       const points = loaded.series.get(runs.path(id));
-      const value = runs.groupOf(id);
-      if (!points || value === null) continue;
-      const one = groups.get(value);
-      if (one) one.push(curve(points, value));
-      else groups.set(value, [curve(points, value)]);
+      const group = runs.groupOf(id);
+      if (!points || group === null) continue;
+      const { key, label } = group;
+      const one = groups.get(key) ?? { label, curves: [] };
+      one.curves.push(curve(points, label));
+      groups.set(key, one);
     }
-    return [...groups].map(([value, one]) => line(mean(value, value, one, how.spread), value, { colour: (alpha = 1) => runs.colours.ofGroup(value, alpha), dash: [], marks: [] }));
+    return [...groups].map(([key, { label, curves }]) => line(mean(key, label, curves, how.spread), key, { colour: (alpha = 1) => runs.colours.ofGroup(key, alpha), dash: [], marks: [] }));
   }
   const found: Line[] = [];
   for (const id of runs.shown) {

@@ -18,7 +18,11 @@ export function isFilled(run: Run, column: string): boolean {
 }
 
 export function groupValue(run: Run, by: string): string {
-  const found = value(run, by);
+  return groupText(value(run, by));
+}
+
+/** The value that the runs of a group share, as people read it. */
+export function groupText(found: unknown): string {
   if (found === undefined || found === null) return "(none)";
   if (typeof found === "number") return String(found); // as the server groups: what differs in the sixth digit is not the same
   return Array.isArray(found) ? found.join(", ") || "(none)" : text(found);

@@ -6,7 +6,7 @@ import { place } from "./place.svelte";
 
 /** Runs that are drawn when nobody has chosen: all would be slow and say little. */
 export const SHOWN_FIRST = 10;
-const SHOWN_MOST = 100;
+export const SHOWN_MOST = 100;
 
 export class DrawnRuns {
   private readonly explicit = $derived(place.get("show"));
@@ -42,17 +42,9 @@ export class DrawnRuns {
     this.show(this.set.has(id) ? this.ids.filter((each) => each !== id) : [...this.ids, id]);
   }
 
-  /** Draw what there is room for of some runs; none of them when that is so already. */
-  toggleAll(ids: readonly string[]): void {
-    if (this.canAdd(ids)) this.show([...new Set([...this.ids, ...ids])]);
-    else this.show(this.ids.filter((id) => !ids.includes(id)));
-  }
-
-  /** Whether to draw more of some runs is what a click on all of them asks for: it is not when they are drawn, or as many as can be. */
-  canAdd(ids: readonly string[]): boolean {
-    const missing = ids.some((id) => !this.set.has(id));
-    const some = ids.some((id) => this.set.has(id));
-    return missing && (!some || this.ids.length < SHOWN_MOST);
+  /** Whether the viewer has chosen. */
+  get isChosen(): boolean {
+    return !!this.fixed || this.explicit !== null;
   }
 
   show(ids: readonly string[]): void {

@@ -1,26 +1,21 @@
 /** One project as its screen shows it: what the address asks for, which runs are drawn, in which groups and colours, and their keys.
  *
- * The runs of the table are in `RunPages`, the choice of what is drawn in `DrawnRuns`, the colours in `RunColours`, and the pace at
+ * The runs are in `KnownRuns`, the groups in `Groups`, the choice of what is drawn in `DrawnRuns`, the colours in `RunColours`, and the pace at
  * which changes are looked at in `Gathered`.
  */
 
 import { api, type Failure } from "../api/client";
 import type { Key, Run } from "../api/model";
 import { effectiveFilter } from "../filter/language";
-import { byValue } from "../sections";
-import { decodeColumn, groupValue } from "./columns";
-import { DrawnRuns } from "./drawn.svelte";
+import { decodeColumn } from "./columns";
+import { DrawnRuns, SHOWN_FIRST, SHOWN_MOST } from "./drawn.svelte";
 import { Gathered } from "./gathered";
+import { type Group, Groups, type Line } from "./groups.svelte";
 import { connection } from "./live.svelte";
 import { place } from "./place.svelte";
 import { RunColours } from "./runColours.svelte";
-import { RunPages } from "./runs.svelte";
-
-export interface Group {
-  /** the value that its runs share, as text */
-  value: string;
-  runs: Run[];
-}
+import { type InGroup, KnownRuns } from "./runs.svelte";
+import { say } from "../ui/toasts.svelte";
 
 type Listener = (runs: ReadonlySet<string>) => void | Promise<void>;
 
@@ -38,38 +33,18 @@ export class ProjectState {
   /** Runs ticked for a change of many at once. */
   checked = $state.raw<ReadonlySet<string>>(new Set());
   hovered = $state<string | null>(null);
-  /** Groups that are folded open in the table. */
-  unfolded = $state.raw<ReadonlySet<string>>(new Set());
 
   // The table
 
   /** What the project's runs could be told apart by, until somebody chooses columns. */
   private suggested = $state.raw<string[]>([]);
   readonly tableColumns = $derived(this.columns ?? this.suggested);
-  readonly runs: RunPages;
-
-  readonly groups = $derived.by<Group[]>(() => {
-    const by = this.group;
-    if (!by) return [];
-    const found = new Map<string, Run[]>();
-    for (const run of this.runs.start) {
-      const value = groupValue(run, by);
-      const list = found.get(value);
-      if (list) list.push(run);
-      else found.set(value, [run]);
-    }
-    return [...found].map(([value, runs]) => ({ value, runs })).sort((a, b) => byValue(a.value, b.value));
-  });
-
-  /** The lines of the table, with groups between them; null without groups, when they are the runs as the server sorts them. */
-  readonly items = $derived.by<({ group: Group } | { run: Run })[] | null>(() => {
-    if (!this.group) return null;
-    return this.groups.flatMap((group) => [{ group }, ...(this.unfolded.has(group.value) ? group.runs.map((run) => ({ run })) : [])]);
-  });
-  readonly length = $derived.by(() => this.items?.length ?? this.runs.total ?? 0);
-  /** How many runs pass the filter and are in no group, as groups are made of so many runs only. */
-  readonly ungrouped = $derived.by(() => (this.group && this.runs.whole ? Math.max(0, (this.runs.total ?? 0) - this.runs.start.length) : 0));
-
+  readonly runs: KnownRuns;
+  readonly groups: Groups;
+  private groupedBy: string | null = null;
+  /** How many runs pass the filter; null before the first answer. */
+  readonly total = $derived.by(() => this.fixed?.length ?? (this.group ? this.groups.runs : this.runs.table.total));
+  readonly length = $derived.by(() => (this.group ? this.groups.length : (this.runs.table.total ?? 0)));
   // What is drawn
 
   readonly drawn: DrawnRuns;
@@ -89,37 +64,41 @@ export class ProjectState {
     readonly name: string,
     private readonly fixed: string[] | null = null,
   ) {
-    this.runs = new RunPages(name, () => ({ filter: effectiveFilter(this.filter), sort: this.sort, columns: this.wantedColumns(), whole: this.group !== null }));
-    const lists = () => (this.group ? this.groups.map((group) => group.runs) : [this.runs.start]);
+    const question = () => ({ filter: effectiveFilter(this.filter), sort: this.sort, columns: this.wantedColumns(), by: this.group });
+    this.runs = new KnownRuns(name, question);
+    this.groups = new Groups(name, question, this.runs, SHOWN_FIRST);
+    const lists = () => (this.group ? this.groups.firsts : [this.runs.table.start]);
     this.drawn = new DrawnRuns(fixed, lists, () => void this.find());
     this.colours = new RunColours(
       name,
       () => this.byAge(),
-      () => this.groups.map((group) => group.value),
+      () => [...this.groups.list.loaded()].map(([, group]) => group.key),
       () => !this.fixed && !this.group,
     );
   }
 
-  get total(): number | null {
-    return this.runs.total;
+  /** What went wrong with the table, in the question that is asked now. */
+  private get tableError(): Failure | null {
+    return this.group ? this.groups.list.error : this.runs.table.error;
   }
 
   get error(): Failure | null {
-    return this.runs.error ?? this.keysError;
+    return (this.filterError === null ? this.tableError : null) ?? this.keysError;
   }
 
+  /** Why the filter cannot be read. */
   get filterError(): string | null {
-    return this.runs.filterError;
+    const error = this.tableError;
+    return error?.status === 400 && effectiveFilter(this.filter) ? error.detail || error.title : null;
   }
 
   label(id: string): string {
     return this.runs.labels.get(id)?.name ?? id;
   }
 
-  /** The group of a run, as it is written; null while the run is not known. */
-  groupOf(id: string): string | null {
-    const run = this.runs.known.get(id);
-    return run && this.group ? groupValue(run, this.group) : null;
+  /** The group of a run; null while it is not known. */
+  groupOf(id: string): InGroup | null {
+    return (this.group && this.runs.inGroup.get(id)) || null;
   }
 
   path(id: string): string {
@@ -128,30 +107,53 @@ export class ProjectState {
 
   /** The runs of a screen that is about a few of them. */
   learn(runs: readonly Run[]): void {
-    for (const run of runs) this.runs.learn(run);
-    this.runs.total = runs.length;
+    this.runs.learnAll([...runs]);
+  }
+
+  private line(index: number): Line | undefined {
+    if (this.group) return this.groups.at(index);
+    const run = this.runs.table.at(index);
+    return run && { run };
   }
 
   /** The run in a line of the table; undefined where there is a group, or a run that is not there yet. */
   runAt(index: number): Run | undefined {
-    if (!this.items) return this.runs.at(index);
-    const item = this.items[index];
-    return item && "run" in item ? item.run : undefined;
+    const line = this.line(index);
+    return line && "run" in line ? line.run : undefined;
   }
 
   groupAt(index: number): Group | null {
-    const item = this.items?.[index];
-    return item && "group" in item ? item.group : null;
+    const line = this.line(index);
+    return line && "group" in line ? line.group : null;
   }
 
-  fold(value: string): void {
-    const unfolded = new Set(this.unfolded);
-    if (!unfolded.delete(value)) unfolded.add(value);
-    this.unfolded = unfolded;
+  /** See to it that these lines of the table are there, and new. */
+  need(first: number, last: number): void {
+    if (this.group) this.groups.need(first, last);
+    else this.runs.table.need(first, last);
+  }
+
+  /** Draw the runs of a group, as many as can be; none of them when that is so already. */
+  async drawGroup(group: Group): Promise<void> {
+    if (!this.canDraw(group)) return this.drawn.show(this.shown.filter((id) => this.groupOf(id)?.key !== group.key));
+    try {
+      const { items } = await this.runs.page(group.key, 0, SHOWN_MOST);
+      this.drawn.show([...new Set([...this.shown, ...items.map((run) => run.id)])]);
+    } catch (error) {
+      say((error as Failure).message, "error");
+    }
+  }
+
+  /** Whether to draw more of a group is what a click on it asks for: it is not when its runs are drawn, or as many as can be. */
+  canDraw(group: Group): boolean {
+    const count = this.shown.filter((id) => this.groupOf(id)?.key === group.key).length;
+    return count < group.runs && (count === 0 || this.shown.length < SHOWN_MOST);
   }
 
   async reload(): Promise<void> {
-    await this.runs.reload();
+    if (this.groupedBy !== this.group) this.groups.clear();
+    this.groupedBy = this.group;
+    await (this.group ? this.groups.reload() : this.runs.table.reload());
     await this.find();
   }
 
@@ -230,7 +232,8 @@ export class ProjectState {
     return () => {
       stop();
       gathered.stop();
-      this.runs.stop();
+      this.runs.table.stop();
+      this.groups.stop();
     };
   }
 
@@ -240,10 +243,15 @@ export class ProjectState {
     return () => this.listeners.delete(listener);
   }
 
+  private async refresh(): Promise<void> {
+    await (this.group ? this.groups.refresh(!this.drawn.isChosen) : this.runs.table.refresh());
+    await this.find();
+  }
+
   private async look(rows: ReadonlySet<string> | null, facts: ReadonlySet<string> | null): Promise<void> {
     const work: (void | Promise<void>)[] = [];
     const bySummary = this.tableColumns.some((name) => name.startsWith("summary.")) || this.sort.includes("summary.");
-    if (!this.fixed && (!facts || facts.size || (bySummary && rows?.size))) work.push(this.runs.refresh().then(() => this.find()));
+    if (!this.fixed && (!facts || facts.size || (bySummary && rows?.size))) work.push(this.refresh());
     const drawn = new Set(this.shown.filter((id) => !rows || rows.has(id)).map((id) => this.path(id)));
     if (drawn.size) {
       work.push(this.loadKeys());

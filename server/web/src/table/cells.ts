@@ -1,6 +1,6 @@
 /** What stands in the cells of the run table, as text. */
 
-import type { Run } from "../api/model";
+import type { Figures, Run } from "../api/model";
 import { duration, number, since, text } from "../format";
 import { value } from "../state/columns";
 
@@ -15,16 +15,12 @@ export function cell(run: Run, column: string, now: number): string {
   return Array.isArray(found) ? found.join(", ") : text(found);
 }
 
-/** What a group has in a column: the mean of numbers, or the one text that all of its runs share. */
-export function shared(runs: readonly Run[], column: string): string {
-  if (TIMES.has(column)) return "";
-  const numbers = runs.map((run) => value(run, column)).filter((one): one is number => typeof one === "number" && Number.isFinite(one));
-  if (numbers.length === 0) {
-    const texts = new Set(runs.map((run) => cell(run, column, 0)));
-    return texts.size === 1 ? [...texts][0]! : "";
-  }
-  const mean = numbers.reduce((a, b) => a + b, 0) / numbers.length;
-  return column === "duration" ? duration(mean) : number(mean, 4);
+/** What a group has in a column: the mean of its numbers, or the one value that all of its runs share. */
+export function figure(figures: Figures | undefined, column: string): string {
+  if (!figures || TIMES.has(column)) return "";
+  const { mean, shared } = figures;
+  if (mean !== null) return column === "duration" ? duration(mean) : number(mean, 4);
+  return Array.isArray(shared) ? shared.join(", ") : text(shared);
 }
 
 export function title(column: string): string {
