@@ -42,7 +42,7 @@ from milepost.server.intake import Room, one_at_a_time
 from milepost.server.otlp_read import Found, Rejected, logs_of, metrics_of
 from milepost.server.otlp_size import MAX_RESOURCES, check_size
 from milepost.server.problems import Problem
-from milepost.server.store.ingest import Busy, Conflict, Deleted, Job, Locked, NoSpace, Numbered
+from milepost.server.store.ingest import Busy, Conflict, Damaged, Deleted, Job, Locked, NoSpace, Numbered
 from milepost.server.store.parts import InvalidBatch, parts_of, pressed
 
 MAX_DECODED: Final = 32 << 20
@@ -120,7 +120,7 @@ class Receiver:
                         repeated.append((await asyncio.wrap_future(store.ingest.submit(job))).repeated)
             except (Conflict, Deleted, InvalidBatch) as error:
                 raise Problem(400, "invalid request", str(error)[:200]) from None
-            except (Busy, Locked, NoSpace) as error:
+            except (Busy, Damaged, Locked, NoSpace) as error:
                 status = 429 if isinstance(error, Busy) else 503
                 raise Problem(status, "try again", str(error), headers={"Retry-After": "1"}) from None
             if not repeated or not all(repeated):

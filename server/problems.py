@@ -14,7 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from milepost.server.store.ingest import Locked, NoSpace, refusal_of
+from milepost.server.store.chunks import DamagedChunk
+from milepost.server.store.ingest import Damaged, Locked, NoSpace, refusal_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -87,6 +88,13 @@ def install(app: FastAPI) -> None:
     async def locked(_: Request, error: Exception) -> Response:
         return answer(Problem(503, "busy", str(error), headers={"Retry-After": "1"}))
 
+    async def damaged(request: Request, error: Exception) -> Response:
+        store: Any = request.app.state.store
+        if isinstance(error, DamagedChunk):
+            store.note_damage(error.group)
+        text = f"{error}; what cannot be read is set aside, and told in the run's completeness: ask again in a moment"
+        return answer(Problem(503, "damaged", text, headers={"Retry-After": "2"}))
+
     async def database(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)
         if isinstance(refusal, Locked):
@@ -98,6 +106,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, said)
     app.add_exception_handler(NoSpace, full)
     app.add_exception_handler(Locked, locked)
+    app.add_exception_handler(Damaged, damaged)
+    app.add_exception_handler(DamagedChunk, damaged)
     app.add_exception_handler(sqlite3.OperationalError, database)
     app.add_exception_handler(HTTPException, raised)
     app.add_exception_handler(RequestValidationError, invalid)

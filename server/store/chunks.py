@@ -8,7 +8,8 @@
 """
 
 import sqlite3
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from milepost.server.series import FACTOR, Blocks, Points, rolled_up
-from milepost.server.store.codec import Values, decode, decode_several, encode, numbers_of
+from milepost.server.store.codec import DamagedColumn, Values, decode, decode_several, encode, numbers_of
 from milepost.server.store.parts import Part, joined
 
 ROWS: Final = 4096
@@ -26,6 +27,23 @@ SEQ, TIME, RUNTIME, STEP = -4, -3, -2, -1
 _FIGURES: Final = ("points", "count", "low", "high", "total", "last", "nan", "positive", "negative")
 _encode_all: Final = msgspec.msgpack.Encoder().encode
 _decode_all: Final = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class DamagedChunk(ValueError):
+    """A chunk that cannot be decoded, or of which columns are missing. group: whose."""
+
+    def __init__(self, group: int, why: str) -> None:
+        super().__init__(f"a chunk of group {group} is damaged: {why}")
+        self.group = group
+
+
+@contextmanager
+def _of_group(group: int) -> Iterator[None]:
+    """Raise `DamagedChunk` for what is damaged in a block."""
+    try:
+        yield
+    except DamagedColumn as error:
+        raise DamagedChunk(group, str(error)) from None
 
 
 def appended(connection: sqlite3.Connection, group: int, rows_before: int, part: Part) -> list[tuple[Any, ...]]:
@@ -109,8 +127,8 @@ def read_blocks(
     if not found:
         return None
     sizes = [n for _, n, _ in found]
-    figures = zip(*(_decode_all(body) for *_, body in found), strict=True)
-    columns: list[Any] = [decode_several(several, sizes) for several in figures]
+    with _of_group(group):
+        columns: list[Any] = [decode_several(several, sizes) for several in _figures(found, key)]
     total = sum(sizes)
     if key < 0:
         none, nought = np.broadcast_to(np.int64(0), (total,)), np.broadcast_to(0.0, (total,))
@@ -127,6 +145,18 @@ def read_blocks(
             clocks.end[:, first : first + len(blocks)],
         )
     return blocks
+
+
+def _figures(found: list[tuple[int, int, bytes]], key: int) -> list[tuple[bytes, ...]]:
+    """The figures of some chunks of blocks, not decoded yet. Raises `DamagedColumn`."""
+    count = 6 if key < 0 else len(_FIGURES)
+    try:
+        figures = [_decode_all(body) for *_, body in found]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DamagedColumn(str(error)) from None
+    if any(len(each) != count or b"" in each for each in figures):
+        raise DamagedColumn("a figure is missing")
+    return list(zip(*figures, strict=True))
 
 
 class Clocks:
@@ -147,9 +177,12 @@ def read_column(connection: sqlite3.Connection, group: int, key: int, first: int
     """The values of rows first..stop of a key, chunk by chunk."""
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND at > ? AND at < ? ORDER BY at"
     found: list[Values] = []
-    for at, n, body in connection.execute(query, (group, key, first - ROWS, stop)).fetchall():
-        values = decode(body, n)
-        found.append(values[max(first - at, 0) : stop - at])
+    with _of_group(group):
+        for at, n, body in connection.execute(query, (group, key, first - ROWS, stop)).fetchall():
+            values = decode(body, n)
+            found.append(values[max(first - at, 0) : stop - at])
+        if (there := sum(map(len, found))) < stop - first:
+            raise DamagedColumn(f"of the {stop - first} rows from {first} on, {there} are there for key {key}")
     return found
 
 

@@ -25,6 +25,10 @@ MAX_DECODED: Final = 1 << 30
 Values = NDArray[Any] | list[Any]
 
 
+class DamagedColumn(ValueError):
+    """Bytes that are no column. A code that is not known counts as such: one that is new comes with a migration."""
+
+
 class _Contexts(threading.local):
     """What zstd works with, one each for a thread: making one costs more (65 us) than a column does."""
 
@@ -60,7 +64,17 @@ def encode(values: Values) -> bytes:
 
 
 def decode(data: bytes, size: int) -> Values:
-    """What `encode` was given. size: how many values."""
+    """What `encode` was given. size: how many values. Raises `DamagedColumn`."""
+    try:
+        values = _decoded(data, size)
+    except (zstandard.ZstdError, msgspec.DecodeError, RecursionError, ValueError, IndexError) as error:
+        raise DamagedColumn(f"{type(error).__name__}: {error}") from None
+    if len(values) != size:
+        raise DamagedColumn(f"{len(values)} values, {size} are expected")
+    return values
+
+
+def _decoded(data: bytes, size: int) -> Values:
     kind = data[0]
     if kind == CONSTANT:
         dtype: Any = np.int64 if data[1:2] == b"i" else np.float64
@@ -81,7 +95,7 @@ def decode(data: bytes, size: int) -> Values:
         return _unshuffled(body, 4, np.float32).astype(np.float64)
     if kind == FLOAT:
         return _unshuffled(body, 8, np.float64)
-    raise ValueError(f"a column of codec {kind}, which a newer milepost wrote")
+    raise ValueError(f"there is no codec {kind}")
 
 
 def decode_several(pieces: Sequence[bytes], sizes: Sequence[int]) -> NDArray[Any]:

@@ -29,6 +29,8 @@ MOST_COLUMNS: Final = 1_000_000
 """Pieces of columns, one for each key and batch: with 100,000 keys a few batches are a lot of memory."""
 IDLE_S: Final = 0.25
 REST_S: Final = 600.0
+MENDING_S: Final = 5.0
+"""How long a writer whose chunks are damaged is left alone: the server sees to them within a second or so."""
 
 _WAITING: Final = """
     SELECT batch.writer, SUM(batch.rows), COUNT(*), MIN(batch.received) FROM batch
@@ -49,19 +51,23 @@ def compact(connection: sqlite3.Connection, *, everything: bool = False) -> int:
             moved += _compact_writer(connection, writer)
         except sqlite3.OperationalError:  # the disk, or a lock: of no writer in particular
             raise
+        except chunks.DamagedChunk as error:  # the server sets aside what is damaged
+            connection.execute("INSERT OR IGNORE INTO damaged SELECT id FROM grp WHERE id = ?", (error.group,))
+            _rest_until[writer] = time.monotonic() + MENDING_S
+            print(f"milepost: the rows of writer {writer} are not compacted yet: {error}", file=sys.stderr, flush=True)
         except Exception as error:  # noqa: BLE001 - something of this writer is damaged; its rows stay in batches, and others go on
-            _failed_at[writer] = time.monotonic()
+            _rest_until[writer] = time.monotonic() + REST_S
             text = f"{type(error).__name__}: {error}"
             print(f"milepost: the rows of writer {writer} are not compacted: {text}", file=sys.stderr, flush=True)
     return moved
 
 
-_failed_at: Final[dict[int, float]] = {}
+_rest_until: Final[dict[int, float]] = {}
 
 
 def _rests(writer: int) -> bool:
     """Whether a writer was tried in vain lately."""
-    return time.monotonic() - _failed_at.get(writer, -REST_S) < REST_S
+    return time.monotonic() < _rest_until.get(writer, 0.0)
 
 
 def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 
 from milepost.sdk.encoding.refs import PENDING
 from milepost.sdk.wire import WireBatch, WireEvent
-from milepost.server.store.healing import Interval, gaps_of, healed, make_way
+from milepost.server.store.healing import Interval, gaps_of, healed, made_anew_next, make_way
 from milepost.server.store.parts import InvalidBatch, Part, pressed
 from milepost.server.store.schema import connect, next_number
 from milepost.server.store.stored_rows import UNREADABLE
@@ -62,6 +62,10 @@ class NoSpace(Exception):
 
 class Locked(Exception):
     """Another process holds the database, and goes on to. Nothing is stored."""
+
+
+class Damaged(Exception):
+    """What is stored cannot be read, and so not be compared with a batch. Nothing of the batch is stored; it may come again."""
 
 
 Numbered = tuple[WireBatch, list[Part], bytes | None]
@@ -144,7 +148,8 @@ class Ingest:
         self._thread.join()
 
     def submit(self, job: Job) -> "Future[Receipt]":
-        """Store a batch. The future raises `Conflict`, `Deleted`, `InvalidBatch`, `NoSpace` or `Locked`; this raises `Busy`."""
+        """Store a batch. The future raises `Conflict`, `Deleted`, `InvalidBatch`, `NoSpace`, `Locked` or `Damaged`; this raises
+        `Busy`."""
         try:
             self._queue.put_nowait(job)
         except queue.Full:
@@ -237,7 +242,7 @@ class Ingest:
                 connection.execute("SAVEPOINT job")
                 try:
                     added, receipt = self._store(connection, job)
-                except (Conflict, Deleted) as error:
+                except (Conflict, Deleted, Damaged) as error:
                     connection.execute("ROLLBACK TO job")
                     job.done.set_exception(error)
                 except (sqlite3.OperationalError, MemoryError):  # the disk, or the machine: of no job in particular
@@ -297,8 +302,13 @@ class Ingest:
                 parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap, damaged)
             except UNREADABLE:
                 damaged = make_way(connection, writer_id, first, last)
-                parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap, damaged)
-            healed(connection, writer_id, first, last)
+                try:
+                    parts, events, duplicates = self._trimmed(connection, writer_id, job, overlap, damaged)
+                except UNREADABLE as error:
+                    raise Damaged(f"what is stored of the run {job.project}/{job.run} is damaged: {error}") from error
+            if damaged:
+                healed(connection, writer_id, first, last)
+                made_anew_next(connection, run_id)
             body = None
         low, high = min([first, *(a for a, _ in spans)]), max([last, *(b for _, b in spans)])
         connection.execute("DELETE FROM span WHERE writer = ? AND first >= ? AND last <= ?", (writer_id, low, high))

@@ -44,7 +44,7 @@ _kinds: Final[WeakValueDictionary[tuple[tuple[str, ...], tuple[str, ...]], Kinds
 class Known:
     """A run, its number in the database, and its line as last made. wake: reads the rest of it, and gives it to `take`."""
 
-    __slots__ = ("_kinds", "_live", "_wake", "id", "line", "made", "name", "project", "storing", "used")
+    __slots__ = ("__weakref__", "_kinds", "_live", "_wake", "id", "line", "made", "name", "project", "storing", "used")
 
     def __init__(self, number: int, project: str, name: str, wake: Callable[["Known"], LiveRun]) -> None:
         self.id = number
@@ -67,6 +67,16 @@ class Known:
     def take(self, live: LiveRun) -> None:
         """Keep it whole from now on."""
         self._live, self._kinds, self.line = live, None, None
+
+    def bring_over(self, live: LiveRun) -> None:
+        """Tell what was made anew what its rows do not: what was edited, heard and gone meanwhile."""
+        if self._live is None:
+            return
+        live.edits = self._live.edits
+        live.kept.heard = max(live.kept.heard, self._live.kept.heard)
+        for name, writer in live.kept.writers.items():
+            if (before := self._live.kept.writers.get(name)) is not None:
+                writer.gone, writer.lag = before.gone, before.lag
 
     def rest(self, line: RunLine) -> None:
         """Keep the line only."""

@@ -101,7 +101,7 @@ class LiveRun:
         """Gives a value with what is known of its media."""
         self.upto: int | None = None
         """The batch that is being taken in: `rows_so_far` ends with it."""
-        self.rows_so_far: Callable[[int | None], Iterator[dict[str, Any]]] = lambda _: iter(())
+        self.rows_so_far: Callable[[LiveRun, int | None], Iterator[dict[str, Any]]] = lambda *_: iter(())
 
     # Who speaks for the run
 
@@ -287,7 +287,7 @@ class LiveRun:
     def _counted(self) -> Iterator[dict[str, Any]]:
         kept = self.kept
         fresh = not kept.last  # else it is told exactly
-        for row in self.rows_so_far(self.upto):
+        for row in self.rows_so_far(self, self.upto):
             kept.rows += 1
             step = int(row["_step"])
             kept.last_step = step if kept.last_step is None else max(kept.last_step, step)

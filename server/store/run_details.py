@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from milepost.server.store.healing import missing
 from milepost.server.store.stored_rows import StoredRows
 from milepost.server.store.table import Table
 
@@ -43,10 +44,12 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
         gaps.append({"writer": numbers[event.writer], **lost})
         dropped[reason] = dropped.get(reason, 0) + int(lost["last"]) - int(lost["first"]) + 1
     unreadable = """
-        SELECT writer.name, unreadable.first, unreadable.last FROM unreadable JOIN writer ON writer.id = writer WHERE run = ?
+        SELECT writer.name, unreadable.first, unreadable.last, missing FROM unreadable JOIN writer ON writer.id = writer
+        WHERE run = ? ORDER BY unreadable.writer, unreadable.first
     """
-    for name, first, last in connection.execute(unreadable, (known.id,)).fetchall():
-        gaps.append({"writer": name, "first": first, "last": last, "reason": "damaged on the server's disk"})
+    for name, *line in connection.execute(unreadable, (known.id,)).fetchall():
+        for first, last in missing(*line):
+            gaps.append({"writer": name, "first": first, "last": last, "reason": "damaged on the server's disk"})
     waiting: Any = connection.execute(
         "SELECT COALESCE(SUM(batch.rows), 0) FROM batch JOIN writer ON writer.id = batch.writer WHERE writer.run = ?",
         (known.id,),

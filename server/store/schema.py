@@ -10,7 +10,9 @@ grp     rows of a writer that hold the same keys; chunk: their columns (level 0)
 file    of a run, by path, with the hash of its content; blob: what is stored; sent: which projects sent it
 media   what became of the media of a writer, by number (sdk/encoding/refs.py)
 taken   marks of requests without numbers (OTLP) that were stored, so that they are known when they come again
-unreadable  batches that cannot be decoded: set aside, so that they stop nothing
+unreadable  batches and chunks (under numbers below 0) that cannot be decoded: set aside, so that they stop nothing;
+        missing: what of first..last did not come again, when not all of it
+damaged groups that the compactor could not read; the server sets aside what is damaged of them
 deleted writers of runs that were deleted: from them nothing is taken any more
 api_key keys, hashed; ended: sessions of browsers that were logged out before their time
 view    what a screen showed, under a name
@@ -96,6 +98,10 @@ MIGRATIONS: Final = (
     INSERT INTO number SELECT 'writer', COALESCE(MAX(id), 0) FROM writer;
     INSERT INTO number SELECT 'grp', COALESCE(MAX(id), 0) FROM grp;
     DROP TABLE run_number;
+    """,
+    """
+    ALTER TABLE unreadable ADD COLUMN missing TEXT;
+    CREATE TABLE damaged (grp INTEGER PRIMARY KEY REFERENCES grp ON DELETE CASCADE);
     """,
 )
 

@@ -28,9 +28,11 @@ from milepost.server.store import Change, Row, RowQuery, media_query
 from milepost.server.store.choosing import chosen_writers, cuts_of
 from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows
+from milepost.server.store.healing import mend
 from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, check_writer, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
 from milepost.server.store.known import Known
+from milepost.server.store.live import LiveRun
 from milepost.server.store.media_page import MediaPage, media_page
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
@@ -91,9 +93,9 @@ class SqliteStore:
         """A connection of this thread that cannot write."""
         return self._stored.reading()
 
-    def _standing(self, project: str, run: str, upto: int | None) -> Iterator[Row]:
+    def _standing(self, number: int, live: LiveRun, upto: int | None) -> Iterator[Row]:
         query = RowQuery()
-        chosen = replace(self._chosen(self._table.find(project, run), query), upto=upto)
+        chosen = replace(_chosen(number, live, query), upto=upto)
         return chain.from_iterable(exact_rows(self._stored, chosen, query.wish()))
 
     def _flush(self, connection: sqlite3.Connection) -> None:
@@ -101,6 +103,24 @@ class SqliteStore:
             logger.error("milepost: the compactor ended with %s; it is started anew", self._compactor.returncode)
             self._start_compactor()
         self._table.flush(connection)
+        self._stored.forget_compacted(connection)
+        self._mend(connection)
+
+    def note_damage(self, group: int) -> None:
+        """Somebody could not read a group of chunks: what is damaged of it is set aside within a second or so."""
+        self._stored.damaged.add(group)
+
+    def _mend(self, connection: sqlite3.Connection) -> None:
+        noted = [group for (group,) in connection.execute("SELECT grp FROM damaged")]
+        for group in {*noted, *(self._stored.damaged.copy() if self._stored.damaged else ())}:
+            connection.execute("BEGIN IMMEDIATE")
+            run = mend(connection, group)
+            connection.execute("DELETE FROM damaged WHERE grp = ?", (group,))
+            connection.execute("COMMIT")
+            self._stored.damaged.discard(group)
+            if run is not None:
+                logger.error("milepost: chunks of run %d are damaged; what cannot be read of them is set aside", run)
+                self._table.is_to_renew(run)
 
     # What is written
 
@@ -264,10 +284,7 @@ class SqliteStore:
 
     def _chosen(self, known: Known, query: RowQuery, *, filled: bool = True) -> Chosen:
         with self._table.lock:
-            writers = chosen_writers(known.live, query.writer)
-            children = query.writer is None and bool(writers) and all(writer.parent for writer in writers)
-            merged = query.writer == "all" or children
-            return Chosen(known.id, writers, cuts_of(known.live, writers), merged, filled)
+            return _chosen(known.id, known.live, query, filled=filled)
 
     def media(
         self, project: str, run: str, keys: Sequence[str], step: int | None, offset: int, limit: int
@@ -310,6 +327,13 @@ class SqliteStore:
     def sample(self, project: str, run: str, query: RowQuery, samples: int) -> tuple[list[Row], int]:
         """At most so many of the rows, evenly spaced; and how many there are."""
         return evenly(lambda: self.rows(project, run, query), samples)
+
+
+def _chosen(number: int, live: LiveRun, query: RowQuery, *, filled: bool = True) -> Chosen:
+    writers = chosen_writers(live, query.writer)
+    children = query.writer is None and bool(writers) and all(writer.parent for writer in writers)
+    merged = query.writer == "all" or children
+    return Chosen(number, writers, cuts_of(live, writers), merged, filled)
 
 
 def _number(connection: sqlite3.Connection, project: str, run: str) -> int:

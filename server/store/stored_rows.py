@@ -29,8 +29,10 @@ logger = logging.getLogger("milepost.server")
 KEPT_BYTES: Final = 64 << 20
 """Of batches that are kept decoded."""
 
-UNREADABLE: Final = (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, InvalidBatch)
-"""What is raised by a batch that is damaged."""
+UNREADABLE: Final = (
+    zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidBatch, chunks.DamagedChunk
+)  # fmt: skip
+"""What is raised by a batch or a chunk that is damaged."""
 _decode_event: Final = msgspec.msgpack.Decoder(WireEvent)
 
 
@@ -53,6 +55,8 @@ class StoredRows:
         self._lock = threading.Lock()
         self._tails: OrderedDict[int, list[Part]] = OrderedDict()
         self._kept_bytes = 0
+        self.damaged: set[int] = set()
+        """Groups of chunks that somebody could not read; the writing thread looks after them."""
 
     def reading(self) -> sqlite3.Connection:
         """A connection of this thread that cannot write."""
@@ -80,8 +84,7 @@ class StoredRows:
         ).fetchall():
             if not rows or (upto is not None and number > upto):
                 continue
-            with self._lock:
-                parts = self._tails.get(number)
+            parts = self._kept(number)
             if parts is None:
                 parts = self.parts_of_batch(connection, number)
                 with self._lock:
@@ -92,6 +95,21 @@ class StoredRows:
                         self._kept_bytes -= sum(part.nbytes for part in self._tails.popitem(last=False)[1])
             found += parts
         return found
+
+    def _kept(self, batch: int) -> list[Part] | None:
+        with self._lock:
+            return self._tails.get(batch)
+
+    def forget_compacted(self, connection: sqlite3.Connection) -> None:
+        """Let go of the batches that are in chunks by now."""
+        with self._lock:
+            kept = list(self._tails)
+        if kept:
+            waiting = {number for (number,) in connection.execute("SELECT id FROM batch WHERE id >= ?", (min(kept),))}
+            with self._lock:
+                for number in kept:
+                    if number not in waiting and (parts := self._tails.pop(number, None)) is not None:
+                        self._kept_bytes -= sum(part.nbytes for part in parts)
 
     def filled(self, connection: sqlite3.Connection, run: int, value: Any) -> Any:
         """A value of a run with what is known of its media; one whose file is not here yet stays as it came."""
@@ -176,12 +194,18 @@ class StoredRows:
         return [_decode_event.decode(body) for (body,) in connection.execute(query, (batch,))]
 
     def between(self, connection: sqlite3.Connection, writer: int, first: int, last: int) -> dict[int, Any]:
-        """Rows and events of a writer by number, first to last."""
+        """Rows and events of a writer by number, first to last. Raises one of `UNREADABLE` where one of them is damaged.
+
+        For the writing thread, in its transaction: what is not committed yet is not kept, its numbers may be given again.
+        """
         found: dict[int, Any] = {}
-        for part in self.tail(connection, writer):
-            inside = (part.seq >= first) & (part.seq <= last)
-            if inside.any():
-                found.update(part.some(inside).rows())
+        query = "SELECT id FROM batch WHERE writer = ? AND rows > 0 AND first <= ? AND last >= ? ORDER BY id"
+        for (batch,) in connection.execute(query, (writer, last, first)).fetchall():
+            kept = self._kept(batch)
+            for part in kept if kept is not None else self.parts_of_batch(connection, batch):
+                inside = (part.seq >= first) & (part.seq <= last)
+                if inside.any():
+                    found.update(part.some(inside).rows())
         for group, keys, rows in self.groups(connection, writer):
             query = "SELECT at, n FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND seq1 >= ? AND seq0 <= ?"
             for at, n in connection.execute(query, (group, chunks.SEQ, first, last)).fetchall():
@@ -204,7 +228,8 @@ def set_aside(connection: sqlite3.Connection, batch: int, why: str) -> None:
 def put_aside(connection: sqlite3.Connection, batch: int, why: str) -> None:
     """Put a batch that cannot be decoded where nobody reads it: kept, counted, and told among the gaps of its run."""
     connection.execute(
-        "INSERT OR IGNORE INTO unreadable SELECT id, writer, first, last, rows, received, body, ? FROM batch WHERE id = ?",
+        "INSERT OR IGNORE INTO unreadable (id, writer, first, last, rows, received, body, why) "
+        "SELECT id, writer, first, last, rows, received, body, ? FROM batch WHERE id = ?",
         (why[:500], batch),
     )
     connection.execute("DELETE FROM batch WHERE id = ?", (batch,))

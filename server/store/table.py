@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -19,6 +20,8 @@ from milepost.sdk.errors import RunNotFoundError
 from milepost.sdk.wire import WireEvent
 from milepost.server.records import RunLine, RunRecord
 from milepost.server.store import Change, Row, last_of
+from milepost.server.store.chunks import DamagedChunk
+from milepost.server.store.healing import mend
 from milepost.server.store.ingest import Stored
 from milepost.server.store.known import Awake, Kinds, Known
 from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
@@ -36,12 +39,12 @@ _decode_kept: Final = msgspec.msgpack.Decoder(Kept)
 
 
 class Table:
-    """The runs by project and name. rows_of: reads the rows of a run that stand, up to a batch.
+    """The runs by project and name. rows_of: reads the rows of a run, by its number, that stand, up to a batch.
 
     lock: held by whoever reads or changes a `LiveRun`.
     """
 
-    def __init__(self, stored: StoredRows, rows_of: Callable[[str, str, int | None], Iterator[Row]]) -> None:
+    def __init__(self, stored: StoredRows, rows_of: Callable[[int, LiveRun, int | None], Iterator[Row]]) -> None:
         self._stored = stored
         self._rows_of = rows_of
         self.lock = threading.RLock()
@@ -56,6 +59,9 @@ class Table:
         )  # above all that were told before a restart: a page that comes back misses nothing
         self.unreadable: dict[tuple[str, str], str] = {}
         """Runs that cannot be read, and why. What comes for them is stored."""
+        self._to_renew: dict[Known, float] = {}
+        """Runs that count what they should not, and when they may be made anew; of the writing thread, as the next one."""
+        self._renewed: WeakKeyDictionary[Known, float] = WeakKeyDictionary()
 
     # What is written
 
@@ -87,13 +93,13 @@ class Table:
         if before is not None and before.state != record.state:
             self._change("run", record, {"state": record.state, "name": record.name})
 
-    def _load_run(self, known: Known, *, anew: bool = False) -> bool:
+    def _load_run(self, known: Known) -> bool:
         """A run as it was stored, and the batches since; where that cannot be read, or is wrong, made anew from all that can.
 
         False where it is deleted, or where nothing of it can be read.
         """
         key = known.project, known.name
-        for load in (self._made_anew,) if anew else (self._as_stored, self._made_anew):
+        for load in (self._as_stored, self._made_anew):
             self.unreadable.pop(key, None)
             try:
                 if not load(known):
@@ -118,36 +124,55 @@ class Table:
         if found is None:
             return False
         created, state, flushed, edits = found
-        if state is None and flushed:
-            raise ValueError(f"its state is gone, which held what came up to batch {flushed}")
+        if state is None and flushed:  # something of it was set aside, or came again in place of that
+            return self._made_anew(known)
         kept = _decode_kept.decode(state) if state is not None else None
-        self._add(known, float(created), kept, msgspec.json.decode(edits))
+        self._add(known, self._live(known, float(created), kept, msgspec.json.decode(edits)))
         known.live.batch = flushed
         self._take_batches(connection, known)
         return True
 
     def _made_anew(self, known: Known) -> bool:
-        """A run from its events and rows alone: all of them are read."""
-        with contextlib.closing(connect(self._stored.database)) as connection:
-            return self._make_anew(connection, known)
+        live = self._anew(known)
+        if live is not None:
+            self._add(known, live)
+        return live is not None
 
-    def _make_anew(self, connection: sqlite3.Connection, known: Known) -> bool:
+    def _anew(self, known: Known) -> LiveRun | None:
+        """A run from its events and rows alone: all of them are read, and what is damaged of them is set aside.
+
+        None when it is deleted. Does not take the lock.
+        """
+        mended: set[int] = set()
+        with contextlib.closing(connect(self._stored.database)) as connection:
+            while True:
+                try:
+                    return self._from_rows(connection, known)
+                except DamagedChunk as error:
+                    if error.group in mended:
+                        raise
+                    mended.add(error.group)
+                    connection.execute("BEGIN IMMEDIATE")
+                    mend(connection, error.group)
+                    connection.execute("COMMIT")
+
+    def _from_rows(self, connection: sqlite3.Connection, known: Known) -> LiveRun | None:
         number = known.id
         found: Any = connection.execute("SELECT created, edits FROM run WHERE id = ?", (number,)).fetchone()
         if found is None:
-            return False
+            return None
         created, edits = found
         try:
             edited = msgspec.json.decode(edits, type=dict[str, Any])
         except msgspec.DecodeError:
             edited = {}
-        self._add(known, float(created), None, edited)
+        live = self._live(known, float(created), None, edited)
         self._set_aside(connection, number)
         (last,) = connection.execute(
             "SELECT MAX(batch.id) FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ?", (number,)
         ).fetchone()
         for (writer,) in connection.execute("SELECT id FROM writer WHERE run = ? ORDER BY started, name", (number,)):
-            state = self._writer(connection, known.live, writer)
+            state = self._writer(connection, live, writer)
             query = """
                 SELECT (SELECT MAX(last) FROM span WHERE writer = ?1), (SELECT COALESCE(SUM(rows), 0) FROM grp WHERE writer = ?1),
                     (SELECT COALESCE(SUM(rows), 0) FROM batch WHERE writer = ?1)
@@ -155,13 +180,13 @@ class Table:
             last_seq, compacted, waiting = connection.execute(query, (writer,)).fetchone()
             state.last_seq, state.rows = -1 if last_seq is None else last_seq, compacted + waiting
             (heard,) = connection.execute("SELECT MAX(received) FROM batch WHERE writer = ?", (writer,)).fetchone()
-            known.live.take(state, [], list(self._stored.all_events(connection, writer)), heard or created)
-        known.live.batch = last or 0
-        known.live.anew()
+            live.take(state, [], list(self._stored.all_events(connection, writer)), heard or created)
+        live.batch = last or 0
+        live.anew()
         logger.warning(
             "milepost: what is known of the run %s/%s was made anew from its rows", known.project, known.name
         )
-        return True
+        return live
 
     def _set_aside(self, connection: sqlite3.Connection, run: int) -> None:
         """Put the batches of a run aside that cannot be decoded."""
@@ -182,19 +207,23 @@ class Table:
             parts = self._stored.parts_of_batch(connection, batch) if rows else []
             self._take(connection, known, writer, parts, events, received, batch)
 
-    def _add(self, known: Known, created: float, kept: Kept | None, edits: dict[str, Any]) -> None:
-        """Note a run that is new here, or awake again."""
-        number, project, name = known.id, known.project, known.name
-        live = LiveRun(project, name, created, kept, edits)
+    def _live(self, known: Known, created: float, kept: Kept | None, edits: dict[str, Any]) -> LiveRun:
+        """What is known of a run, with what else it asks for."""
+        number = known.id
+        live = LiveRun(known.project, known.name, created, kept, edits)
         live.fill = lambda value: self._stored.filled(self._stored.reading(), number, value)
-        live.rows_so_far = lambda upto: self._rows_of(project, name, upto)
+        live.rows_so_far = lambda run, upto: self._rows_of(number, run, upto)  # `live` itself would be kept by it
+        return live
+
+    def _add(self, known: Known, live: LiveRun) -> None:
+        """Note a run that is new here, or awake again."""
         self._awake.add(known)
         known.take(live)
-        self._known[project, name] = known
+        self._known[known.project, known.name] = known
 
     def _new(self, number: int, project: str, run: str, created: float) -> Known:
         known = Known(number, project, run, self._wake)
-        self._add(known, created, None, {})
+        self._add(known, self._live(known, created, None, {}))
         return known
 
     def _forget(self, known: Known) -> None:
@@ -222,10 +251,46 @@ class Table:
                     self._take_in(each)
                 except Exception:
                     logger.exception("milepost: a batch of %s/%s cannot be taken in", each.job.project, each.job.run)
-                    key = each.job.project, each.job.run
-                    if (half := self._known.get(key)) is not None:
-                        self._forget(half)
-                    self._load_run(Known(each.run_id, *key, self._wake))
+                    self._load_again(each.run_id, each.job.project, each.job.run)
+        self.renew()
+
+    def _load_again(self, number: int, project: str, run: str) -> None:
+        if (half := self._known.get((project, run))) is not None:
+            self._forget(half)
+        self._load_run(Known(number, project, run, self._wake))
+
+    def is_to_renew(self, number: int) -> None:
+        """Something of a run was set aside, or came in place of that: what is known of it counts what it should not."""
+        with self.lock:
+            known = next((known for known in self._known.values() if known.id == number), None)
+            if known is not None:
+                self._to_renew.setdefault(known, 0.0)
+
+    def renew(self) -> None:
+        """Make those runs anew from their rows. Called by the writing thread, which alone brings rows; nobody waits meanwhile.
+
+        A long run that is healed in many pieces is not read for each of them: at most a tenth of the time goes into it.
+        """
+        due = [known for known, at in self._to_renew.items() if at <= time.monotonic()]
+        for known in due:
+            del self._to_renew[known]
+            began = time.monotonic()
+            try:
+                live = self._anew(known)
+            except Exception:
+                logger.exception("milepost: the run %s/%s cannot be made anew", known.project, known.name)
+                with self.lock:
+                    self._load_again(known.id, known.project, known.name)
+                continue
+            with self.lock:
+                if live is None or self._known.get((known.project, known.name)) is not known:
+                    continue
+                before = known.line
+                known.bring_over(live)
+                self._add(known, live)
+                self.tell(known, before, told=True)
+            took = time.monotonic() - began
+            self._renewed[known] = time.monotonic() + 10 * took
 
     def _take_in(self, each: Stored) -> None:
         key = each.job.project, each.job.run
@@ -236,9 +301,7 @@ class Table:
             self._forget(known)  # it was deleted, and is made anew
             known = None
         if each.healed and known is not None:  # its rows were counted, and shown as a gap
-            before = known.line
-            if self._load_run(known, anew=True):
-                self.tell(known, before, told=True)
+            self._to_renew.setdefault(known, self._renewed.get(known, 0.0))
             return
         if not each.batch_id:  # a repeated batch changes nothing; one that brings nothing may begin a run
             if known is None:
@@ -299,10 +362,13 @@ class Table:
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Store what is known of the runs that changed: the compactor may then take their batches."""
+        self.renew()
         with self.lock:
             told: list[tuple[bytes, int, Known]] = []
             self._awake.rest()
             for known in self._awake.dirty():
+                if known in self._to_renew:
+                    continue
                 try:
                     told.append((known.live.stored(), known.live.batch, known))
                 except (TypeError, ValueError, OverflowError, RecursionError):  # said each time: its batches pile up

@@ -1,7 +1,7 @@
 """Batches sent to a real server, as an exporter sends them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -67,3 +67,11 @@ def wait_until_compacted(client: httpx.Client, run: str = "r1") -> None:
     while client.get(f"/api/v1/runs/p/{run}").json()["completeness"]["uncompacted"]:
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)

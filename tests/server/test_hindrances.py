@@ -5,11 +5,14 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
+import pytest
 
 from milepost.sdk import wire
+from milepost.server.store import chunks
 from tests.server.conftest import ADMIN_KEY, Server
-from tests.server.sending import WRITER, event, row, rows_of, send, wait_until_compacted
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until, wait_until_compacted
 from tests.server.test_damage import figures, fill, spoil
 
 Begin = Callable[[], Server]
@@ -102,3 +105,122 @@ def test_no_number_is_given_a_second_time(data_server: Begin) -> None:
             numbers.append(last())
             assert client.post("/api/v1/bulk", json={"runs": ["p/r1"], "delete": True}).json()["changed"] == 1
         assert all(before < after for before, after in zip(*numbers, strict=True))
+
+
+def cut(client: httpx.Client) -> list[dict[str, Any]]:
+    """Rows of two sets of keys, in chunks and behind them."""
+    rows = [{"a": n / 3, "t": f"text {n}"} if n % 5 else {"b": n} for n in range(14_000)]
+    for first in range(0, 12_000, 3_000):
+        assert send(client, [row(n, rows[n]) for n in range(first, first + 3_000)]).status_code == 200
+    wait_until_compacted(client)
+    return rows
+
+
+def values(client: httpx.Client) -> list[dict[str, Any]]:
+    return [{key: value for key, value in each.items() if key[0] != "_"} for each in rows_of(client)]
+
+
+@pytest.mark.parametrize("key", [chunks.SEQ, chunks.STEP, 0, 1])
+def test_damage_within_compacted_rows_is_healed_by_their_sender_in_whatever_pieces(
+    data_server: Begin, key: int
+) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        rows = cut(client)
+    server.kill()
+    group = "(SELECT id FROM grp WHERE keys LIKE '%a%')"
+    spoil(f"UPDATE chunk SET body = X'02FF' WHERE level = 0 AND at = 4096 AND key = {key} AND grp = {group}")
+
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        for first, last in ((8_000, 13_000), (0, 6_500), (6_400, 8_000)):
+            answer = send(client, [row(n, rows[n]) for n in range(first, last)])
+            assert answer.status_code == 200, answer.text
+        wait_until(lambda: client.get("/api/v1/runs/p/r1").json()["rows"] == 13_000)
+        assert values(client) == rows[:13_000]
+        told = client.get("/api/v1/runs/p/r1").json()
+        assert (told["completeness"]["gaps"], told["last_step"]) == ([], 12_999)
+        assert figures(client)["unreadable_batches"] == 0
+        wait_until_compacted(client)
+        assert values(client) == rows[:13_000]
+        curve = client.post("/api/v1/history", json={"runs": ["p/r1"], "keys": ["a"], "buckets": 100}).json()["series"][
+            0
+        ]
+        assert sum(curve["count"]) == sum("a" in each for each in rows[:13_000])
+    server.kill()  # what is known of the run is as it was
+    with data_server().client(ADMIN_KEY) as client:
+        assert client.get("/api/v1/runs/p/r1").json()["rows"] == 13_000
+        assert send(client, [row(13_000, rows[13_000])]).json()["stored_through"] == 13_000
+
+
+@pytest.mark.parametrize(("level", "lost"), [(0, True), (1, False), (2, False)])
+def test_damage_within_compacted_rows_is_set_aside_by_whoever_meets_it(
+    data_server: Begin, level: int, lost: bool
+) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        for first in range(0, 30_000, 5_000):
+            assert send(client, [row(n, {"a": n / 3}) for n in range(first, first + 5_000)]).status_code == 200
+        wait_until_compacted(client)
+        spoil("UPDATE chunk SET body = X'02FF' WHERE level = ? AND at = 0 AND key = 0", level)
+
+        def ask() -> httpx.Response:
+            if not level:
+                return client.get("/api/v1/runs/p/r1/rows", params={"limit": 3})
+            return client.post(
+                "/api/v1/history", json={"runs": ["p/r1"], "keys": ["a"], "buckets": 3 if level == 2 else 100}
+            )
+
+        answer = ask()
+        assert (answer.status_code, answer.json()["title"]) == (503, "damaged")
+        left = 30_000 - (chunks.ROWS if lost else 0)
+        wait_until(lambda: ask().status_code == 200 and client.get("/api/v1/runs/p/r1").json()["rows"] == left)
+        told = client.get("/api/v1/runs/p/r1").json()["completeness"]["gaps"]
+        assert [(gap["first"], gap["last"]) for gap in told] == ([(0, chunks.ROWS - 1)] if lost else [])
+        wait_until_compacted(client)
+        assert [each["a"] for each in rows_of(client)] == [n / 3 for n in range(30_000 - left, 30_000)]
+
+
+def test_a_damaged_chunk_keeps_later_rows_from_being_compacted_for_a_moment_only(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        assert send(client, [row(n, {"a": n}) for n in range(5_000)]).status_code == 200
+        wait_until_compacted(client)
+        spoil("UPDATE chunk SET body = X'03FF' WHERE level = 0 AND at = 4096 AND key = 0")
+        assert send(client, [row(n, {"a": n}) for n in range(5_000, 10_000)]).status_code == 200
+        wait_until_compacted(client)
+        assert [each["a"] for each in rows_of(client)] == [*range(4_096), *range(5_000, 10_000)]
+        assert client.get("/api/v1/runs/p/r1").json()["rows"] == 9_096
+
+
+def test_a_batch_that_was_healed_before_a_kill_is_counted_once(data_server: Begin) -> None:
+    server = data_server()
+    fill(server, "bad")
+    server.stop()
+    spoil("UPDATE batch SET body = X'28B52FFD00'")
+    events = [
+        event(0, "run.start", {"name": "named bad", "config": {"lr": 0.5}}),
+        *(row(n, {"a": n}) for n in range(1, 50)),
+    ]
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        assert send(client, events, run="bad").status_code == 200
+    server.kill()
+    with data_server().client(ADMIN_KEY) as client:
+        assert client.get("/api/v1/runs/p/bad").json()["rows"] == len(rows_of(client, "bad")) == 49
+
+
+def test_a_damaged_batch_is_counted_once_however_it_is_healed_and_kept_once(data_server: Begin) -> None:
+    server = data_server()
+    with server.client(ADMIN_KEY) as client:
+        assert send(client, [row(n, {"a": n}) for n in range(100)]).status_code == 200
+    server.kill()
+    spoil("UPDATE batch SET body = X'28B52FFD00'")
+    with data_server().client(ADMIN_KEY) as client:
+        for n in (10, 20, 30):
+            assert send(client, [row(n, {"a": n})]).status_code == 200
+        told = client.get("/api/v1/runs/p/r1").json()["completeness"]["gaps"]
+        assert [(gap["first"], gap["last"]) for gap in told] == [(0, 9), (11, 19), (21, 29), (31, 99)]
+        assert figures(client)["unreadable_batches"] == 1
+        assert send(client, [row(n, {"a": n}) for n in range(100)]).json()["duplicates"] == 3
+        assert figures(client)["unreadable_batches"] == 0
+        assert [each["a"] for each in rows_of(client)] == list(range(100))
