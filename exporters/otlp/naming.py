@@ -20,9 +20,13 @@ _UNITS: Final = {
 _PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 
 
+NAMELESS: Final = "_"
+"""What remote write calls a metric of whose name nothing is left; the label `milepost_key` has it whole."""
+
+
 @functools.lru_cache(maxsize=65_536)
 def prometheus_name(name: str, unit: str = "", *, counter: bool = False, gauge: bool = True) -> str:
-    """The name of a metric. counter: a sum that only rises; gauge: whether "1" is a ratio."""
+    """The name of a metric; "" where nothing of it is left. counter: a sum that only rises; gauge: whether "1" is a ratio."""
     words = [word for word in re.split(r"[^a-zA-Z0-9:]+", name) if word]
     main, _, per = unit.partition("/")
     for part, table, prefix in ((main.strip(), _UNITS, []), (per.strip(), _PER, ["per"])):

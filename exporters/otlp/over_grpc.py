@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from milepost.exporters.otlp import wire
-from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unreadable
+from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unusable
 from milepost.exporters.otlp.target import Target
 
 if TYPE_CHECKING:
@@ -37,14 +37,15 @@ class GrpcSender:
         self._target = target
         self._channel: grpc.Channel | None = None
         self._call: Any = None
-        self._metadata = tuple(target.headers.items())
+        # grpcio wants bytes for the names that end so
+        self._metadata = tuple((k, v.encode() if k.endswith("-bin") else v) for k, v in target.headers.items())
 
     def send(self, request: bytes) -> Answer:
         """Call Export."""
         import grpc
 
         target = self._target
-        if self._call is None and (why := unreadable(target)):
+        if self._call is None and (why := unusable(target)):
             return Answer(outcome="wait", reason=f"{target.endpoint}: {why}")
         try:
             call = self._call or self._open()
@@ -83,7 +84,9 @@ class GrpcSender:
         ]
         if target.secure:
             credentials = grpc.ssl_channel_credentials(
-                _read(target.ca_file), private_key=_read(target.key_file), certificate_chain=_read(target.cert_file)
+                _read(target.ca_file),
+                private_key=_read(target.key_file or target.cert_file),  # one file may hold both
+                certificate_chain=_read(target.cert_file),
             )
             self._channel = grpc.secure_channel(target.url, credentials, options=options)
         else:
@@ -136,9 +139,11 @@ class GrpcSender:
                     "and at tls: {ca_file, cert_file, key_file}"
                 )
         if re.search(_NOT_GRPC, details):
+            asks = self._target.secure and not self._target.cert_file
+            wanted = "; if it wants a client's certificate, set tls: {cert_file: ..., key_file: ...}" if asks else ""
             return (
-                f"{endpoint} does not answer in gRPC ({told}); look at protocol and endpoint: "
-                "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
+                f"{endpoint} does not answer in gRPC ({told}); look at {self._target.usual}, and TLS wants https://"
+                + wanted
             )
         if self._target.secure and "://" not in endpoint:
             return (

@@ -11,12 +11,13 @@ import email.utils
 import gzip
 import json
 import math
+import re
 import ssl
 import zlib
 from typing import TYPE_CHECKING, Final
 
 from milepost.exporters.otlp import wire
-from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unreadable
+from milepost.exporters.otlp.sender import Answer, is_aged, partial_success, short, unusable
 from milepost.exporters.otlp.target import Target
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ RETRYABLE: Final = frozenset((408, 425, 429, 502, 503, 504))
 _SETTINGS: Final = {
     401: "the back end wants other credentials; set headers",
     403: "the back end does not allow it; look at headers",
-    404: "nothing is there; look at endpoint",
-    405: "nothing takes data there; look at endpoint",
     407: "the proxy wants credentials; look at HTTPS_PROXY and NO_PROXY",
     415: "the back end does not take this encoding; look at protocol and compression",
     421: "another host answers there; look at endpoint",
@@ -69,7 +68,7 @@ class HttpSender:
         """POST it."""
         import httpx
 
-        if self._client is None and (why := unreadable(self._target)):
+        if self._client is None and (why := unusable(self._target)):
             return Answer(outcome="wait", reason=f"{self._target.endpoint}: {why}")
         body = request
         if self._compression == "gzip":
@@ -118,10 +117,10 @@ class HttpSender:
             return self._wait(
                 f"{told}, a redirect to {where}, which is not followed; set endpoint to where it should go"
             )
-        if status == 404 and target.url.count("/v1/") > 1:
-            return self._wait(
-                f"{told}; the path is there twice: an endpoint for both signals has none, such as {_root(target)}"
-            )
+        if status == 404 and (once := _without_doubled_path(target)):
+            return self._wait(f"{told}; the path is there twice: {once}")
+        if status in (404, 405):
+            return self._wait(f"{told}; nothing takes data there; look at {target.usual}")
         if status in _SETTINGS:
             return self._wait(f"{told}; {_SETTINGS[status]}")
         if status == 400 and "HTTPS server" in said:
@@ -170,14 +169,8 @@ class HttpSender:
             return f"{target.endpoint} does not speak TLS ({said}); if that is right, begin endpoint with http://"
         if "CERTIFICATE_REQUIRED" in chain or "certificate required" in chain.lower():
             return f"{target.endpoint} wants a client's certificate; set tls: {{cert_file: ..., key_file: ...}}"
-        if isinstance(error, ssl.SSLError):
-            files = [f"{n}: {getattr(target, n)}" for n in ("ca_file", "cert_file", "key_file") if getattr(target, n)]
-            return f"{target.endpoint}: tls cannot be used ({said}); look at {', '.join(files) or 'tls'}"
         if type(error).__name__ in ("RemoteProtocolError", "LocalProtocolError"):
-            return (
-                f"{target.endpoint} does not answer in HTTP ({said}); look at protocol and endpoint: "
-                "gRPC is usually on port 4317, HTTP on 4318, and TLS wants https://"
-            )
+            return f"{target.endpoint} does not answer in HTTP ({said}); look at {target.usual}, and TLS wants https://"
         if not target.secure and not self._answered and type(error).__name__ in ("ReadError", "WriteError"):
             return f"{target.endpoint} ends the connection ({said}); if it speaks TLS, begin endpoint with https://"
         return f"{target.endpoint} cannot be reached: {said}"
@@ -213,8 +206,13 @@ def _is_doubtful(error: Exception) -> bool:
     )
 
 
-def _root(target: Target) -> str:
-    return target.endpoint.split("/v1/", 1)[0]
+def _without_doubled_path(target: Target) -> str:
+    """What the endpoint should be where a signal's path stands there twice; "" where it does not."""
+    if found := re.fullmatch(r"(.*)/v1/(metrics|logs|traces)/+v1/(metrics|logs)", target.endpoint):
+        return f"an endpoint for both signals has none, such as {found[1]}"
+    if found := re.fullmatch(r"(.*/api/v1/write)/+api/v1/write", target.endpoint):
+        return f"set endpoint to {found[1]}"
+    return ""
 
 
 def _reason(chain: str) -> str:

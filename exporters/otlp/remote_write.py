@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from milepost.exporters.otlp import wire
 from milepost.exporters.otlp.metrics import as_double, explicit_buckets
-from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
+from milepost.exporters.otlp.naming import NAMELESS, prometheus_label, prometheus_name
 from milepost.exporters.otlp.points import ACTIVE, KINDS, MILLISECOND, STEP, Points, Series, figures
 from milepost.exporters.otlp.resource import attributes
 from milepost.exporters.otlp.selection import Selection
@@ -102,9 +102,8 @@ class RemoteWriteEncoder:
             ("job", f"{namespace}/{service}" if namespace else service),
             ("instance", str(resource.get("service.instance.id", ""))),
         ]
-        chosen = [(prometheus_label(name), _text(resource[name])) for name in promoted if name in resource]
-        self._labels = [*own, *chosen]
-        self._target_info = [(prometheus_label(k), _text(v)) for k, v in resource.items() if k not in _IDENTIFYING]
+        self._labels = [*own, *_labels({name: resource[name] for name in promoted if name in resource})]
+        self._target_info = _labels({name: value for name, value in resource.items() if name not in _IDENTIFYING})
         self._encoded: dict[Labels, bytes] = {}
         self._owners: dict[Labels, str] = {
             (("__name__", prometheus_name(name)),): name for name in (STEP[0], ACTIVE[0])
@@ -123,8 +122,10 @@ class RemoteWriteEncoder:
     def _series(self, series: Series) -> Iterator[tuple[Labels, Samples]]:
         labels = [(prometheus_label(name), value) for name, value in series.attributes]
         name = prometheus_name(series.name, series.unit, counter=series.kind == "counter", gauge=series.kind == "gauge")
-        # Two names that become one would be two values at one time, for which the whole request is refused.
-        if self._owners.setdefault((("__name__", name), *labels), series.name) != series.name:
+        # Two names that become one would be two values at one time, for which the whole request is refused. A series without
+        # a name is left out by Prometheus, without a word.
+        if not name or self._owners.setdefault((("__name__", name), *labels), series.name) != series.name:
+            name = name or NAMELESS
             labels.append(("milepost_key", series.name))
         if series.kind == "histogram":
             yield from _histogram(name, labels, series)
@@ -183,6 +184,17 @@ def bound_text(bound: float) -> str:
 
         text = format(Decimal(text), "f")
     return re.sub(r"\.0$", "", text)
+
+
+def _labels(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Attributes as labels. Those that become one label share it, as the standard translation has it; those of which nothing
+    is left are left out."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(attributes):
+        label = prometheus_label(name)
+        if label.strip("_"):
+            found.setdefault(label, []).append(_text(attributes[name]))
+    return [(label, ";".join(values)) for label, values in found.items()]
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from milepost.exporters.otlp.naming import prometheus_name
+from milepost.exporters.otlp.naming import NAMELESS, prometheus_name
 from milepost.exporters.otlp.points import ACTIVE, MILLISECOND, STEP, Key, Kind, Points, Series
 from milepost.sdk.batch import Rows, parts
 from milepost.sdk.capture.sampler import METRICS, split
@@ -393,7 +393,15 @@ class Selection:
     def _note_name(self, name: str) -> None:
         translated = prometheus_name(name)
         first = self._translated.setdefault(translated, name)
-        if first != name:
+        if not translated and first == name:
+            logger.warning(
+                "milepost: %r has no letter or digit that a translated name in Prometheus may have: it is refused there over "
+                "OTLP, unless translation_strategy keeps names; remote write calls it %s{milepost_key=%r}",
+                name[:100],
+                NAMELESS,
+                name[:100],
+            )
+        elif translated and first != name:
             logger.warning(
                 "milepost: %r and %r are both %r in Prometheus, which keeps one of them when it translates names itself; rename "
                 "one, or set translation_strategy: NoTranslation there",

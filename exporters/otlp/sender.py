@@ -65,16 +65,40 @@ def is_aged(text: str) -> bool:
     return re.search(_AGED, text) is not None
 
 
-def unreadable(target: Target) -> str:
-    """Which file of `tls` cannot be read and why, with its option; "" when all can."""
+def unusable(target: Target) -> str:
+    """What is wrong with the files of `tls`, with the options to look at; "" for nothing.
+
+    Asked before a connection is made: grpcio ends the whole process where a certificate comes without its key.
+    """
+    if not target.secure:
+        return ""
     for option in ("ca_file", "cert_file", "key_file"):
         path = getattr(target, option)
-        if target.secure and path is not None:
+        if path is not None:
             try:
                 with open(path, "rb"):
                     pass
             except OSError as error:
                 return f"tls cannot be used: {path} cannot be read ({error.strerror}); look at tls: {{{option}: ...}}"
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if target.ca_file:
+            context.load_verify_locations(target.ca_file)
+    except ssl.SSLError as error:
+        return f"tls cannot be used: {target.ca_file} holds no certificates ({error.reason}); look at tls: {{ca_file: ...}}"
+    if target.key_file and not target.cert_file:
+        return f"tls cannot be used: {target.key_file} is a key without its certificate; set tls: {{cert_file: ...}}"
+    try:
+        if target.cert_file:
+            context.load_cert_chain(target.cert_file, target.key_file, password="")
+    except ssl.SSLError as error:
+        held = f"{target.cert_file} and {target.key_file} are not" if target.key_file else f"{target.cert_file} is not"
+        return (
+            f"tls cannot be used: {held} a certificate and its key, without a password ({error.reason or 'not PEM'}); "
+            "look at tls: {cert_file: ..., key_file: ...}"
+        )
     return ""
 
 

@@ -8,6 +8,7 @@ has it; 1000 and more are the milliseconds of the specification.
 """
 
 import logging
+import math
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,9 @@ _TLS: Final = {
     "key_file": "CLIENT_KEY",
     "insecure": "INSECURE",
 }
-_HEADER_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_HTTP_HEADER: Final = (r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", r"[\t\x20-\x7e]*")
+_GRPC_HEADER: Final = (r"[0-9A-Za-z_.-]+", r"[\x20-\x7e]*")
+_OF_THE_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     url:      for HTTP, the whole URL; for gRPC, "host:port" or what else grpcio takes.
     secure:   whether TLS is used. There is no way back from it: a server without TLS is refused.
     headers:  names in lower case.
+    usual:    the options that say where to, and what they usually are, for messages.
     problem:  what is wrong with the settings, so that nothing can be sent; "" for nothing.
     """
 
@@ -50,6 +54,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     secure: bool
     headers: dict[str, str] = {}
+    usual: str = "protocol and endpoint: gRPC is usually on port 4317, HTTP on 4318"
     compression: Literal["gzip", "deflate", "none"] = "none"
     timeout_s: float = 10.0
     ca_file: str | None = None
@@ -109,17 +114,21 @@ class _Completion:
         name = f"OTEL_EXPORTER_OTLP_{self._signal.upper()}_ENDPOINT"
         own = self._own.get("endpoint") or (not self._general.get("endpoint") and self._environ.get(name))
         if own:
-            return str(own)
+            return str(own).strip()
         port = 4317 if protocol == "grpc" else 4318
         base = self._general.get("endpoint") or self._environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-        base = str(base or f"http://localhost:{port}")
+        base = str(base or f"http://localhost:{port}").strip()
         if protocol == "grpc" or base.endswith("://"):
             return base
         return f"{base.rstrip('/')}/v1/{self._signal}"
 
     def _headers(self) -> dict[str, str]:
         if not any(level.get(name) for level in (self._own, self._general) for name in ("headers", "headers_list")):
-            return {name: Secret(value) for name, value in pairs(self._text("HEADERS")).items()}
+            text = self._text("HEADERS")
+            if any(part.strip() and not part.partition("=")[1] for part in text.split(",")):
+                # not the part itself, which may be a secret
+                self._say("HEADERS", 'holds a part that is not "name=value", which is left out')
+            return {name: Secret(value) for name, value in pairs(text).items()}
         found: dict[str, Any] = {}
         for level in (self._general, self._own):
             found.update(pairs(level.get("headers_list") or ""))
@@ -134,10 +143,15 @@ class _Completion:
             value = (self._general.get("tls") or {}).get(name) if value is None else value
             text = self._text(variable)
             if value is None and text:
-                value = text.lower() == "true" if name == "insecure" else text
+                value = self._truth(variable, text) if name == "insecure" else text
             if value is not None:
                 found[name] = value if isinstance(value, bool) else str(value)
         return found
+
+    def _truth(self, name: str, text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            self._refuse(name, text, "true or false")
+        return text.lower() == "true"
 
     def _timeout(self) -> int | None:
         text = self._text("TIMEOUT")
@@ -145,12 +159,13 @@ class _Completion:
             seconds = float(text) if text else 0.0
         except ValueError:
             seconds = -1.0
-        if seconds < 0 or seconds != seconds:
+        if seconds < 0 or not math.isfinite(seconds):
             self._refuse("TIMEOUT", text, "a number of seconds")
-        return round(seconds if seconds >= 1000 else seconds * 1000) if seconds > 0 else None
+            return None
+        return round(seconds if seconds >= 1000 else seconds * 1000) or None
 
     def _variable(self, name: str, choices: Sequence[str]) -> str | None:
-        text = self._text(name)
+        text = self._text(name).lower()
         if text and text not in choices:
             self._refuse(name, text, f"one of {', '.join(choices)}")
             return None
@@ -161,11 +176,14 @@ class _Completion:
         return (own or self._environ.get(f"OTEL_EXPORTER_OTLP_{name}", "")).strip()
 
     def _refuse(self, name: str, text: str, wanted: str) -> None:
+        self._say(name, f"is {text[:60]!r} and has no effect; it must be {wanted}")
+
+    def _say(self, name: str, told: str) -> None:
         own = f"OTEL_EXPORTER_OTLP_{self._signal.upper()}_{name}"
         name = own if self._environ.get(own) else f"OTEL_EXPORTER_OTLP_{name}"
         if name not in self._refused:
             self._refused.add(name)
-            logger.warning("milepost: %s is %r and has no effect; it must be %s", name, text[:60], wanted)
+            logger.warning("milepost: %s %s", name, told)
 
 
 def target(signal: Signal, options: Mapping[str, Any]) -> Target:
@@ -181,10 +199,7 @@ def target(signal: Signal, options: Mapping[str, Any]) -> Target:
     if protocol == "grpc" and compression == "deflate":
         problem = problem or 'compression is "deflate", which the Collector refuses over gRPC; write compression: gzip'
     for name, value in told["headers"].items():
-        if not re.fullmatch(_HEADER_NAME, name) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value):
-            problem = (
-                problem or f"header {name[:40]!r} cannot be sent: a name is a word, and a value one line of plain text"
-            )
+        problem = problem or _wrong_header(name, value, _GRPC_HEADER if protocol == "grpc" else _HTTP_HEADER)
     return Target(
         signal=signal,
         protocol=protocol,
@@ -218,7 +233,8 @@ def remote_write_target(
         "timeout": timeout,
         "tls": {name: v if isinstance(v, bool) else str(v) for name, v in (tls or {}).items() if v is not None},
     }
-    return target("metrics", {"metrics": options})
+    usual = "endpoint: remote write is usually on port 9090, path /api/v1/write"
+    return msgspec.structs.replace(target("metrics", {"metrics": options}), usual=usual)
 
 
 def _http(endpoint: str, insecure: bool) -> tuple[str, bool, str]:
@@ -247,6 +263,15 @@ def _grpc(endpoint: str, insecure: bool) -> tuple[str, bool, str]:
     if port is None:
         host = f"{host}:{443 if scheme.lower() == 'https' else 80}"
     return host, scheme.lower() == "https", ""
+
+
+def _wrong_header(name: str, value: str, patterns: tuple[str, str]) -> str:
+    """Why a header cannot be sent; "" when it can."""
+    if name.lower() in _OF_THE_BODY:
+        return f"header {name!r} tells of the request's body, which is made here; leave it out"
+    if not re.fullmatch(patterns[0], name) or not re.fullmatch(patterns[1], value):
+        return f"header {name[:40]!r} cannot be sent: a name is a word, and a value one line of ASCII text"
+    return ""
 
 
 def _example(endpoint: str, port: int = 4318) -> str:

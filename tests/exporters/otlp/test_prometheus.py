@@ -11,7 +11,8 @@ import pytest
 
 import milepost
 from milepost.exporters.otlp.naming import prometheus_label, prometheus_name
-from milepost.exporters.otlp.remote_write import bound_text
+from milepost.exporters.otlp.points import Points, Series
+from milepost.exporters.otlp.remote_write import RemoteWriteEncoder, bound_text
 from milepost.exporters.prometheus_remote_write import PrometheusRemoteWriteExporter
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import RunInfo
@@ -137,6 +138,35 @@ def test_names_that_become_one_stay_apart(running: Backend) -> None:
     assert [value for _, value in samples(running, f'a_b{{{where}, milepost_key="a.b"}}')] == [10.0, 11.0, 12.0]
     assert [value for _, value in samples(running, f'milepost_step{{{where}, milepost_key=""}}')] == [0.0, 1.0, 2.0]
     assert [value for _, value in samples(running, f'target_info{{{where}, milepost_key="target_info"}}')] == [5.0] * 3
+
+
+def test_a_name_of_which_nothing_is_left_is_found_by_its_label(
+    running: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, _ = train(
+        [{"prometheus_remote_write": {"endpoint": f"{running.http}/api/v1/write"}}], [{"损失": 1.0, "é": 2.0}] * 3
+    )
+
+    for key, value in (("损失", 1.0), ("é", 2.0)):
+        found = wait_for(running, f'_{{instance="{run.id}", milepost_key="{key}"}}', 3)
+        assert [each for _, each in found] == [value] * 3
+    assert caplog.text.count("no letter or digit that a translated name in Prometheus may have") == 1
+
+
+def test_attributes_of_the_resource_that_become_one_label_share_it() -> None:
+    resource = {"service.name": "digits", "a.b": 1, "a/b": True, "损失": "x"}
+
+    request = RemoteWriteEncoder(resource, ["a/b", "a.b"]).encode(Points([point("loss")], frozenset()))
+
+    assert b"\x0a\x03a_b\x12\x061;true" in request
+    assert b"x" not in request
+
+
+def point(name: str) -> Series:
+    """A series of one point."""
+    made = Series(name, name)
+    made.times, made.values = [1_000_000], [1.0]
+    return made
 
 
 def test_a_histogram_is_a_classic_histogram_whose_quantiles_can_be_asked_for(running: Backend, tmp_path: Path) -> None:

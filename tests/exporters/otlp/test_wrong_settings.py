@@ -15,6 +15,7 @@ import trustme
 import milepost
 from milepost.exporters.otlp.exporter import OtlpExporter
 from milepost.exporters.otlp.target import completed, target
+from milepost.exporters.prometheus_remote_write import PrometheusRemoteWriteExporter
 from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.testing import make_rows, make_run
@@ -144,10 +145,13 @@ def test_a_server_that_wants_a_clients_certificate(tmp_path: Path, certificates:
     tls = {"ca_file": certificates.ca_file}
     with http_backend(tls=certificates.context(mutual=True)) as backend:
         said = result_of(tmp_path, endpoint=backend.address, tls=tls)
-    assert said.startswith("retry: ")
-    assert backend.address in said
-    assert "cert_file" in said
+    with grpc_backend(credentials=certificates.credentials(mutual=True)) as over_grpc:
+        said_of_grpc = result_of(tmp_path, endpoint=over_grpc.address, protocol="grpc", tls=tls)
+    for address, told in ((backend.address, said), (over_grpc.address, said_of_grpc)):
+        assert told.startswith(f"retry: {address}")
+        assert "set tls: {cert_file: ..., key_file: ...}" in told
     assert not backend.requests
+    assert not over_grpc.requests
 
 
 def test_https_to_a_server_without_tls_and_http_to_one_with(tmp_path: Path, certificates: Certificates) -> None:
@@ -177,6 +181,44 @@ def test_a_file_of_tls_that_is_not_there_is_named_with_its_option(
 
     assert said.startswith("retry: https://localhost:1")
     assert f"{missing} cannot be read (No such file or directory); look at tls: {{{option}: ...}}" in said
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_files_of_tls_that_do_not_belong_together(protocol: str, tmp_path: Path, certificates: Certificates) -> None:
+    """grpcio would end the whole process for some of them."""
+    cert, key, other = certificates.cert_file, certificates.key_file, tmp_path / "other.key"
+    trustme.CA().issue_cert("other").private_key_pem.write_to_path(str(other))
+    told = {
+        (cert, None): f"{cert} is not a certificate and its key",
+        (None, key): f"{key} is a key without its certificate",
+        (cert, other): f"{cert} and {other} are not a certificate and its key",
+    }
+    for (cert_file, key_file), why in told.items():
+        tls = {"ca_file": certificates.ca_file, "cert_file": cert_file, "key_file": key_file}
+        said = result_of(tmp_path, protocol=protocol, endpoint="https://localhost:1", tls=tls)
+        assert said.startswith("retry: https://localhost:1")
+        assert f"tls cannot be used: {why}" in said
+    said = result_of(tmp_path, protocol=protocol, endpoint="https://localhost:1", tls={"ca_file": key})
+    assert f"{key} holds no certificates" in said
+    assert "look at tls: {ca_file: ...}" in said
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_one_file_may_hold_the_clients_certificate_and_its_key(
+    protocol: str, tmp_path: Path, certificates: Certificates
+) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificates.key_file.read_bytes() + certificates.cert_file.read_bytes())
+    tls = {"ca_file": certificates.ca_file, "cert_file": both}
+
+    if protocol == "grpc":
+        with grpc_backend(credentials=certificates.credentials(mutual=True)) as over_grpc:
+            said = result_of(tmp_path, protocol=protocol, endpoint=over_grpc.address, tls=tls)
+    else:
+        with http_backend(tls=certificates.context(mutual=True)) as over_http:
+            said = result_of(tmp_path, protocol=protocol, endpoint=over_http.address, tls=tls)
+
+    assert said == "success: "
 
 
 # -- protocols, paths, credentials -----------------------------------------------------------------------------------------------
@@ -209,6 +251,29 @@ def test_a_path_that_is_there_twice(tmp_path: Path, collecting: tuple[Collector,
     assert not [*sink.all_metrics()]
 
 
+def test_a_path_of_its_own_with_v1_in_it_is_no_path_that_is_there_twice(tmp_path: Path) -> None:
+    with http_backend(lambda body: Reply(404, b"404 page not found")) as backend:
+        said = result_of(tmp_path, endpoint=f"{backend.address}/api/v1/otlp")
+
+    assert "twice" not in said
+    assert said.endswith("look at protocol and endpoint: gRPC is usually on port 4317, HTTP on 4318")
+
+
+def test_remote_write_to_another_path_names_the_usual_one(tmp_path: Path) -> None:
+    said = {}
+    with http_backend(lambda body: Reply(404)) as backend:
+        for path in ("", "/api/v1/write/api/v1/write"):
+            exporter = PrometheusRemoteWriteExporter(endpoint=f"{backend.address}{path}")
+            exporter.start(make_run(tmp_path), None)
+            said[path] = exporter.export(make_rows(3)).reason
+            exporter.shutdown()
+
+        assert said[""].startswith(f"{backend.address} answers HTTP 404; nothing takes data there; look at endpoint: ")
+        assert "path /api/v1/write" in said[""]
+        once = f"{backend.address}/api/v1/write"
+        assert said["/api/v1/write/api/v1/write"].endswith(f"the path is there twice: set endpoint to {once}")
+
+
 def test_a_redirect_is_not_followed_and_not_taken_for_success(tmp_path: Path) -> None:
     with http_backend() as other, http_backend() as backend:
         backend.answer = lambda body: Reply(307, headers={"location": f"{other.address}/v1/metrics"})
@@ -224,8 +289,8 @@ def test_a_redirect_is_not_followed_and_not_taken_for_success(tmp_path: Path) ->
     [
         (401, "set headers"),
         (403, "look at headers"),
-        (404, "look at endpoint"),
-        (405, "look at endpoint"),
+        (404, "look at protocol and endpoint"),
+        (405, "look at protocol and endpoint"),
         (415, "protocol and compression"),
     ],
 )
@@ -287,7 +352,10 @@ def test_a_run_with_a_wrong_endpoint_goes_on_and_says_it_once_a_signal(caplog: p
         for step in range(20):
             run.log({"loss": step})
 
-    assert caplog.text.count("it has no scheme; write endpoint: http://localhost:4318") == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("cannot deliver" in each for each in said) == 2
+    assert sum("20 rows of" in each for each in said) == 2  # and at the end, how to deliver them
+    assert all("it has no scheme; write endpoint: http://localhost:4318" in each for each in said)
     assert len(list(milepost.Api().run(run.path).scan_history())) == 20
 
 
@@ -300,11 +368,18 @@ def test_a_compression_that_does_not_exist_is_refused_where_it_is_written() -> N
         milepost.init(settings={"exporters": [{"otlp": {"compression": "zip"}}]})
 
 
-def test_a_header_that_cannot_be_sent(tmp_path: Path) -> None:
-    said = result_of(tmp_path, endpoint="http://localhost:1", headers={"authorization": "Bearer a\nb"})
+@pytest.mark.parametrize("value", ["Bearer a\nb", "Bearer é"])
+def test_a_header_that_cannot_be_sent(value: str, tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint="http://localhost:1", headers={"authorization": value})
 
     assert "header 'authorization' cannot be sent" in said
     assert "Bearer" not in said
+
+
+def test_a_header_that_would_contradict_the_body(tmp_path: Path) -> None:
+    said = result_of(tmp_path, endpoint="http://localhost:1", headers={"Content-Length": "3"})
+
+    assert "header 'content-length' tells of the request's body, which is made here; leave it out" in said
 
 
 # -- what is sent, and where to ------------------------------------------------------------------------------------
@@ -319,8 +394,10 @@ def test_headers_compression_and_content_type_are_sent(tmp_path: Path) -> None:
     assert (sent["content-type"], sent["content-encoding"]) == ("application/x-protobuf", "gzip")
 
     with grpc_backend() as over_grpc:
-        result_of(tmp_path, endpoint=over_grpc.address, protocol="grpc", headers_list="authorization=Bearer%20t")
-    assert over_grpc.metadata[0]["authorization"] == "Bearer t"
+        result_of(
+            tmp_path, endpoint=over_grpc.address, protocol="grpc", headers_list="authorization=Bearer%20t,x-bin=ab"
+        )
+    assert (over_grpc.metadata[0]["authorization"], over_grpc.metadata[0]["x-bin"]) == ("Bearer t", b"ab")
 
 
 @pytest.mark.parametrize(
@@ -374,6 +451,28 @@ def test_variables_of_headers_timeouts_and_certificates() -> None:
     assert (metrics.timeout_s, logs.timeout_s) == (4.0, 2.5)
     assert (metrics.compression, metrics.ca_file, metrics.cert_file) == ("gzip", "/ca.pem", "/client.pem")
     assert target("metrics", completed({"headers": {"b": "2"}}, environ)).headers == {"b": "2"}
+
+
+def test_a_variable_that_says_nothing_useful_is_told_and_has_no_effect(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": " http://a:1 ",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "GRPC",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "zip",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "inf",
+        "OTEL_EXPORTER_OTLP_INSECURE": "maybe",
+        "OTEL_EXPORTER_OTLP_HEADERS": "hunter2,x=1",
+    }
+
+    found = target("metrics", completed({}, environ))
+
+    assert (found.protocol, found.url, found.compression, found.timeout_s) == ("grpc", "a:1", "none", 10.0)
+    assert found.headers == {"x": "1"}
+    assert [record.getMessage() for record in caplog.records] == [
+        'milepost: OTEL_EXPORTER_OTLP_HEADERS holds a part that is not "name=value", which is left out',
+        "milepost: OTEL_EXPORTER_OTLP_COMPRESSION is 'zip' and has no effect; it must be one of gzip, deflate, none",
+        "milepost: OTEL_EXPORTER_OTLP_TIMEOUT is 'inf' and has no effect; it must be a number of seconds",
+        "milepost: OTEL_EXPORTER_OTLP_INSECURE is 'maybe' and has no effect; it must be true or false",
+    ]
 
 
 def test_certificates_named_in_a_file_start_at_that_file(tmp_path: Path) -> None:
