@@ -70,10 +70,6 @@ def _written(app: FastAPI) -> str:
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
             sections.setdefault(operation["tags"][0], []).append(_operation(method.upper(), path, operation))
-    other = [
-        _plain(one) for one in app.routes if isinstance(one, Route) and one.path != PATH and "path:path" not in one.path
-    ]
-    sections["Sending runs"] = [text for text in other if text]
     body = "".join(f"<h2>{escape(name)}</h2>{''.join(found)}" for name, found in sections.items())
     told = "".join(_schema(name, schema) for name, schema in sorted(schemas.items()))
     return (
@@ -93,27 +89,19 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     parts = [_text(operation.get("description", ""))]
     if rows:
         parts.append("<h4>Parameters (* has to be there)</h4>" + _table(("name", "in", "type", ""), rows))
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    body: Mapping[str, Any] = operation.get("requestBody", {}).get("content", {})
     if body:
-        parts.append(f"<h4>Body</h4><p>{_type(body)}</p>")
+        schema = body.get("application/json", {}).get("schema")
+        told = f"{_type(schema)}: " if schema else ""
+        parts.append(f"<h4>Body</h4><p>{told}{', '.join(f'<code>{escape(kind)}</code>' for kind in body)}</p>")
     answers = [
         (escape(status), ", ".join(_content(answer)), escape(answer.get("description", "")))
         for status, answer in operation["responses"].items()
     ]
     parts.append("<h4>Answers</h4>" + _table(("status", "is", ""), answers))
-    parts.append(f"<h4>curl</h4><pre>{escape(_curl(method, path, body is not None))}</pre>")
+    parts.append(f"<h4>curl</h4><pre>{escape(_curl(method, path, body))}</pre>")
     first = operation.get("description", "").partition("\n")[0]
     return _details(method, path, first, "".join(parts))
-
-
-def _plain(found: Route) -> str:
-    """A route that the description leaves out as its body is no JSON: by what its function says."""
-    methods = sorted((found.methods or set()) - {"HEAD"}) or ["HEAD"]
-    text = (getattr(found.endpoint, "__doc__", "") or "").strip()
-    if found.path == "/openapi.json":
-        return ""
-    more = '<p class="soft">Its form is described in the documentation, "The server and its API".</p>'
-    return "".join(_details(method, found.path, text.partition("\n")[0], _text(text) + more) for method in methods)
 
 
 def _details(method: str, path: str, first: str, body: str) -> str:
@@ -170,14 +158,17 @@ def _about(each: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, said))
 
 
-def _curl(method: str, path: str, with_body: bool) -> str:
-    address = f"$MILEPOST_URL{path.replace('{name:path}', '{name}').replace('{', '').replace('}', '')}"
-    words = ["curl"] + (
-        [f"-X {method}"] if method not in ("GET", "POST") or (method == "POST" and not with_body) else []
-    )
+def _curl(method: str, path: str, body: Mapping[str, Any]) -> str:
+    address = f"$MILEPOST_URL{path.replace('{', '').replace('}', '')}"
+    words = ["curl"]
+    if method == "HEAD":
+        words.append("--head")
+    elif method != "GET" and (method != "POST" or not body):
+        words.append(f"-X {method}")
     words += ['-H "Authorization: Bearer $MILEPOST_API_KEY"']
-    if with_body:
-        words += ["-H 'Content-Type: application/json'", "-d @body.json"]
+    if body:
+        kind = "application/json" if "application/json" in body else next(iter(body))
+        words += [f"-H 'Content-Type: {kind}'", "-d @body.json" if kind.endswith("json") else "--data-binary @body"]
     return " ".join([*words, f'"{address}"'])
 
 

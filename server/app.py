@@ -29,6 +29,7 @@ from milepost.server import (
     views_api,
 )  # fmt: skip
 from milepost.server.auth import Gate, Keys, Principal
+from milepost.server.description import DescribedApp
 from milepost.server.intake import BodyLimit, Drain
 from milepost.server.keys_api import keys_router
 from milepost.server.otlp_errors import OtlpErrors
@@ -87,7 +88,7 @@ def create_app(
         app.state.stopping.set()
         await asyncio.to_thread(store.stop)
 
-    app = FastAPI(
+    app = DescribedApp(
         title="milepost",
         version=_VERSION,
         description="Runs, their metrics, media and files. See docs/server-api.md.",

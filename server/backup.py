@@ -29,7 +29,10 @@ def backup(data: Path, target: Path) -> tuple[int, int]:
         raise UsageError(f"{target} is the data directory itself; name another folder")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     with backup_lock(data, fcntl.LOCK_SH):
-        return _copied(data, source, target)
+        try:
+            return _copied(data, source, target)
+        except sqlite3.Error as error:
+            raise UsageError(f"{source} cannot be copied to {target}: {error}; what is there stays as it was") from None
 
 
 def _copied(data: Path, source: Path, target: Path) -> tuple[int, int]:

@@ -40,7 +40,7 @@ _threads: Final = ThreadPoolExecutor(4, "milepost-server-contents")
 """Where contents are written: a large one, or a slow disk, holds up contents and nothing else."""
 
 
-class _Named(msgspec.Struct):
+class NamedContent(msgspec.Struct):
     """What a content is called in a run."""
 
     project: str
@@ -169,7 +169,7 @@ async def name_file(request: Request) -> Response:
     store = store_of_ingest(request)
     body = await read_body(request, 1 << 16)
     try:
-        named = msgspec.json.decode(body, type=_Named)
+        named = msgspec.json.decode(body, type=NamedContent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(422, "invalid file", str(error)) from None
     check_project(named.project, request.scope.get("principal"))

@@ -34,6 +34,7 @@ MAX_STREAMS: Final = 200
 @router.get(
     "/events",
     response_model=None,
+    response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}, "description": __doc__}},
 )
 async def events(

@@ -96,7 +96,7 @@ async def writer_state(request: Request) -> Response:
         raise Problem(410, "run deleted", str(error)) from None
 
 
-class _Beat(msgspec.Struct):
+class Beat(msgspec.Struct):
     """Whether a writer's program lives."""
 
     project: str = ""
@@ -107,7 +107,7 @@ async def heartbeat(request: Request) -> Response:
     """Note that a writer's program lives, though it logs nothing; or that it is gone."""
     store, principal = store_of_ingest(request), request.scope.get("principal")
     try:
-        told = msgspec.json.decode(await read_body(request, 1 << 12) or b"{}", type=_Beat)
+        told = msgspec.json.decode(await read_body(request, 1 << 12) or b"{}", type=Beat)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(422, "invalid heartbeat", str(error)) from None
     project = told.project or (principal.project if principal else None) or ""

@@ -31,12 +31,58 @@ class NewKey(BaseModel):
     note: str = Field("", max_length=1000)
 
 
+class MadeKey(BaseModel):
+    """A key that was made: the only time that it is told."""
+
+    key: str
+    id: str
+    expires: float | None
+
+
+class KeyLine(BaseModel):
+    """A key as it is listed. scopes: with spaces between them."""
+
+    id: str
+    project: str | None
+    scopes: str
+    note: str
+    created: float
+    expires: float | None
+    revoked: float | None
+
+
+class KeyList(BaseModel):
+    """All keys, also those that are over."""
+
+    keys: list[KeyLine]
+
+
+class Revoked(BaseModel):
+    """The id of the key that was revoked."""
+
+    revoked: str
+
+
+class Holder(BaseModel):
+    """Whose key it is."""
+
+    id: str
+    scopes: list[str]
+    project: str | None
+
+
 class Login(BaseModel):
     """A key."""
 
     model_config = ConfigDict(extra="forbid")
 
     key: str = Field(max_length=1000)
+
+
+def _told(model: type, *errors: int, status: int = 200) -> dict[str, Any]:
+    """What a route says of itself. Without keys, or a place for them, every one of them is 409."""
+    others = {each: {"description": "see `detail`"} for each in (*errors, 409)}
+    return {"response_model": None, "responses": {status: {"model": model}, **others}}
 
 
 def _keys(request: Request) -> Keys:
@@ -57,7 +103,7 @@ TheKeys = Annotated[Keys, Depends(_keys)]
 TheStore = Annotated[SqliteStore, Depends(_store)]
 
 
-@keys_router.post("/login", response_model=None)
+@keys_router.post("/login", **_told(Holder, 401))
 def login(request: Request, keys: TheKeys, given: Login) -> Response:
     """Trade a key for a cookie that a page of this server can use, for 30 days or as long as the key is valid."""
     principal = keys.check(given.key.strip())
@@ -91,7 +137,7 @@ def logout(request: Request, keys: TheKeys) -> Response:
     return answer
 
 
-@keys_router.get("/keys", response_model=None)
+@keys_router.get("/keys", **_told(KeyList))
 def list_keys(store: TheStore) -> Response:
     """All keys, without their secrets."""
     connection = store.reading()
@@ -100,7 +146,7 @@ def list_keys(store: TheStore) -> Response:
     return JSONResponse({"keys": [dict(zip(names, each, strict=True)) for each in connection.execute(query)]})
 
 
-@keys_router.post("/keys", response_model=None, status_code=201)
+@keys_router.post("/keys", status_code=201, **_told(MadeKey, 400, status=201))
 def make_key(keys: TheKeys, store: TheStore, wanted: NewKey) -> Response:
     """Make a key. This answer is the only place where it is shown."""
     if wanted.project is not None and not is_name(wanted.project):
@@ -116,7 +162,7 @@ def make_key(keys: TheKeys, store: TheStore, wanted: NewKey) -> Response:
     return JSONResponse({"key": key, "id": line[0], "expires": expires}, 201)
 
 
-@keys_router.delete("/keys/{number}", response_model=None)
+@keys_router.delete("/keys/{number}", **_told(Revoked, 404))
 def revoke_key(keys: TheKeys, store: TheStore, number: str) -> Response:
     """Revoke a key: from now on it is refused."""
     found = store.reading().execute("SELECT 1 FROM api_key WHERE id = ? AND revoked IS NULL", (number,)).fetchone()

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,8 +68,12 @@ def _serve(options: Options) -> None:
             f"MILEPOST_ADMIN_KEY has {len(first)} characters; a key that cannot be guessed has 16 at least"
         )
     if options.data is not None:
-        store = SqliteStore(options.data)
-        keys = _keys(options, options.data, first)
+        try:
+            store = SqliteStore(options.data)
+            keys = _keys(options, options.data, first)
+        except sqlite3.DatabaseError as error:
+            text = f"{options.data / 'milepost.db'} cannot be used: {error}"
+            raise UsageError(f"{text}; look at the disk and whose the folder is, or start on a backup") from None
     else:
         assert options.runs is not None
         store = DirectoryStore(options.runs)

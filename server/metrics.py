@@ -13,7 +13,12 @@ from milepost.server.store.sqlite import SqliteStore
 router = APIRouter(tags=["operation"])
 
 
-@router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}, "description": __doc__}})
+@router.get(
+    "/metrics",
+    response_model=None,
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": __doc__}},
+)
 def metrics(request: Request) -> Response:
     """Figures of the server itself in the text format of Prometheus."""
     principal: Principal | None = request.scope.get("principal")

@@ -44,6 +44,7 @@ def store_of(request: Request) -> Store:
     return store
 
 
+_FILES = ("application/octet-stream", "image/*", "audio/*", "video/*", "application/ogg")
 _ROW_FORMS = ("json", "msgpack", "jsonl", "csv", "parquet", "arrow")
 
 Stored = Annotated[Store, Depends(store_of)]
@@ -60,7 +61,7 @@ def json(value: Any) -> Response:
     return Response(msgspec.json.encode(jsonable(value)), media_type="application/json")
 
 
-def described(model: type, forms: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+def described(model: type, forms: tuple[str, ...] = (), *, status: int = 200, **more: Any) -> dict[str, Any]:
     """What a route says of itself: its answer, which it writes by itself, also in other forms, and its errors."""
     answer: dict[str, Any] = {"model": model}
     errors = dict(ERRORS)
@@ -68,7 +69,7 @@ def described(model: type, forms: tuple[str, ...] = (), **more: Any) -> dict[str
         answer["content"] = {TYPES[form].partition(";")[0]: {} for form in forms}
         errors[406] = {"model": models.ProblemModel, "description": "Accept names no form that there is"}
         errors[501] = {"model": models.ProblemModel, "description": "a form that needs pyarrow, which is not installed"}
-    return {"response_model": None, "responses": {200: answer, **errors}, **more}
+    return {"response_model": None, "status_code": status, "responses": {status: answer, **errors}, **more}
 
 
 def found_run(store: Store, project: str, run: str) -> RunRecord:
@@ -239,6 +240,9 @@ def run_detail(store: Stored, project: str, run: str) -> Response:
     return json({**record.as_json(), "config": record.config, "summary": record.summary, **details})
 
 
+_ABOUT_ROWS = f"Exact rows: a page as JSON or msgpack, or all of them as a file.\n\n{downloads.__doc__}"
+
+
 def _query(
     keys: list[str] | None,
     require: str,
@@ -253,7 +257,7 @@ def _query(
 
 @router.get(
     "/runs/{project}/{run}/rows",
-    **described(models.RowPage, ("msgpack", "jsonl", "csv", "parquet", "arrow"), description=downloads.__doc__),
+    **described(models.RowPage, ("msgpack", "jsonl", "csv", "parquet", "arrow"), description=_ABOUT_ROWS),
 )
 def rows(
     request: Request,
@@ -336,7 +340,8 @@ def files(store: Stored, project: str, run: str) -> Response:
 @router.get(
     "/runs/{project}/{run}/files/{name:path}",
     response_model=None,
-    responses={200: {"content": {"application/octet-stream": {}}, "description": "its bytes"}, **ERRORS},
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _FILES}, "description": "its bytes"}, **ERRORS},
 )
 def file(store: Stored, project: str, run: str, name: str) -> FileResponse:
     """One file, inert: shown in place only when its first bytes are those of a picture, sound or video, else downloaded."""

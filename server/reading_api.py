@@ -7,7 +7,7 @@ GET  /api/v1/runs/{project}/{run}/system  system metrics
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter
@@ -19,10 +19,15 @@ from milepost.server.problems import bad_request
 from milepost.server.read_api import ERRORS, Stored, found_run
 from milepost.server.store import RowQuery
 
-router = APIRouter(prefix="/api/v1", tags=["read"], responses={422: ERRORS[422]})
+router = APIRouter(prefix="/api/v1", tags=["read"], responses={404: ERRORS[404], 422: ERRORS[422]})
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
 _TYPE = "application/msgpack"
+_PACKED: Final[dict[str, Any]] = {
+    "response_model": None,
+    "response_class": Response,
+    "responses": {200: {"content": {_TYPE: {}}, "description": __doc__}},
+}
 
 
 class ReadRequest(BaseModel):
@@ -40,7 +45,7 @@ class ReadRequest(BaseModel):
     samples: int | None = Field(None, ge=1, le=10_000_000)
 
 
-@router.post("/runs/{project}/{run}/read", response_model=None)
+@router.post("/runs/{project}/{run}/read", **_PACKED)
 def read(store: Stored, project: str, run: str, asked: ReadRequest) -> Response:
     """Rows, exact, as a stream; or a sample of them."""
     record = found_run(store, project, run)
@@ -67,7 +72,7 @@ def _page(value: Any) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-@router.get("/runs/{project}/{run}/whole", response_model=None)
+@router.get("/runs/{project}/{run}/whole", **_PACKED)
 def whole(store: Stored, project: str, run: str) -> Response:
     """Everything a run says of itself."""
     record = found_run(store, project, run)
@@ -77,7 +82,7 @@ def whole(store: Stored, project: str, run: str) -> Response:
     return Response(_encode(told), media_type=_TYPE)
 
 
-@router.get("/runs/{project}/{run}/system", response_model=None)
+@router.get("/runs/{project}/{run}/system", **_PACKED)
 def system(store: Stored, project: str, run: str) -> Response:
     """System metrics: OpenTelemetry names to numbers, with `_timestamp` and `_runtime` in seconds."""
     try:

@@ -157,7 +157,7 @@ def list_views(request: Request, store: Stored, who: Asking, project: str) -> Re
     return json({"views": [_told(view, who) for view in found], "writable": store.writable and who.may("ingest")})
 
 
-@router.post("/views", status_code=201, **described(ViewModel))
+@router.post("/views", **described(ViewModel, status=201))
 def save_view(store: Writable, seen: Stored, who: Asking, project: str, wanted: NewView) -> Response:
     """Save a view."""
     of_project(seen, project)

@@ -78,6 +78,7 @@ def routes() -> list[tuple[str, str]]:
         "name:path": "run.json",
         "number": "first",
         "hash": "0" * 64,
+        "path": "x",
         "path:path": "x",
     }
     app = create_app(store)

@@ -200,6 +200,15 @@ def test_a_database_of_a_newer_milepost_is_refused_by_name(start: Start) -> None
         start("--data", "data")
 
 
+def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "milepost.db").write_text("x" * 5000)
+
+    for more in (("--port", "0"), ("--backup", "copy")):
+        done = command("server", "--data", str(tmp_path), *more)
+        assert done.returncode == 2
+        assert re.fullmatch(r"error: .*milepost\.db .*: file is not a database; .*\n", done.stderr), done.stderr
+
+
 def test_a_page_that_is_open_does_not_hold_up_the_end(start: Start, tmp_path: Path) -> None:
     server = start("--runs", tmp_path)
     with server.client() as client, client.stream("GET", "/api/v1/events") as stream:
