@@ -115,7 +115,9 @@ def to_uint8(array: "NDArray[Any]", owner: str, normalize: bool = True, *, copy:
 
 
 def _is_binary(array: "NDArray[Any]") -> bool:
-    """Whether whole numbers are all 0 or 1. Most pictures say no in a row of theirs: to ask all of 12 MB takes 0.5 to 1 ms."""
+    """Whether whole numbers are all 0 or 1. Most pictures say no by three of theirs, or by a row; all of 12 MB take 1 ms."""
+    if any(array.item(array.size * part // 4) > 1 for part in (1, 2, 3)):
+        return False
     middle = array[len(array) // 2]
     return bool(middle.max() <= 1 and array.max() <= 1)
 
