@@ -38,15 +38,16 @@ class HeldFile:
     process: that made it; a forked child has the same file, and must leave it as it is.
     spare:   its name while no run has it: "" at first; where it lies since a run was done with it, for the next object.
     made_at: `forks` when it was made: a child of a later fork may read it for as long as it lives.
+    mapping: of the whole file, where there is one.
     """
 
     total = 0
     """Bytes of all of them."""
     forks = 0
     """Goes up with every fork. Set by the SDK."""
-    __slots__ = ("begin", "descriptor", "linked", "made_at", "nbytes", "process", "spare")
+    __slots__ = ("begin", "descriptor", "linked", "made_at", "mapping", "nbytes", "process", "spare")
 
-    def __init__(self, descriptor: int, begin: int, nbytes: int, spare: str = "") -> None:
+    def __init__(self, descriptor: int, begin: int, nbytes: int, spare: str = "", mapping: Any = None) -> None:
         self.descriptor = descriptor
         self.begin = begin
         self.nbytes = nbytes
@@ -54,6 +55,7 @@ class HeldFile:
         self.process = os.getpid()
         self.made_at = HeldFile.forks
         self.spare = spare
+        self.mapping = mapping
         HeldFile.total += nbytes
 
     def __bytes__(self) -> bytes:

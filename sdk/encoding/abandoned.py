@@ -11,8 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from milepost.sdk.encoding import stash
-from milepost.sdk.encoding.stash import Note
+from milepost.sdk.encoding.payload_file import Note, owner
 from milepost.sdk.gone import ABANDONED_S, is_gone, is_old
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.ring import is_ours, shared_memory
@@ -24,7 +23,7 @@ def media_wait(root: Path) -> bool:
     """Whether media of runs at or below `root` wait for their encoder, be it that of a living program."""
     if not is_ours(shared_memory()):
         return False
-    owners = map(stash.owner, shared_memory().glob("*.stash"))
+    owners = map(owner, shared_memory().glob("*.stash"))
     return any(note is not None and Path(note.run_dir).is_relative_to(root.absolute()) for note in owners)
 
 
@@ -35,7 +34,7 @@ def remove_abandoned_media() -> None:
     _remove_spares()
     deleted: set[str] = set()
     for path in shared_memory().glob("*.stash"):
-        note = stash.owner(path)
+        note = owner(path)
         if note is not None and _is_abandoned(path, note):
             path.unlink(missing_ok=True)
             deleted.add(note.run_dir)

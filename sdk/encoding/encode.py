@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from milepost.sdk.encoding.stash import Note
+from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.trust import check
 
 Encoder = Callable[[memoryview, dict[str, Any], BinaryIO], Any]
@@ -119,10 +119,14 @@ class _Root:
     def __init__(self, run_dir: Path, parts: tuple[str, ...]) -> None:
         self._prefix = "/".join(parts)
         self._fd = os.open(run_dir, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        for part in parts:
-            inner = _enter(self._fd, part)
+        try:
+            for part in parts:
+                inner = _enter(self._fd, part)
+                os.close(self._fd)
+                self._fd = inner
+        except BaseException:
             os.close(self._fd)
-            self._fd = inner
+            raise
 
     def close(self) -> None:
         os.close(self._fd)

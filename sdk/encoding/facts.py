@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from milepost.sdk.encoding import stash
+from milepost.sdk.encoding import payload_file
+from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.refs import Facts, parsed
 from milepost.sdk.reading.writer import WriterReader
 from milepost.sdk.tail import Tail
@@ -43,7 +44,7 @@ class RunFacts:
             return facts
         return LOST
 
-    def raw(self, ref: str) -> tuple[stash.Note, memoryview] | None:
+    def raw(self, ref: str) -> tuple[Note, memoryview] | None:
         """The bytes of a payload that is not encoded yet."""
         found = parsed(ref)
         book = self._books.get(found[0]) if found is not None else None
@@ -54,15 +55,15 @@ class Book:
     """What one writer's journal and stash say.
 
     facts: number to what is known of its file; with "kept" its encoder was not at hand, and its bytes are still there.
-    waiting: number to where its payload is: a stash file, or the event itself.
+    waiting: number to where its payload is: a file and a place in it, or the event itself.
     alive: whether the writer was there when its journal was read.
     """
 
     def __init__(self, directory: Path) -> None:
         self.facts: dict[int, dict[str, Any]] = {}
-        self.waiting: dict[int, Path | dict[str, Any]] = {}
+        self.waiting: dict[int, tuple[Path, int] | dict[str, Any]] = {}
         self._directory = directory
-        stashed = list(self._numbered(stash.files(directory.name, directory)))  # before the journal is read
+        stashed = list(self._numbered(payload_file.files(directory.name, directory)))  # before the journal is read
         reader = WriterReader(directory)
         self.alive = reader.alive
         self.read_at = time.monotonic()
@@ -98,28 +99,29 @@ class Book:
                         self.facts[event.values["number"]] = event.values
 
     @staticmethod
-    def _numbered(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:
-        """The numbers that stash files hold: a file that was used before has the number of its first payload in its name."""
+    def _numbered(paths: Iterable[Path]) -> Iterator[tuple[int, tuple[Path, int]]]:
+        """The numbers of the payloads in files, and where they lie."""
         for path in paths:
-            found = stash.read(path)
-            if found is not None:
-                yield found[0].number, path
+            for at in payload_file.places(path):
+                found = payload_file.read(path, at)
+                if found is not None:
+                    yield found[0].number, (path, at)
 
-    def raw(self, number: int) -> tuple[stash.Note, memoryview] | None:
+    def raw(self, number: int) -> tuple[Note, memoryview] | None:
         """A payload that waits."""
         place = self.waiting.get(number)
         if place is None:
             return None
         if isinstance(place, dict):
             return small(place)
-        found = stash.read(place)
+        found = payload_file.read(*place)
         return found if found is not None and found[0].number == number else None
 
 
-def small(values: dict[str, Any]) -> tuple[stash.Note, memoryview] | None:
+def small(values: dict[str, Any]) -> tuple[Note, memoryview] | None:
     """Note and bytes of a "media.payload" event."""
     try:
-        note = msgspec.convert(values.get("note"), stash.Note)
+        note = msgspec.convert(values.get("note"), Note)
     except msgspec.ValidationError:
         return None
     data = values.get("data")

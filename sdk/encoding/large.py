@@ -2,7 +2,8 @@
 
     nameless -> WRITER-N.stash while a run has it (stash.py) -> PROCESS-N.spare -> WRITER-N.stash -> ...
 
-It keeps a name from the first one on, because Linux gives a file that lost its last name no other one.
+It keeps a name from the first one on, because Linux gives a file that lost its last name no other one. Files of a size that came
+twice are made ahead, and all that lie ready are mapped: 12 MB are copied into one in 1.6 ms, into a new file in 4.
 """
 
 import contextlib
@@ -11,28 +12,43 @@ import fcntl
 import itertools
 import mmap
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from milepost.media import base
 from milepost.media.base import HeldFile
+from milepost.sdk.encoding import ahead
 from milepost.sdk.ring import RingUnavailable, make_directory
 
 MIN_FREE: Final = 32 * 2**20
 """Shared memory that is left to others."""
 _MAGIC_BYTES: Final = 8
-"""Of a stash file's head: zero in one that holds nothing."""
+"""Of a payload file's head: zero in one that holds nothing."""
 _HELD_BEGIN: Final = 16 * 1024
 """Room for the note in front of a payload that is held before its note is known."""
 _MAX_HELD: Final = 512 * 2**20
 """Bytes of objects that were made and not logged yet; beyond, they are in the program's own memory."""
 _KEEP_SPARE: Final = 64 * 2**20
-"""Bytes of used files of large payloads that are kept for the next one, into which 12 MB are copied in 1 to 2 ms; into a new one
-in 3 to 4."""
-_spare: list[tuple[int, int, str, int]] = []
-"""(bytes, descriptor, path, process) of each. Appended to and popped from only, for `__del__` comes at any time and takes no
-lock."""
+"""Bytes of files that lie ready for the next large payload: used ones, and up to `_AHEAD` new ones."""
+_AHEAD: Final = 2
+
+
+class _Spare(NamedTuple):
+    """A file that lies ready. process: whose it is. path: its name, or "". mapping: of all of it."""
+
+    size: int
+    descriptor: int
+    path: str
+    process: int
+    mapping: mmap.mmap | None
+
+
+_spare: list[_Spare] = []
+"""Appended to and popped from only, for `__del__` comes at any time and takes no lock."""
+_sizes = [0, 0]
+"""Of the last payload, and of what is being made (0: nothing)."""
 
 _numbers = itertools.count()
 users: set[str] = set()
@@ -41,36 +57,82 @@ users: set[str] = set()
 
 def hold(view: memoryview) -> HeldFile | None:
     """Copy bytes into a file of shared memory that no run has; None where there is no room, or no such file."""
-    if HeldFile.total + view.nbytes > _MAX_HELD:
+    size = view.nbytes
+    if HeldFile.total + size > _MAX_HELD:
         return None
-    descriptor, name = _used(view.nbytes) or (_nameless(view.nbytes), "")
-    if descriptor is None:
-        return None
-    try:
-        if os.pwrite(descriptor, view, _HELD_BEGIN) < view.nbytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        _let_go(descriptor, name, os.getpid())
-        return None
-    return HeldFile(descriptor, _HELD_BEGIN, view.nbytes, name)
+    spare = _used(size)
+    if size == _sizes[0] and users and not _sizes[1] and not _ready(size):
+        _sizes[1] = size
+        ahead.want(_make_ready)
+    _sizes[0] = size
+    if spare is None:
+        descriptor = _nameless(size)
+        if descriptor is None:
+            return None
+        spare = _Spare(size, descriptor, "", os.getpid(), None)
+    if spare.mapping is not None:
+        spare.mapping[_HELD_BEGIN : _HELD_BEGIN + size] = view
+    else:
+        try:
+            if os.pwrite(spare.descriptor, view, _HELD_BEGIN) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            _let_go(spare)
+            return None
+    return HeldFile(spare.descriptor, _HELD_BEGIN, size, spare.path, spare.mapping)
 
 
 def _nameless(size: int) -> int | None:
     """A new file for so many bytes. Its lock tells later on whether its program lives."""
-    flag = getattr(os, "O_TMPFILE", 0)
-    if not flag:
-        return None
     try:
         directory = make_directory()
         found = os.statvfs(directory)
         if found.f_bavail * found.f_frsize < size + MIN_FREE:
             return None
-        descriptor = os.open(directory, flag | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = ahead.nameless(directory)
     except (OSError, RingUnavailable):
+        return None
+    if descriptor > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:  # the program may need those that are left
+        os.close(descriptor)
         return None
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return descriptor
+
+
+def _make_ready() -> None:
+    """Make files of the size that came twice. On the thread that makes things ready."""
+    size = _sizes[1]
+    try:
+        while users and _ready(size) < _AHEAD and _make_room(size):
+            descriptor = _nameless(size)
+            if descriptor is None:
+                return
+            try:
+                mapping = ahead.mapped(descriptor, _HELD_BEGIN + size)
+            except (OSError, ValueError):
+                os.close(descriptor)
+                return
+            _spare.append(_Spare(size, descriptor, "", os.getpid(), mapping))
+    finally:
+        _sizes[1] = 0
+        if not users:
+            let_go_all()
+
+
+def give_name(file: HeldFile, head: bytes, path: Path) -> bool:
+    """A run takes a large file: it gets a head, and the name `path`; whether it did."""
+    try:
+        os.pwrite(file.descriptor, head, 0)
+        if file.spare:
+            os.rename(file.spare, path)
+            file.spare = ""
+        else:
+            ahead.give_name(file.descriptor, path)
+    except OSError:
+        return False
+    file.linked = True
+    return True
 
 
 def set_aside(file: HeldFile, path: Path) -> bool:
@@ -82,9 +144,8 @@ def set_aside(file: HeldFile, path: Path) -> bool:
         return False
     name = path.with_name(f"{file.process}-{next(_numbers)}.spare")
     try:
-        os.pwrite(
-            file.descriptor, bytes(_MAGIC_BYTES), 0
-        )  # who reads it just now sees that it is no longer what it was
+        # who reads it just now sees that it is no longer what it was
+        os.pwrite(file.descriptor, bytes(_MAGIC_BYTES), 0)
         os.rename(path, name)
     except OSError:
         return False
@@ -93,45 +154,75 @@ def set_aside(file: HeldFile, path: Path) -> bool:
 
 
 def _keep(file: HeldFile) -> bool:
-    """Take over the file of an object that is gone, for the next one; whether that was done."""
+    """Take over the file of an object that is gone, for the next one; whether that was done. In `__del__`, so without a lock."""
     process = os.getpid()
     if not file.spare or file.process != process:
         return False
-    if file.made_at != HeldFile.forks or not users or sum(found[0] for found in [*_spare]) + file.nbytes > _KEEP_SPARE:
-        _let_go(file.descriptor, file.spare, process)
+    spare = _Spare(file.nbytes, file.descriptor, file.spare, process, file.mapping)
+    if file.made_at != HeldFile.forks or not users:
+        _let_go(spare)
+    elif spare.mapping is not None and _spare_bytes() + file.nbytes <= _KEEP_SPARE:
+        _spare.append(spare)
     else:
-        _spare.append((file.nbytes, file.descriptor, file.spare, process))
+        ahead.want(lambda: _put_back(spare))
     return True
 
 
-def _used(size: int) -> tuple[int, str] | None:
-    """A file that was used before for as many bytes, and its name."""
-    while (found := _last_spare()) is not None:
-        if found[0] == size and found[3] == os.getpid():
-            return found[1:3]
-        _let_go(*found[1:])
+def _put_back(spare: _Spare) -> None:
+    """Have a file that was used before lie ready, mapped. On the thread that makes things ready."""
+    if not _make_room(spare.size):
+        _let_go(spare)
+        return
+    try:
+        mapping = spare.mapping or ahead.mapped(spare.descriptor, _HELD_BEGIN + spare.size)
+    except (OSError, ValueError):
+        _let_go(spare)
+        return
+    _spare.append(spare._replace(mapping=mapping))
+    if not users:
+        let_go_all()
+
+
+def _make_room(size: int) -> bool:
+    """Let go of those that have been lying ready for longest, until there is room for one more; False if it is too large."""
+    while size <= _KEEP_SPARE and _spare_bytes() + size > _KEEP_SPARE:
+        with contextlib.suppress(IndexError):
+            _let_go(_spare.pop(0))
+    return size <= _KEEP_SPARE
+
+
+def _spare_bytes() -> int:
+    return sum(spare.size for spare in [*_spare])
+
+
+def _ready(size: int) -> int:
+    """How many files lie ready for so many bytes."""
+    return sum(spare.size == size for spare in [*_spare])
+
+
+def _used(size: int) -> _Spare | None:
+    """A file that lies ready for as many bytes, the one that was used last."""
+    for found in reversed([*_spare]):
+        if found.size == size and found.process == os.getpid():
+            with contextlib.suppress(ValueError):  # another thread was faster
+                _spare.remove(found)
+                return found
     return None
 
 
-def _last_spare() -> tuple[int, int, str, int] | None:
-    try:
-        return _spare.pop()
-    except IndexError:
-        return None
-
-
 def let_go_all() -> None:
-    """Remove all spare files."""
-    while (found := _last_spare()) is not None:
-        _let_go(*found[1:])
+    """Remove all files that lie ready."""
+    with contextlib.suppress(IndexError):
+        while True:
+            _let_go(_spare.pop())
 
 
-def _let_go(descriptor: int, path: str, process: int) -> None:
-    """Close a spare file, and remove it unless it is the parent's."""
-    os.close(descriptor)
-    if process == os.getpid():
+def _let_go(spare: _Spare) -> None:
+    """Close a file that lies ready, and remove it unless it is the parent's."""
+    os.close(spare.descriptor)
+    if spare.path and spare.process == os.getpid():
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(spare.path)
 
 
 def _forked() -> None:
@@ -139,7 +230,14 @@ def _forked() -> None:
     HeldFile.forks += 1
 
 
-os.register_at_fork(before=_forked, after_in_parent=_forked, after_in_child=_forked)
+def _forked_child() -> None:
+    """What lies ready is the parent's."""
+    _forked()
+    _sizes[1] = 0
+    let_go_all()
+
+
+os.register_at_fork(before=_forked, after_in_parent=_forked, after_in_child=_forked_child)
 base.hold, base.keep = hold, _keep
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from milepost.sdk import frame
-from milepost.sdk.encoding import stash
+from milepost.sdk.encoding import payload_file
 from milepost.sdk.encoding.encode import Encoders
 from milepost.sdk.encoding.facts import Book
 from milepost.sdk.encoding.process import Job, made
@@ -47,7 +47,7 @@ def orphan_runs(root: Path) -> list[Path]:
         if not is_ours(shared_memory()):
             return []
         for path in shared_memory().glob("*-*.stash"):
-            note = stash.owner(path)
+            note = payload_file.owner(path)
             if note is None or not Path(note.run_dir).is_relative_to(root.absolute()):
                 continue
             run_dir = Path(note.run_dir)
@@ -76,8 +76,9 @@ def _finish_writer(run_dir: Path, directory: Path, encoders: Encoders) -> int:
         said = list(_encode_all(run_dir, directory.name, book, encoders))
         if said:
             _append(directory, said)
-        kept = [book.waiting.get(number) for number, facts in book.facts.items() if facts.get("kept")]
-        for path in stash.files(directory.name, directory):
+        places = [book.waiting.get(number) for number, facts in book.facts.items() if facts.get("kept")]
+        kept = [place[0] for place in places if isinstance(place, tuple)]
+        for path in payload_file.files(directory.name, directory):
             if path not in kept:
                 path.unlink(missing_ok=True)
         return sum("error" not in facts for facts in said)

@@ -27,8 +27,8 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from milepost.sdk.encoding import stash
 from milepost.sdk.encoding.encode import Encoders
+from milepost.sdk.encoding.payload_file import Note, read
 from milepost.sdk.encoding.trust import EncoderRefused
 from milepost.sdk.text import told
 
@@ -45,11 +45,12 @@ MAX_AT_ONCE: Final = 4
 
 
 class Job(msgspec.Struct, kw_only=True, frozen=True):
-    """What the child is asked: note and where the payload is (a stash file, or in data), and the children's final mappings."""
+    """What the child is asked: note, where the payload is (in a file of the stash, or in data), the children's final mappings."""
 
-    note: stash.Note
+    note: Note
     path: str
     run_dir: str
+    at: int = 0
     data: bytes | None = None
     children: list[Any] = []
 
@@ -64,8 +65,8 @@ def made(encoders: Encoders, job: Job) -> dict[str, Any]:
         if job.data is not None:
             note, data = job.note, memoryview(job.data)
         else:
-            found = stash.read(Path(job.path))
-            if found is None:
+            found = read(Path(job.path), job.at)
+            if found is None or found[0].number != job.note.number:
                 return {"error": "what was kept of it cannot be read"}
             note, data = found
         return encoders.encode(note, data, Path(job.run_dir), job.children)
@@ -93,7 +94,7 @@ class EncoderProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,  # no Ctrl-C; a session of its own would have its own share of the processors, however nice it is
             bufsize=0,  # what is in a buffer, select does not see
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )

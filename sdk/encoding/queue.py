@@ -19,9 +19,10 @@ import msgspec
 from milepost.media.base import Payload
 from milepost.sdk.encoding import large
 from milepost.sdk.encoding.encode import Encoders
+from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.process import EncoderGone, EncoderProcess, Job, made
 from milepost.sdk.encoding.refs import Facts, MediaLeaf, filled, holds_payload, parsed, ref, refs, stored
-from milepost.sdk.encoding.stash import Held, Note, Stash
+from milepost.sdk.encoding.stash import Held, Stash
 from milepost.sdk.gone import Whereabouts, whereabouts
 from milepost.sdk.text import told
 from milepost.sdk.writer import Writer
@@ -244,8 +245,9 @@ class MediaQueue:
         children = filled(note.children, self.lookup)
         if note.children and any(self.lookup(found) is None for found in refs(note.children)):
             return None
-        path = "" if waiting.held is None else str(waiting.held.path)
-        return Job(note=note, path=path, run_dir=str(self._writer.run_dir), data=waiting.data, children=children)
+        path, at = ("", 0) if waiting.held is None else (str(waiting.held.path), waiting.held.at)
+        run_dir = str(self._writer.run_dir)
+        return Job(note=note, path=path, at=at, run_dir=run_dir, data=waiting.data, children=children)
 
     def _is_for_thread(self, waiting: _Waiting) -> bool:
         """Whether no other process could do the work: only this program has its own script's functions."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import milepost
-from milepost.sdk.encoding.stash import files
+from milepost.sdk.encoding.payload_file import files
 from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.syncing import sync
 from tests.reliability.conftest import Figure

@@ -14,7 +14,7 @@ import pytest
 import milepost
 from milepost.exporters.memory import MemoryExporter
 from milepost.media.base import FileMedia, Payload
-from milepost.sdk.encoding.stash import files
+from milepost.sdk.encoding.payload_file import files
 from tests.media.logged import logged, logged_row
 from tests.sdk.encoding import encoders
 
