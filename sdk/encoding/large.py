@@ -201,8 +201,8 @@ def _ready(size: int) -> int:
 
 
 def _used(size: int) -> _Spare | None:
-    """A file that lies ready for as many bytes, the one that was used last."""
-    for found in reversed([*_spare]):
+    """A file that lies ready for as many bytes: the one that was used last, before new ones."""
+    for found in sorted(reversed([*_spare]), key=lambda spare: not spare.path):
         if found.size == size and found.process == os.getpid():
             with contextlib.suppress(ValueError):  # another thread was faster
                 _spare.remove(found)

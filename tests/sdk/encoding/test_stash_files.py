@@ -104,6 +104,7 @@ def test_media_of_a_run_that_was_deleted_with_its_runs_directory_go_after_a_day(
 def test_media_of_a_living_program_stay_though_its_run_was_deleted(tmp_path: Path) -> None:
     program, writer = started(tmp_path / "gone", "os.kill(os.getpid(), 19)")
     with program:
+        assert until(lambda: Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
         paths = stash_of(writer)
         shutil.rmtree(tmp_path / "gone")
         age(paths, days=2)
