@@ -18,6 +18,7 @@ from milepost.media import device
 from milepost.media.device import Copy, Waiting
 from milepost.sdk.call_arguments import arguments
 from milepost.sdk.errors import DataError
+from milepost.sdk.held import held_here
 from milepost.sdk.metrics import Metric
 from milepost.sdk.nesting import SCALARS
 from milepost.sdk.recorder import current_trace
@@ -82,7 +83,7 @@ class DeferringRun(Run):
         """
         queued = False
         if self._queue or not (self._reads or (type(data) is dict and SCALARS.issuperset(map(type, data.values())))):
-            with self._lock:
+            with self._alone():
                 queued = not self._finished and bool(self._queue or not self._reads)
                 call = self._read_call(data, step, commit) if queued else None
                 if call is None:
@@ -106,7 +107,7 @@ class DeferringRun(Run):
 
     def _owned(self) -> bool:
         """Whether this thread holds the lock: a signal handler inside a call, or the end of the run."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in `Recorder`
+        return held_here(self._lock)
 
     def _read_call(self, data: Any, step: Any, commit: Any) -> _Call | None:
         """A call with its copies begun; None for one that is not stored as it is, about which `Recorder` says what is wrong."""
@@ -152,7 +153,7 @@ class DeferringRun(Run):
     def _store_first(self, *, late: bool = False) -> bool:
         """Store the first call if its values are there, or as it is when it is late; whether that was done."""
         nested = self._owned() and self._now.busy
-        with self._lock:
+        with self._alone():
             if not self._queue or not (late or self._queue[0].ready()):
                 return False
             call = self._queue[0]

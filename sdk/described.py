@@ -77,7 +77,7 @@ class Described(Identity):
         Raises Error for an argument that is wrong. Rows logged before count, too.
         """
         metric = parse(name, step_metric, step_sync, hidden, summary, goal)
-        with self._lock:
+        with self._alone():
             self._check_running("define_metric")
             self._drop_plans()
             before = self._metrics.defined(metric.name)
@@ -103,7 +103,7 @@ class Described(Identity):
         self.summary.update(values)
 
     def _set_summary(self, path: str, value: Any) -> None:
-        with self._lock:
+        with self._alone():
             self._check_running("summary")
             changed: dict[str, Any] = {}
             top, value = text_key(path), _summary_value(path, value)
@@ -116,7 +116,7 @@ class Described(Identity):
             self._event("summary", {"set": changed, "delete": []})
 
     def _delete_summary(self, path: str) -> None:
-        with self._lock:
+        with self._alone():
             self._check_running("summary")
             path = text_key(path)
             self._drop_plans()
@@ -133,7 +133,7 @@ class Described(Identity):
         self._config.update(value)
 
     def _config_changed(self, values: dict[str, Any]) -> None:
-        with self._lock:
+        with self._alone():
             self._check_running("config")
             self._event("config", {"set": values})
 
@@ -155,7 +155,7 @@ class Described(Identity):
             raise DataError(f"alert() wait_duration must be seconds or a timedelta, got {shown(wait_duration)}")
         wait_s = 60.0 if wait_duration is None else wait_duration
         alert = snapshot({"title": str(title), "text": str(text), "level": name})
-        with self._lock:
+        with self._alone():
             self._check_running("alert")
             self._event("alert", alert)
             now = time.monotonic()
@@ -222,7 +222,7 @@ class Described(Identity):
     def record(self, kind: str, values: Mapping[str, Any]) -> None:
         """Add an event that is no row (system metrics, environment, console output) to the run's stream."""
         clean = snapshot(values, "placeholder")
-        with self._lock:
+        with self._alone():
             if not self._finished:
                 self._event(kind, self._take_media(clean, kind, ()) if holds_payload(clean) else clean)
 

@@ -17,7 +17,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._writers: list[tuple[Writer, Callable[[], None]]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may finish one run while another one begins or ends
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -66,7 +66,7 @@ class Identity(Recorder):
 
     def _set_meta(self, **values: Any) -> None:
         clean = snapshot(values)
-        with self._lock:
+        with self._alone():
             self._check_running(next(iter(values)))
             self._record.change(
                 {key: tuple(value) if isinstance(value, list) else value for key, value in clean.items()}

@@ -20,6 +20,7 @@ import msgspec
 
 from milepost.sdk import frame
 from milepost.sdk.gone import whereabouts
+from milepost.sdk.held import held_here
 from milepost.sdk.journal import Journal, LimitReached
 from milepost.sdk.own_files import write_whole
 from milepost.sdk.ring import Block, Ring, RingUnavailable
@@ -79,8 +80,8 @@ class Keeper:
         self._backlog_bytes = 0
         self._backlog_cap = ring_bytes
         self._journal_options: dict[str, Any] = {"min_free": min_free, "max_bytes": max_bytes}
-        self._drain_lock = threading.Lock()
-        self._sync_lock = threading.Lock()
+        self._drain_lock = threading.RLock()
+        self._sync_lock = threading.RLock()
         self._warned: set[str] = set()
         self._checked_at = 0.0
         self._lock_fd = -1
@@ -118,12 +119,14 @@ class Keeper:
 
     def full_reason(self) -> str:
         """The reason under which a row that fits nowhere is counted."""
+        if self._closed:
+            return "closed"
         return "disk_full" if self.broken else "memory_full"
 
     def append(self, data: bytes) -> bool:
         """Put whole frames where they survive the process; False when there is no room."""
         block = self.block
-        if self._forgotten:
+        if self._forgotten or self._closed:
             return False
         if block is not None:
             end = block.pos + len(data)
@@ -183,7 +186,8 @@ class Keeper:
 
     def _write_through(self, data: bytes) -> bool:
         """No ring: one write per row, or into memory while the journal takes nothing."""
-        if not self._backlog and self.journal is not None and self._drain_lock.acquire(timeout=0.5):
+        inside = held_here(self._drain_lock)  # of `__del__` in the drain: what it has half written comes first
+        if not inside and not self._backlog and self.journal is not None and self._drain_lock.acquire(timeout=0.5):
             try:
                 if not self._backlog and self._write(data):
                     return True
@@ -191,7 +195,7 @@ class Keeper:
                 self._drain_lock.release()
         if self._backlog_bytes + len(data) > self._backlog_cap:
             return False
-        if not self.broken and self.journal is not None:
+        if not inside and not self.broken and self.journal is not None:
             self.warn(
                 "slow", f"{self.directory} takes more than half a second for a write; rows wait in memory meanwhile"
             )
@@ -221,6 +225,8 @@ class Keeper:
 
         sync: also make it durable; `synced` says whether that was possible.
         """
+        if self.is_interrupted:
+            return False
         offset = time.time_ns() - time.monotonic_ns()
         if abs(offset - self.clock_offset) > 1_000_000:  # the clock was set, or the machine slept
             self.clock_offset = offset
@@ -245,6 +251,11 @@ class Keeper:
             self._sync(journal)
         return done
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this very thread is in the middle of a drain, and this a signal handler or `__del__` inside it."""
+        return held_here(self._drain_lock) or held_here(self._sync_lock)
+
     def drain_until(self, deadline: float, *, durable: bool = True) -> bool:
         """Drain until all is in the journal (durable: and on the disk), the deadline, or no sign that waiting helps.
 
@@ -256,7 +267,12 @@ class Keeper:
             written = 0 if self.journal is None else self.journal.total
             if written != moved:
                 moved, since = written, now
-            if now >= deadline or self.at_limit or (self.broken is not None and now - since >= STUCK_S):
+            if (
+                now >= deadline
+                or self.at_limit
+                or self.is_interrupted
+                or (self.broken is not None and now - since >= STUCK_S)
+            ):
                 return False
             time.sleep(0.05)
         return True
@@ -429,8 +445,8 @@ class Keeper:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's files without touching them; draining is the parent's from now on."""
-        self._drain_lock = threading.Lock()
-        self._sync_lock = threading.Lock()
+        self._drain_lock = threading.RLock()
+        self._sync_lock = threading.RLock()
         self.block = None
         if (
             self._forgotten or self._closed

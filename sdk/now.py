@@ -21,11 +21,12 @@ class Now:
     held:       the open row, where all its calls had plans: its plan and [seq, time_ns, runtime_us, step, value, ...], the number
                 still to be filled in. Else the processor `merge` holds it.
     busy:       whether a call or an event is being stored; what comes meanwhile on the same thread is set aside.
+    ended:      whether no call is taken any more: the run's last word is being written, or stands there.
     may_rewind: whether a step that is behind may still go back: before the first row of a resumed run.
     long_way:   `log()` for all that the fast path does not take: (data, step, commit).
     """
 
-    __slots__ = ("at", "busy", "fast", "held", "long_way", "may_rewind", "open")
+    __slots__ = ("at", "busy", "ended", "fast", "held", "long_way", "may_rewind", "open")
 
     def __init__(self, at: int, may_rewind: bool, long_way: Callable[[Any, Any, Any], None]) -> None:
         self.fast: Fast | Steps | None = None
@@ -33,5 +34,6 @@ class Now:
         self.open = False
         self.held: tuple[Plan, list[Any]] | None = None
         self.busy = False
+        self.ended = False
         self.may_rewind = may_rewind
         self.long_way = long_way

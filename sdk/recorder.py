@@ -2,14 +2,16 @@
 
 `log` is the hot path: a call whose keys were seen before and whose values are plain goes straight into shared memory. Such a
 call with `step=` or `commit=` is taken by the open row (`open_row.py`). All else takes `_call`, the full meaning of `log`. A call
-that interrupts another on its own thread (a signal handler, `__del__`) is copied, set aside, and stored when that one is done.
+that interrupts another on its own thread (a signal handler, `__del__`) is copied, set aside, and stored when that one is done;
+`finish()` in such a place ends the run when that one is done.
 """
 
+import contextlib
 import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic_ns, time_ns
 from typing import Any, Final
 
@@ -79,6 +81,8 @@ class Recorder:
         self._stale_calls = 0
         self._finished = False
         self._ended_at_exit = False
+        self._end_wanted: tuple[Any, ...] | None = None
+        """A `finish()` that waits for the call which it interrupted: the thread, and the arguments of `_finish`."""
         self._forked_from: str | None = None
         self._write_by(writer)
 
@@ -138,44 +142,37 @@ class Recorder:
         trace = current_trace() if "opentelemetry.trace" in _modules else None
         # Held already: this call interrupts another one of its own thread. A Ctrl-C may have left `_busy` set without that.
         nested = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - of threading.RLock, as Condition uses it
-        with self._lock:
-            if self._ended_at_exit and threading.current_thread() is not threading.main_thread():
-                late = True
-            elif nested and self._now.busy:
-                self._check_running("log")
-                self._deferred.append(
-                    (snapshot(data, self._mode(), self._bad_value), step, commit, now, runtime, trace)
-                )
-                return
-            else:
-                late = False
-                self._now.busy = True
-                if self._now.fast is not None:
-                    self._pause()
-                quick = self._standard and trace is None and not self._finished and self._forked_from is None
-                try:
-                    if not (quick and self._row.planned(data, step, commit, now, runtime)):
-                        self._call(data, step, commit, now, runtime, trace)
-                finally:
-                    self._now.busy = False
-                    self._settle()
+        try:
+            with self._lock:
+                if self._ended_at_exit and threading.current_thread() is not threading.main_thread():
+                    late = True
+                else:
+                    late = False
+                    self._check_running("log")
+                    if nested and self._now.busy:
+                        clean = snapshot(data, self._mode(), self._bad_value)
+                        self._deferred.append((clean, step, commit, now, runtime, trace))
+                        return
+                    self._now.busy = True
+                    if self._now.fast is not None:
+                        self._pause()
+                    quick = self._standard and trace is None and self._forked_from is None
+                    try:
+                        if not (quick and self._row.planned(data, step, commit, now, runtime)):
+                            self._call(data, step, commit, now, runtime, trace)
+                    finally:
+                        self._now.busy = False
+                        self._settle()
+        finally:
+            if self._end_wanted is not None:
+                self._end_if_wanted()
         if late:  # a daemon thread, and the interpreter is about to end: this call never returns
             threading.Event().wait()
 
     def _settle(self) -> None:
         """Store the calls and events that came while a call was busy, then open the fast path if it may be used."""
         while True:
-            self._now.busy = True
-            self._pause()
-            while self._deferred:
-                waiting = self._deferred.popleft()
-                if len(waiting) == 2:
-                    self._emit(*waiting)
-                    continue
-                try:
-                    self._call(*waiting)
-                except Error as error:
-                    logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
+            self._store_deferred()
             now, writer = self._now, self._writer
             block, held = writer.block, now.held
             quick = self._standard and not self._finished and _HAS_GIL and self._forked_from is None
@@ -189,9 +186,34 @@ class Recorder:
             if not self._deferred:
                 return
 
+    def _store_deferred(self) -> None:
+        """Store the calls and events that were set aside; busy from here on, so that more of them are set aside."""
+        self._now.busy = True
+        self._pause()
+        while self._deferred:
+            waiting = self._deferred.popleft()
+            if len(waiting) == 2:
+                self._emit(*waiting)
+                continue
+            try:
+                self._call(*waiting)
+            except Error as error:
+                logger.warning("milepost: a log() call made inside another one was not stored: %s", error)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the run's lock, for all but `log()`; then see to a `finish()` that came meanwhile on this thread."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._end_if_wanted()
+
+    def _end_if_wanted(self) -> None:
+        """End the run if `finish()` was called, unless this thread is in the middle of something. `Run` does so."""
+
     def _call(self, data: Any, step: Any, commit: Any, now: int, runtime: int, trace: Trace | None) -> None:
         """One call to `log`, in full."""
-        self._check_running("log")
         self._row.let_go()
         if self._forked_from is not None:
             self._become_writer()
@@ -283,7 +305,7 @@ class Recorder:
 
     def rewind(self, step: int) -> None:
         """Go on at an earlier step: rows logged before from there on are superseded (kept, hidden)."""
-        with self._lock:
+        with self._alone():
             self._check_running("rewind")
             self._now.busy = True
             self._pause()
@@ -339,7 +361,7 @@ class Recorder:
             self._settle()
 
     def _read_summary(self) -> dict[str, Any]:
-        with self._lock:
+        with self._alone():
             flat = self._summary.collect()
             last = self._last_row()
             if last is not None:
@@ -393,7 +415,7 @@ class Recorder:
             logger.warning("milepost: %s", text)
 
     def _check_running(self, what: str) -> None:
-        if self._finished:
+        if self._finished or self._now.ended:
             raise UsageError(
                 f"run.{what} after finish(): run {self.path} is {self._record.state}; start another with milepost.init()"
             )

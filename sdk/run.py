@@ -16,6 +16,7 @@ from milepost.sdk.described import Described
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError
 from milepost.sdk.event import Event
+from milepost.sdk.held import held_here
 from milepost.sdk.outlet import Outlet
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.run_media import RunMedia
@@ -31,6 +32,8 @@ logger = logging.getLogger("milepost")
 
 FINISH_TIMEOUT_S: Final = 30.0
 FAILED_TIMEOUT_S: Final = 5.0
+_MAX_ROUNDS: Final = 100
+"""How often the end of a run looks whether calls came in between."""
 
 
 class Run(Described):
@@ -77,11 +80,15 @@ class Run(Described):
 
         After `finish()`, which does so itself, there is nothing left to move.
         """
-        with self._lock:
-            writer = self._writer
-            if self._finished:
-                return writer.broken is None
-        return writer.drain_until(time.monotonic() + timeout, durable=durable)
+        try:
+            with self._alone():
+                writer = self._writer
+                if self._finished:
+                    return writer.broken is None
+            done = writer.drain_until(time.monotonic() + timeout, durable=durable)
+        finally:
+            self._end_if_wanted()
+        return done and not self._deferred
 
     def finish(self, exit_code: int | None = None, timeout: float | None = None, *, quiet: bool | None = None) -> None:
         """Close the run: commit the open row, deliver what exporters still wait for, and release everything.
@@ -89,10 +96,26 @@ class Run(Described):
         exit_code: 0 or None marks it finished, anything else failed.
         timeout:   seconds to wait for exporters, 30 by default and 5 after an exception; what is unsent then stays in the
                    journal and is named. A second call does nothing. Raises for a timeout that is no number, and nothing else.
+
+        In a signal handler that interrupts a call of this run, it returns at once, and the run ends when that call is done.
         """
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
             raise DataError(f"finish() timeout must be seconds or None, got {shown(timeout)}; the run goes on")
-        self._finish("finished" if not exit_code else "failed", exit_code or 0, timeout)
+        wanted = "finished" if not exit_code else "failed", exit_code or 0, timeout
+        if self._is_interrupted():
+            self._end_wanted = self._end_wanted or (threading.get_ident(), *wanted)
+        else:
+            self._finish(*wanted)
+
+    def _is_interrupted(self) -> bool:
+        """Whether this thread is inside of a call: it would find things half done, or wait for itself."""
+        return held_here(self._lock) or self._writer.is_interrupted
+
+    def _end_if_wanted(self) -> None:
+        wanted = self._end_wanted
+        if wanted is not None and wanted[0] == threading.get_ident() and not self._is_interrupted():
+            self._end_wanted = None
+            self._finish(*wanted[1:])
 
     def _finish(self, state: str, exit_code: int, timeout: float | None) -> None:
         if self._stale_calls:
@@ -117,9 +140,11 @@ class Run(Described):
             if self._forked_from is not None:
                 self._finished = True  # a child that never logged has nothing to close
                 return
+            self._now.ended = False  # else an end that Ctrl-C broke off
             self._config.store_changes()
             words = self._say_end(state, exit_code)
             self._finished = True
+            self._end_wanted = None
             self._now.busy = False
         try:
             self._outlet.finish(self._writer, deadline, self._end_event(words), (self.path, self.dir))
@@ -127,20 +152,35 @@ class Run(Described):
             self._release()
 
     def _say_end(self, state: str, exit_code: int) -> dict[str, Any]:
-        """Store all that is open and, as the last event, how the run ended; what that says. Nothing is stored after it."""
-        self._settle()
-        self._now.busy = True
-        self._pause()
-        self._row.close()
-        for event in self._pipeline.flush():
-            self._row.commit(event)
+        """Store all that is open and, as the last event, how the run ended; what that says. Nothing is stored after it.
+
+        A call that interrupts it, by a signal handler or `__del__`, is set aside, and stored before the last event as well.
+        """
+        now = self._now
+        words: dict[str, Any] = {"state": state, "exit_code": exit_code}
         self._record.state = state
         self._exit_code = exit_code
-        words: dict[str, Any] = {"state": state, "exit_code": exit_code, "summary": self._read_summary()}
+        for _ in range(_MAX_ROUNDS):
+            self._close_row()
+            words["summary"] = self._read_summary()
+            if not self._deferred:
+                break
+        now.ended = True  # after `break` nothing looks for a signal up to here
+        if self._deferred:  # a processor logs whenever it is flushed: not once more
+            self._store_deferred()
+            self._row.close()
+            words["summary"] = self._read_summary()
         if self._stale_calls:
             words["dropped_calls"] = {"stale_step": self._stale_calls}
         self._emit("run.finish", words)
         return words
+
+    def _close_row(self) -> None:
+        """Store what was set aside, what processors hold, and the open row."""
+        self._store_deferred()
+        self._row.close()
+        for event in self._pipeline.flush():
+            self._row.commit(event)
 
     def _end_event(self, words: Mapping[str, Any]) -> Event:
         """The event run.finish as an exporter gets it that cannot read it from the journal."""
@@ -202,7 +242,7 @@ class Run(Described):
 
     def _say_media(self, kind: str, values: Mapping[str, Any]) -> bool:
         """Add what became of a payload; False when the journal takes nothing right now, or no more."""
-        with self._lock:
+        with self._alone():
             if self._finished:
                 return False
             self._event(kind, values)
@@ -221,7 +261,8 @@ class Run(Described):
     def _after_fork(self) -> None:
         """In a forked child: the ring, the journal and the threads are the parent's; become a writer when first needed."""
         self._lock = threading.RLock()
-        self._now.busy = False
+        self._now.busy = self._now.ended = False
+        self._end_wanted = None
         self._deferred.clear()
         self._pause()
         self._outlet.forget()
