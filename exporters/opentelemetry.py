@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from milepost.exporters import opentelemetry_options
 from milepost.exporters.otlp.metrics import INT_MAX, INT_MIN, as_double, explicit_buckets
 from milepost.exporters.otlp.points import KINDS, Points, Series, figures
 from milepost.exporters.otlp.records import WANTS, Records, described
@@ -65,15 +66,7 @@ class OpenTelemetryExporter(Splitting):
             parts["logs"] = StockLogs(logs, logs_options or {}, detectors)
         super().__init__(parts)
 
-    @staticmethod
-    def parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """One exporter for each signal that is asked for."""
-        others = {"metrics": "logs", "logs": "metrics"}
-        return {
-            signal: {key: value for key, value in options.items() if key not in (other, f"{other}_options")}
-            for signal, other in others.items()
-            if options.get(signal) is not None
-        }
+    parts = staticmethod(opentelemetry_options.parts)
 
 
 def made(signal: str, exporter: Any, options: Mapping[str, Any]) -> Any:

@@ -7,15 +7,17 @@ of their own: no row waits behind a film.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 
+from milepost.exporters import server_options
 from milepost.exporters.server_files import Files, RowsFirst, said
+from milepost.exporters.server_options import SIGNALS
 from milepost.sdk import wire
 from milepost.sdk.batch import Batch
-from milepost.sdk.credentials import stored_key
+from milepost.sdk.cursor import FILES
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, Position, RunInfo
@@ -24,14 +26,12 @@ from milepost.sdk.reading.files import Unreadable, read_json
 if TYPE_CHECKING:
     import httpx
 
-SIGNALS: Final = ("rows", "files")
 WANTS: Final = frozenset(
     (
         "row", "run.start", "run.finish", "environment", "config", "summary", "file", "metric", "meta", "rewind", "system",
         "console", "alert", "gap", "media",
     )
 )  # fmt: skip
-TELL_OF_FILES: Final = frozenset(("file", "media"))
 ROWS_FIRST_S: Final = 5.0
 """How long a file waits for the rows that come before it until that is worth a word."""
 BEAT_TIMEOUT_S: Final = 5.0
@@ -75,7 +75,7 @@ class ServerExporter:
             )
         if not signals or not set(signals) <= set(SIGNALS):
             raise ConfigurationError(f"server: signals are some of {', '.join(SIGNALS)}, got {list(signals)}")
-        self.wants = WANTS if "rows" in signals else TELL_OF_FILES
+        self.wants = WANTS if "rows" in signals else FILES
         self._sends_rows = "rows" in signals
         self._sends_files = "files" in signals
         self._url = url.rstrip("/")
@@ -88,23 +88,8 @@ class ServerExporter:
         self._created = self._started = 0
         self._rows_missed_at = 0.0
 
-    @staticmethod
-    def parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """One exporter for rows, which has the name alone, and one for files."""
-        signals = options.get("signals")
-        wanted = SIGNALS if signals is None else signals
-        return {"" if signal == "rows" else signal: {**options, "signals": [signal]} for signal in wanted}
-
-    @staticmethod
-    def with_environment(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-        """The options with what they leave open filled from MILEPOST_URL, MILEPOST_API_KEY and `milepost login`."""
-        filled = dict(options)
-        for option, variable in (("url", "MILEPOST_URL"), ("api_key", "MILEPOST_API_KEY")):
-            if not filled.get(option) and environ.get(variable):
-                filled[option] = environ[variable]
-        if filled.get("url") and not filled.get("api_key") and (key := stored_key(str(filled["url"]))):
-            filled["api_key"] = key
-        return filled
+    parts = staticmethod(server_options.parts)
+    with_environment = staticmethod(server_options.with_environment)
 
     def start(self, run: RunInfo, position: Position | None) -> None:
         """Note the run; the connection is opened by the first export."""

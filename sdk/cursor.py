@@ -59,10 +59,10 @@ def store_cursor(path: Path, cursor: Cursor) -> None:
     write_whole(path, msgspec.json.encode(cursor), path.with_name(path.name + ".new"))
 
 
-def store_first(path: Path, exporter: str) -> None:
+def store_first(path: Path, exporter: str, wants: tuple[str, ...] = ()) -> None:
     """Store a new cursor where none is stored: program and shipper both do, and neither may put it in place of the other's.
 
     Raises OSError. A file that a crash left empty reads as a new cursor, too.
     """
     with contextlib.suppress(FileExistsError), open(path, "xb") as file:
-        file.write(msgspec.json.encode(Cursor(exporter=exporter, stored_unix_nano=time.time_ns())))
+        file.write(msgspec.json.encode(Cursor(exporter=exporter, wants=wants, stored_unix_nano=time.time_ns())))

@@ -67,12 +67,18 @@ class Outlet:
                 delivery.stored = lambda: self._trim(writer.directory)
         self._lanes = Lanes(deliveries, lambda: journal.total)
         self._lanes.start()
-        drain.add(writer, self._lanes.look)
+        drain.add(writer, self._look)
         if self._plan is not None:
             from milepost.sdk.shipper.program import Shipping
 
             self._shipping = Shipping(self._plan, info, writer.directory)
             self._shipping.start()
+
+    def _look(self) -> None:
+        """Called by the drain each time it has looked."""
+        self._lanes.look()
+        if self._shipping is not None:
+            self._shipping.look()
 
     def _trim(self, directory: Path) -> None:
         """Remove the segments that every exporter has behind it."""

@@ -42,6 +42,12 @@ BUILT_IN_EXPORTERS: Final[Mapping[str, str]] = {
     "prometheus_remote_write": "milepost.exporters.prometheus_remote_write:PrometheusRemoteWriteExporter",
     "server": "milepost.exporters.server:ServerExporter",
 }
+BUILT_IN_OPTIONS: Final[Mapping[str, str]] = {
+    "otlp": "milepost.exporters.otlp.options",
+    "opentelemetry": "milepost.exporters.opentelemetry_options",
+    "server": "milepost.exporters.server_options",
+}
+"""Modules with what classes of these exporters say of options, so that a program need not load the exporters themselves."""
 GROUPS: Final[Mapping[Kind, str]] = {"exporter": "milepost_exporter", "processor": "milepost_processor"}
 MEDIA_GROUP: Final = "milepost_media"
 """The entry point group of media types: the name is that under `milepost`, the value a class as `milepost.media.base` has it."""

@@ -8,6 +8,7 @@ An exporter of several signals has several routes, one cursor each: `otlp` becom
 becomes `server`, for rows, and `server-files`.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -19,16 +20,11 @@ import msgspec
 from milepost.sdk.configuration import Component
 from milepost.sdk.delivery import Route
 from milepost.sdk.exporter import CallableExporter, Exporter
-from milepost.sdk.plugins import BUILT_IN_EXPORTERS, build, resolve
+from milepost.sdk.plugins import BUILT_IN_EXPORTERS, BUILT_IN_OPTIONS, build, resolve
 from milepost.sdk.processor import check_exporter_processors
 
 NETWORK_EXPORTERS: Final = frozenset(("otlp", "prometheus_remote_write", "opentelemetry", "server"))
 """The built-in ones, known by name: importing them costs the program memory that belongs in the shipper."""
-
-_WITH_VARIABLES: Final = frozenset(("otlp", "server"))
-"""The built-in ones that read variables."""
-_SPLIT: Final = frozenset(("otlp", "opentelemetry", "server"))
-"""The built-in ones of several signals."""
 
 
 def named(components: Iterable[Component]) -> dict[str, Component]:
@@ -61,17 +57,13 @@ def completed(component: Component, environ: Mapping[str, str] = os.environ) -> 
 
     So the run stores what was in force, and the shipper, which has another environment, makes the same exporter.
     """
-    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name not in _WITH_VARIABLES):
-        return component
-    fill = getattr(resolve("exporter", component.name), "with_environment", None)
+    fill = _says(component, "with_environment")
     return component if fill is None else msgspec.structs.replace(component, options=fill(component.options, environ))
 
 
 def parts_of(name: str, component: Component) -> dict[str, Component]:
     """The routes of one component by name: one, or one for each signal."""
-    if component.object is not None or (component.name in BUILT_IN_EXPORTERS and component.name not in _SPLIT):
-        return {name: component}
-    split = getattr(resolve("exporter", component.name), "parts", None)
+    split = _says(component, "parts")
     found: Mapping[str, Mapping[str, Any]] = split(component.options) if split is not None else {}
     if not found:
         return {name: component}
@@ -79,6 +71,22 @@ def parts_of(name: str, component: Component) -> dict[str, Component]:
         f"{name}-{suffix}" if suffix else name: msgspec.structs.replace(component, options=dict(options))
         for suffix, options in found.items()
     }
+
+
+def wanted_by(component: Component) -> tuple[str, ...]:
+    """The kinds of events that a route's exporter takes when it takes no rows; known of built-in ones before they are made."""
+    tell = _says(component, "wanted")
+    return () if tell is None else tuple(tell(component.options))
+
+
+def _says(component: Component, name: str) -> Any:
+    """What an exporter's class says of options under this name, or for a built-in one its module; None when it says nothing."""
+    if component.object is not None:
+        return None
+    if component.name in BUILT_IN_EXPORTERS:
+        place = BUILT_IN_OPTIONS.get(component.name)
+        return None if place is None else getattr(importlib.import_module(place), name, None)
+    return getattr(resolve("exporter", component.name), name, None)
 
 
 def routes_of(name: str, component: Component) -> list[Route]:

@@ -20,7 +20,7 @@ from milepost.sdk.errors import Error
 from milepost.sdk.metrics import Metrics
 from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.placing import place
-from milepost.sdk.plugins import build, check
+from milepost.sdk.plugins import BUILT_IN_EXPORTERS, build, check
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
@@ -179,7 +179,8 @@ def _divide(chosen: Settings, stored: Mapping[str, Any]) -> tuple[dict[str, Comp
             if handed is None:
                 here[name] = component
             else:
-                check("exporter", component.name, component.options, component.where)
+                if component.name not in BUILT_IN_EXPORTERS:  # whose declarations they were held against
+                    check("exporter", component.name, component.options, component.where)
                 there.append(handed)
     if not there:
         return here, None

@@ -19,7 +19,7 @@ import milepost
 exporters, directory, rows, wait_s = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 exec(sys.argv[5])
 settings = {"capture": False, "shipper": {"linger": 0}}
-run = milepost.init(project="bench", dir=directory, exporters=["file", *exporters], settings=settings)
+run = milepost.init(project="bench", dir=directory, exporters=["console", "file", *exporters], settings=settings)
 for at in range(rows):
     run.log({"a": at * 0.5, "b": at})
     time.sleep(0.0005)
@@ -35,6 +35,7 @@ TRAINS = "import numpy, multiprocessing, subprocess, queue"
 def memory(task: Task) -> Figures:
     """KiB that a program has more with the exporter than without: resident, and of its own; medians of pairs.
 
+    spread: by how much programs without one differ among themselves, which is what zero looks like.
     bare: a program that imports nothing but milepost.    training: one that has numpy and the processes of a data loader.
     """
     figures: Figures = {}
@@ -49,6 +50,9 @@ def memory(task: Task) -> Figures:
                 line = next(line for line in reversed(done.stdout.splitlines()) if line[:1].isdigit())
                 resident, own = line.split()
                 found[case].append((int(resident), int(own)))
+        for at, kind in enumerate(("rss", "own")):
+            sizes = [each[at] for each in found["without"]]
+            figures[f"{name}_spread_{kind}_kb"] = max(sizes) - min(sizes)
         for case in list(CASES)[1:]:
             pairs = list(zip(found[case], found["without"], strict=True))
             figures[f"{name}_{case}_rss_kb"] = statistics.median(more[0] - less[0] for more, less in pairs)
@@ -60,9 +64,13 @@ MEMORY = Benchmark(
     title="Memory that a network exporter takes of a program, KiB more than without",
     measure=memory,
     fields=(
+        "bare_spread_rss_kb",
+        "bare_spread_own_kb",
         "bare_otlp_rss_kb",
         "bare_otlp_own_kb",
         "bare_remote_write_rss_kb",
+        "training_spread_rss_kb",
+        "training_spread_own_kb",
         "training_otlp_rss_kb",
         "training_otlp_own_kb",
         "training_remote_write_rss_kb",

@@ -5,14 +5,16 @@ Each signal is an exporter of its own, with its own cursor: Prometheus can be do
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from milepost.exporters.otlp import options as of_otlp
+from milepost.exporters.otlp.options import SIGNALS
+from milepost.exporters.otlp.selection import Selection
+from milepost.exporters.otlp.signal_exporter import SignalExporter
+from milepost.exporters.otlp.signals import LogsExporter, MetricsExporter
 from milepost.exporters.otlp.splitting import Splitting
-from milepost.exporters.otlp.target import SIGNALS, completed, target
+from milepost.exporters.otlp.target import target
 from milepost.sdk.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from milepost.exporters.otlp.signal_exporter import SignalExporter
 
 
 class OtlpExporter(Splitting):
@@ -52,7 +54,7 @@ class OtlpExporter(Splitting):
         ):
             if value not in choices:
                 raise ConfigurationError(f"otlp: {option} is {value!r}; it must be one of {', '.join(choices)}")
-        options = completed(
+        options = of_otlp.with_environment(
             {
                 "protocol": protocol,
                 "endpoint": endpoint,
@@ -67,10 +69,6 @@ class OtlpExporter(Splitting):
             },
             os.environ,
         )
-        # Here and not above: a program that names this exporter only completes its options, and the shipper makes it.
-        from milepost.exporters.otlp.selection import Selection
-        from milepost.exporters.otlp.signals import LogsExporter, MetricsExporter
-
         found: dict[str, SignalExporter] = {}
         for signal in SIGNALS:
             if signal in signals:
@@ -83,13 +81,5 @@ class OtlpExporter(Splitting):
 
         super().__init__(found)
 
-    @staticmethod
-    def with_environment(options: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-        """The options with what they leave open filled from OTEL_* variables."""
-        return completed(options, environ)
-
-    @staticmethod
-    def parts(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """One exporter for each signal."""
-        signals = options.get("signals")
-        return {signal: {**options, "signals": [signal]} for signal in (SIGNALS if signals is None else signals)}
+    with_environment = staticmethod(of_otlp.with_environment)
+    parts = staticmethod(of_otlp.parts)

@@ -10,7 +10,7 @@ from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.recovery import gone_rings
 from milepost.sdk.ring import Ring, RingUnavailable, make_directory, shared_memory
-from milepost.sdk.shipper.meeting import meetings
+from milepost.sdk.shipper.listening import meetings
 from milepost.sdk.shipper.release import status
 
 _DISK_LOW: Final = 0.01

@@ -9,12 +9,12 @@ KEY stands for the directory and for what decides how exporters behave: interpre
 certificates, OTEL_*. Programs that differ there have shippers of their own. The same directory of another machine has another
 shipper: shared memory is the machine's.
 
-A message is a length of four bytes and a mapping in msgpack.
+A message is a length of four bytes and a mapping in msgpack. What is here is loaded into programs; `listening.py` has the
+rest, which is the shipper's and the command's.
 """
 
 import contextlib
 import os
-import socket
 import stat
 import struct
 import sys
@@ -24,16 +24,19 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 try:
-    from _blake2 import blake2b
+    import _socket
 except ImportError:
-    from hashlib import blake2b  # which loads the whole of libcrypto, 4 MiB, into the program
+    import socket as _socket  # type: ignore[no-redef]  # the same and more, 0.2 MiB that no program needs for this
 
 from milepost.sdk.ring import RingUnavailable, make_directory
 from milepost.sdk.shipper.plan import decode, encode
 
+Socket = _socket.socket
 PROTOCOL: Final = 1
 MAX_MESSAGE: Final = 64 * 2**20
-_LENGTH: Final = struct.Struct("<I")
+_PRIME: Final = 2**64 - 59
+"""What is left of facts, as a number, when it is divided by this, tells them apart: a hash that loads no library."""
+LENGTH: Final = struct.Struct("<I")
 _PREFIXES: Final = ("OTEL_", "GRPC_", "SSL_CERT_")
 _NAMES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _OF_A_RUN: Final = ("OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME")
@@ -50,28 +53,20 @@ class Meeting(NamedTuple):
 
 def meeting(runs_dir: Path, environ: Mapping[str, str] = os.environ) -> Meeting:
     """Where the shipper of a runs directory is found. Raises OSError where there is no private place to meet."""
-    place = _private_directory()
+    place = private_directory()
     key = _key(runs_dir, environ)
     return Meeting(
         place / f"shipper-{key}.sock", place / f"shipper-{key}.lock", runs_dir / f"shipper-{os.uname().nodename}.log"
     )
 
 
-def meetings() -> list[Path]:
-    """The sockets of every shipper of this user and machine, of any directory."""
-    try:
-        return sorted(_private_directory().glob("shipper-*.sock"))
-    except OSError:
-        return []
-
-
-def connect(path: Path, timeout_s: float = 5.0) -> socket.socket:
+def connect(path: Path, timeout_s: float = 5.0) -> Socket:
     """A connection to the shipper that listens there. Raises OSError: nobody does, or it is not this user's."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = Socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
-        with _address(path) as address:
-            connection.connect(address)
+        with address(path) as found:
+            connection.connect(found)
         if not is_mine(connection):
             raise PermissionError(f"{path} is served by another user")
     except BaseException:
@@ -80,54 +75,34 @@ def connect(path: Path, timeout_s: float = 5.0) -> socket.socket:
     return connection
 
 
-def listen(path: Path) -> socket.socket:
-    """The shipper's socket, in place of one that a dead shipper left. Call it with the lock held."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)
-    with _address(path) as address:
-        listener.bind(address)
-    path.chmod(0o600)
-    listener.listen(64)
-    return listener
-
-
-def is_mine(connection: socket.socket) -> bool:
+def is_mine(connection: Socket) -> bool:
     """Whether the process at the other end is this user's; where the kernel does not tell, the private directory decides."""
-    if not hasattr(socket, "SO_PEERCRED"):
+    if not hasattr(_socket, "SO_PEERCRED"):
         return True
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    found = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
     return bool(struct.unpack("3i", found)[1] == os.getuid())
 
 
-def send(connection: socket.socket, message: Mapping[str, Any]) -> None:
+def send(connection: Socket, message: Mapping[str, Any]) -> None:
     """Send one message. Raises OSError."""
     data = encode(dict(message))
-    connection.sendall(_LENGTH.pack(len(data)) + data)
+    connection.sendall(LENGTH.pack(len(data)) + data)
 
 
-def receive(connection: socket.socket) -> dict[str, Any] | None:
-    """The next message; None when the other side is gone. Raises OSError (TimeoutError among them) and DecodeError."""
-    head = _exactly(connection, _LENGTH.size)
-    if head is None:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > MAX_MESSAGE:
-        return None
-    data = _exactly(connection, length)
-    return None if data is None else decode(data)
+def taken(received: bytearray) -> Iterator[dict[str, Any]]:
+    """The whole messages at the front of what was received, which are taken from it. Raises DecodeError."""
+    while len(received) >= LENGTH.size:
+        (length,) = LENGTH.unpack_from(received)
+        end = LENGTH.size + length
+        if len(received) < end:
+            return
+        message = bytes(received[LENGTH.size : end])
+        del received[:end]
+        yield decode(message)
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes | None:
-    found = bytearray()
-    while len(found) < size:
-        piece = connection.recv(size - len(found))
-        if not piece:
-            return None
-        found += piece
-    return bytes(found)
-
-
-def _private_directory() -> Path:
+def private_directory() -> Path:
+    """Where programs and shippers of this user meet. Raises OSError where there is no such place."""
     try:
         return make_directory()
     except RingUnavailable:
@@ -159,11 +134,11 @@ def _key(runs_dir: Path, environ: Mapping[str, str]) -> str:
         PROTOCOL,
         sorted(told.items()),
     )
-    return blake2b(repr(facts).encode(), digest_size=8).hexdigest()
+    return f"{int.from_bytes(repr(facts).encode(), 'big') % _PRIME:016x}"
 
 
 @contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
+def address(path: Path) -> Iterator[str]:
     """The path as an address, of which the kernel takes 107 bytes: a longer one goes through its open directory."""
     if len(os.fsencode(path)) <= 100:
         yield str(path)

@@ -20,7 +20,8 @@ import msgspec
 
 from milepost.sdk.shipper.catching_up import older_runs
 from milepost.sdk.shipper.fifo import unknown
-from milepost.sdk.shipper.meeting import PROTOCOL, Meeting, is_mine, listen, meeting, receive, send
+from milepost.sdk.shipper.listening import listen, receive
+from milepost.sdk.shipper.meeting import PROTOCOL, Meeting, is_mine, meeting, send
 from milepost.sdk.shipper.plan import Plan, decode_plan
 from milepost.sdk.shipper.serving import Served
 

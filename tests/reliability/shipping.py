@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from milepost.sdk.shipper.meeting import meetings
+from milepost.sdk.shipper.listening import meetings
 from milepost.sdk.shipper.release import status
 from tests.reliability.double import installed
 from tests.reliability.fault_server import FaultServer, Item, Request

@@ -18,7 +18,8 @@ import pytest
 
 import milepost
 from milepost.sdk.errors import ConfigurationError
-from milepost.sdk.shipper.meeting import connect, is_mine, listen, meetings
+from milepost.sdk.shipper.listening import listen, meetings
+from milepost.sdk.shipper.meeting import connect, is_mine
 from milepost.sdk.shipper.plan import Plan, Shipped
 from milepost.sdk.shipper.serving import Served
 from milepost.sdk.syncing import sync
@@ -419,6 +420,37 @@ def test_a_run_that_never_logs_to_the_network_pays_nothing_for_it(site: Site) ->
     assert threading.active_count() >= 1
 
 
+WHAT_IS_LOADED = """
+import json, sys, threading, time, milepost
+run = milepost.init(project="p", dir="runs", exporters=["file", *json.loads(sys.argv[1])], settings={"capture": False})
+run.log({"n": 1})
+deadline = time.monotonic() + 60
+while "--meet" in sys.argv and not run._outlet._shipping._ready and time.monotonic() < deadline:
+    time.sleep(0.01)
+threads = sorted(thread.name for thread in threading.enumerate())
+print(json.dumps([sorted(sys.modules), threads]))
+run.finish(timeout=0)
+"""
+
+
+@pytest.mark.parametrize("name", ["otlp", "prometheus_remote_write", "server"])
+def test_a_program_that_ships_has_no_more_threads_and_loads_next_to_nothing_for_it(site: Site, name: str) -> None:
+    def what(*arguments: str) -> tuple[set[str], list[str]]:
+        command = [sys.executable, "-c", WHAT_IS_LOADED, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        modules, threads = json.loads(done.stdout.splitlines()[-1])
+        return set(modules), threads
+
+    address = "url" if name == "server" else "endpoint"
+    without, threads = what("[]")
+    shipping, threads_then = what(json.dumps([{name: {address: "http://127.0.0.1:9"}}]), "--meet")
+
+    assert [thread for thread in threads_then if thread != "milepost-shipping"] == threads  # which says a warning
+    ours = {"shipper.meeting", "shipper.program", "shipper.spawn"}
+    options = {"milepost.exporters.otlp", "milepost.exporters.otlp.options", "milepost.exporters.server_options"}
+    assert shipping - without <= {f"milepost.sdk.{each}" for each in ours} | options | {"milepost.sdk.credentials"}
+
+
 def test_a_program_too_short_to_meet_a_shipper_is_delivered_with_the_next_run(site: Site) -> None:
     with serving() as server:
         short = site.program("short", [lines(server)], count=50, timeout_s=0.0)
@@ -512,7 +544,7 @@ def test_nonsense_on_its_socket_does_not_disturb_a_shipper(site: Site) -> None:
             b"\x02\x00\x00\x00\xc1\xc1",
             b"\x05\x00\x00\x00\x81\xa2op\x07",
         ):
-            with connect(path) as connection:
+            with contextlib.closing(connect(path)) as connection:
                 connection.sendall(nonsense)
         run.log({"n": 1})
         run.finish()

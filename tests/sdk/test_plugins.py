@@ -1,5 +1,6 @@
 """Names in the config file become exporters and processors, and every mistake on the way says what to do."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,7 @@ def test_routing_knows_by_name_what_a_built_in_exporter_is(name: str) -> None:
     """So that a program which names it need not import it."""
     factory = plugins.resolve("exporter", name)
 
-    assert hasattr(factory, "with_environment") == (name in routing._WITH_VARIABLES)
-    assert hasattr(factory, "parts") == (name in routing._SPLIT)
+    told = importlib.import_module(plugins.BUILT_IN_OPTIONS[name]) if name in plugins.BUILT_IN_OPTIONS else None
+    for function in ("with_environment", "parts"):
+        assert getattr(factory, function, None) is getattr(told, function, None)
     assert bool(getattr(factory, "network", False)) == (name in routing.NETWORK_EXPORTERS)

@@ -14,7 +14,8 @@ import trustme
 
 import milepost
 from milepost.exporters.otlp.exporter import OtlpExporter
-from milepost.exporters.otlp.target import completed, target
+from milepost.exporters.otlp.options import with_environment
+from milepost.exporters.otlp.target import target
 from milepost.exporters.prometheus_remote_write import PrometheusRemoteWriteExporter
 from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
@@ -425,10 +426,10 @@ def test_endpoints_follow_opentelemetrys_rules_and_variables_fill_what_the_file_
 ) -> None:
     environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
 
-    found = completed(options, environ)
+    found = with_environment(options, environ)
 
     assert (target("metrics", found).url, target("logs", found).url) == expected
-    assert completed(found, {}) == found
+    assert with_environment(found, {}) == found
 
 
 def test_variables_of_headers_timeouts_and_certificates() -> None:
@@ -443,14 +444,14 @@ def test_variables_of_headers_timeouts_and_certificates() -> None:
         "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/client.key",
     }
 
-    found = completed({}, environ)
+    found = with_environment({}, environ)
     metrics, logs = target("metrics", found), target("logs", found)
 
     assert metrics.headers == {"api-key": "a b", "x": "1"}
     assert logs.headers == {"api-key": "logs"}
     assert (metrics.timeout_s, logs.timeout_s) == (4.0, 2.5)
     assert (metrics.compression, metrics.ca_file, metrics.cert_file) == ("gzip", "/ca.pem", "/client.pem")
-    assert target("metrics", completed({"headers": {"b": "2"}}, environ)).headers == {"b": "2"}
+    assert target("metrics", with_environment({"headers": {"b": "2"}}, environ)).headers == {"b": "2"}
 
 
 def test_a_variable_that_says_nothing_useful_is_told_and_has_no_effect(caplog: pytest.LogCaptureFixture) -> None:
@@ -463,7 +464,7 @@ def test_a_variable_that_says_nothing_useful_is_told_and_has_no_effect(caplog: p
         "OTEL_EXPORTER_OTLP_HEADERS": "hunter2,x=1",
     }
 
-    found = target("metrics", completed({}, environ))
+    found = target("metrics", with_environment({}, environ))
 
     assert (found.protocol, found.url, found.compression, found.timeout_s) == ("grpc", "a:1", "none", 10.0)
     assert found.headers == {"x": "1"}
@@ -485,7 +486,7 @@ def test_certificates_named_in_a_file_start_at_that_file(tmp_path: Path) -> None
     )
 
     (component,) = load(config_file=file, environ={}).exporters
-    found = completed(component.options, {})
+    found = with_environment(component.options, {})
 
     assert target("metrics", found).ca_file == str(folder / "ca.pem")
     assert target("logs", found).key_file == "/abs/key.pem"

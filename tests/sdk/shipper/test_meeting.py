@@ -1,5 +1,6 @@
 """How programs and the shipper find each other and speak: what may travel, who may listen, where they meet."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -10,7 +11,8 @@ import pytest
 
 from milepost.sdk.configuration import Component
 from milepost.sdk.configuration.node import Secret
-from milepost.sdk.shipper.meeting import connect, is_mine, listen, meeting, receive, send
+from milepost.sdk.shipper.listening import listen, receive
+from milepost.sdk.shipper.meeting import connect, is_mine, meeting, send
 from milepost.sdk.shipper.plan import Plan, decode_plan, shipped
 
 
@@ -72,7 +74,7 @@ def test_they_meet_also_where_the_path_is_longer_than_an_address_may_be(
     monkeypatch.setenv("MILEPOST_SHM", str(deep))
     place = meeting(tmp_path)
 
-    with listen(place.socket) as listener, connect(place.socket) as connection:
+    with listen(place.socket) as listener, contextlib.closing(connect(place.socket)) as connection:
         accepted, _ = listener.accept()
         with accepted:
             assert is_mine(accepted)
