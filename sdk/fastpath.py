@@ -31,6 +31,7 @@ from milepost.sdk.frame import (
     frame,
     frame_seed,
 )
+from milepost.sdk.native import Caller, compiled
 from milepost.sdk.plans import NO_PLAN, Plan, taker
 from milepost.sdk.ring import Block
 from milepost.sdk.shape import MAX_COMPILED, Builder
@@ -48,7 +49,7 @@ _CLOCK: Final = 1 + 9
 _modules = sys.modules
 
 
-class Fast:
+class Fast(Caller):
     """The plans in force, and all that a call needs of the one used last in one place, since a call that follows other work
     finds none of it in the processor's caches. Whoever changes what a plan may assume puts another object in this one's place.
 
@@ -63,8 +64,8 @@ class Fast:
     """
 
     __slots__ = (
-        "began", "block", "buffer", "build", "count", "end", "floats", "limit", "markers", "pack", "plan", "plans", "schema",
-        "seed", "seen", "seq", "shift", "size", "start", "take", "writer",
+        "block", "buffer", "build", "count", "floats", "limit", "markers", "pack", "plans", "schema", "seed", "seen", "size",
+        "start", "take", "writer",
     )  # fmt: skip
 
     build: Builder | None
@@ -83,13 +84,14 @@ class Fast:
         self.seen = NO_PLAN
         """The plan of the call before: two calls alike make it the one to expect."""
         self.use(NO_PLAN)
+        self.bind(writer, block, block.buffer, _modules)
 
     @property
     def at(self) -> int:
         """The step of the next row."""
         return self.seq + self.shift
 
-    def log(self, data: Any, step: int | None) -> bool:
+    def plain(self, data: Any, step: int | None) -> bool:
         """Store a call as a row; whether that was done."""
         if step is not None or type(data) is not dict or "opentelemetry.trace" in _modules:
             return False
@@ -153,6 +155,9 @@ class Fast:
             plan.watch(row)
         return True
 
+    if not compiled:  # else `log` is there, and comes here with what it does not take
+        log = plain
+
     def _log_other(self, data: dict[Any, Any]) -> bool:
         """The same for any plan."""
         try:
@@ -163,7 +168,7 @@ class Fast:
             return False
         # Of a wide row, to look at each value would take as long as all the rest.
         wide = len(plan.keys) > MAX_COMPILED and plan.markers
-        if plan is self.seen and plan is not self.plan and len(plan.keys) <= _MAX_DIRECT:
+        if plan is self.seen and plan is not self.plan and (plan.laid_out or len(plan.keys) <= _MAX_DIRECT):
             self.use(plan)
         self.seen = plan
         seq = self.seq
@@ -203,7 +208,7 @@ class Fast:
 
     def use(self, plan: Plan) -> None:
         """Expect calls of this plan."""
-        count = len(plan.top) if plan is not NO_PLAN else -1
+        count = len(plan.top) if plan is not NO_PLAN and len(plan.keys) <= _MAX_DIRECT else -1
         take = taker(plan.top)  # one of its own: calls that are under way see by it that another plan is in force
         # From here on no call is made, so that others find all of it or nothing.
         self.plan = self.seen = plan

@@ -22,6 +22,7 @@ from milepost.sdk import frame
 from milepost.sdk.gone import whereabouts
 from milepost.sdk.held import held_here
 from milepost.sdk.journal import Journal, LimitReached
+from milepost.sdk.native import Clock
 from milepost.sdk.own_files import write_whole
 from milepost.sdk.ring import Block, Ring, RingUnavailable
 
@@ -41,7 +42,7 @@ PROMISES: Final = {
 }
 
 
-class Keeper:
+class Keeper(Clock):
     """The ring and the journal of one process for one run.
 
     run_dir: the run's directory. rank, attempt, parent: its place in the run (parent: the writer it was forked from).

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from milepost.sdk.frame import INLINE, ROW, frame_seed
 from milepost.sdk.metrics import Metrics
-from milepost.sdk.shape import PLAIN, Builder, Shape, builder, leaves, shape_of
+from milepost.sdk.native import Pattern, compiled
+from milepost.sdk.shape import PLAIN, Builder, Shape, builder, layout, leaves, shape_of
 from milepost.sdk.summary import Aggregate, Summary
 from milepost.sdk.writer import Writer
 
@@ -19,12 +20,14 @@ MAX_VARIANTS: Final = 16
 """Combinations of types for one set of keys that get plans."""
 MAX_NAMES: Final = 20_000
 """Names of a row that a plan is made for; wider ones do not fit the quick way."""
+_MAX_LAID_OUT: Final = 2000
+"""Names of a row that has a layout for compiled code: it keeps room for two rows."""
 _FLOAT: Final = b"\xcb"
 _SHORT: Final = 11
 """Values of a row whose array needs a one-byte msgpack header (15 less the four numbers of the head)."""
 
 
-class Plan:
+class Plan(Pattern):
     """What follows from the shape of a call's data.
 
     top:          the keys of the data itself.
@@ -43,7 +46,7 @@ class Plan:
     """
 
     __slots__ = (
-        "build", "checked", "direct", "keys", "last", "markers", "nested", "next", "plain", "schema", "seed", "shape", "take",
+        "build", "checked", "direct", "keys", "laid_out", "markers", "nested", "next", "plain", "schema", "seed", "shape", "take",
         "top", "watched", "wide",
     )  # fmt: skip
 
@@ -75,6 +78,12 @@ class Plan:
         self.plain = PLAIN.issuperset(shape)
         self.wide = 2 if len(keys) > _SHORT else 0
         """Bytes that the array's header takes beyond one."""
+        self.laid_out = (
+            compiled and top != () and not watched and len(keys) <= _MAX_LAID_OUT
+        )  # aggregates are fed in Python
+        """Whether compiled code stores rows by it."""
+        if self.laid_out:
+            self.lay_out(seed, schema, layout(top, shape))
 
     def watch(self, row: list[Any]) -> None:
         """Feed the aggregates that `define_metric` asked for."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.errors import Error
+from milepost.sdk.native import Place
 
 HEADER_SIZE: Final = 4096
 FORMAT: Final = 1
@@ -57,10 +58,10 @@ def make_directory() -> Path:
     return directory
 
 
-class Block:
+class Block(Place):
     """One mapped file. `pos` is where the next frame goes; everything before it is whole frames."""
 
-    __slots__ = ("buffer", "drained", "fd", "path", "pos", "size")
+    __slots__ = ("buffer", "drained", "fd", "path", "size")
 
     def __init__(self, path: Path, size: int, header: dict[str, Any]) -> None:
         self.path = path

@@ -80,6 +80,21 @@ def _conversion(kind: type) -> str:
     return "int" if kind in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32) else ""
 
 
+def layout(keys: tuple[str, ...], shape: Shape) -> list[tuple[str, str, Any]]:
+    """A shape with the keys of its data as compiled code wants it: (key, letter of the kind, type or number of keys) each, the
+    keys of a dict right behind it. Letters: f, i, b, s, n as they stand; F, I, B made so from numpy; d a dict."""
+    items: list[tuple[str, str, Any]] = []
+    for key, entry in zip(keys, shape, strict=True):
+        if type(entry) is tuple:
+            items.append((key, "d", len(entry[0])))
+            items += layout(*entry)
+        elif entry in PLAIN:
+            items.append((key, "n" if entry is type(None) else entry.__name__[0], entry))
+        else:
+            items.append((key, _conversion(entry)[0].upper(), entry))
+    return items
+
+
 @lru_cache(maxsize=1024)
 def builder(shape: Shape, checked: bool) -> Builder:
     """The function that makes the rows of a shape.

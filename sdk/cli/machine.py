@@ -1,10 +1,12 @@
-"""What this machine lets milepost promise: shared memory for rings, room on the disk, the config file in force, shippers."""
+"""What this machine lets milepost promise: shared memory for rings, room on the disk, the config file in force, whether the
+fast path is compiled, shippers."""
 
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from milepost.sdk import native
 from milepost.sdk.cli.out import size
 from milepost.sdk.configuration import load
 from milepost.sdk.errors import ConfigurationError
@@ -38,6 +40,7 @@ def examine(runs_dir: Path) -> Machine:
         "disk": _disk(runs_dir, findings),
         "config_file": _config_file(findings),
         "exporters": _exporters(),
+        "fast_path": native.told(),
         "shipper": _shipper(runs_dir),
     }
     return Machine({name: fact for name, fact in facts.items() if fact}, findings)

@@ -14,10 +14,11 @@ from milepost.sdk.configuration.node import Node
 from milepost.sdk.configuration.option import environment_fields
 from milepost.sdk.configuration.validation import clip, suggest
 
-# Known, but not settings of a run: where the config file is, and the first key of a milepost server.
+# Known, but not settings of a run: what must be known before a config file is read, and the first key of a milepost server.
 OTHER_VARIABLES = {
     "MILEPOST_CONFIG_FILE": "The config file; /dev/null for none.",
     "MILEPOST_ADMIN_KEY": "Read by `milepost server` only.",
+    "MILEPOST_NATIVE": "`0`: `log()` runs in Python alone, without its part in C. At installation: nothing is compiled.",
     "MILEPOST_SHM": "Where shared memory is mounted; `/dev/shm` when empty.",
     "MILEPOST_SILENT": "`true`: nothing is printed but warnings: no lines at the start, no rows, no page at the end.",
 }

@@ -1,9 +1,11 @@
 """What is built is what stands in the folders, and it works once installed."""
 
 import configparser
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -11,6 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from scripts.native import FLAGS, SOURCE
+from tests.sdk.both_ways import CAN_COMPILE
 
 FOLDERS = ("sdk", "exporters", "media", "server")
 
@@ -40,20 +45,50 @@ def source_names(built: Path) -> set[str]:
 def sources(repository: Path, folder: str) -> set[str]:
     """Every file of the folder that git would keep, relative to the repository."""
     ignored = {"__pycache__", "node_modules"}
-    paths = (path for path in (repository / folder).rglob("*") if path.is_file())
+    paths = (path for path in (repository / folder).rglob("*") if path.is_file() and path.suffix != ".so")
     return {path.relative_to(repository).as_posix() for path in paths if not ignored.intersection(path.parts)}
 
 
 def test_the_wheel_holds_exactly_the_folders(repository: Path, wheel: Path) -> None:
     expected = {f"milepost/{path.name}" for path in (repository / "milepost").iterdir() if path.is_file()}
     for folder in FOLDERS:
-        # The page is in the wheel as it is built, server/static; its sources are not.
-        expected |= {f"milepost/{path}" for path in sources(repository, folder) if not path.startswith("server/web/")}
+        # What is built is in the wheel, server/static and the compiled module; the sources of that are not.
+        source = ("server/web/", "sdk/_native.c")
+        expected |= {f"milepost/{path}" for path in sources(repository, folder) if not path.startswith(source)}
+    if CAN_COMPILE:
+        expected.add("milepost/sdk/_native.abi3.so")
 
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
 
     assert names == expected
+
+
+def test_the_wheel_is_for_one_kind_of_machine_when_it_holds_compiled_code(wheel: Path, tmp_path: Path) -> None:
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert wheel.name.endswith(f"-cp311-abi3-{platform}.whl" if CAN_COMPILE else "-py3-none-any.whl")
+
+
+def test_without_a_compiler_the_wheel_is_pure_python_and_a_line_says_why(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(tmp_path), str(repository)]
+    done = subprocess.run(
+        command, env=os.environ | {"MILEPOST_NATIVE": "0"}, check=True, capture_output=True, text=True
+    )
+
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert [name for name in archive.namelist() if "_native" in name] == []
+    said = "milepost: log() is pure Python here, which is slower and otherwise the same: MILEPOST_NATIVE=0 asks for it"
+    assert said in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not CAN_COMPILE, reason="there is no C compiler")
+def test_the_c_code_compiles_without_a_warning(repository: Path, tmp_path: Path) -> None:
+    command = ["cc", *FLAGS, "-Werror", f"-I{sysconfig.get_paths()['include']}", "-o", str(tmp_path / "module.so")]
+    done = subprocess.run([*command, str(repository / SOURCE)], check=False, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_link_of_the_package_names_a_real_folder(repository: Path) -> None:
@@ -125,6 +160,8 @@ assert Path(milepost.__file__).is_relative_to({str(environment)!r}), milepost.__
 run = milepost.init(project="installed", dir={str(tmp_path / "runs")!r})
 milepost.log({{"loss": 0.5}})
 milepost.finish()
+from milepost.sdk import native
+assert native.compiled == {CAN_COMPILE}, native.why_not
 print([row["loss"] for row in milepost.Api({str(tmp_path / "runs")!r}).run("installed/" + run.id).scan_history()])
 """
 

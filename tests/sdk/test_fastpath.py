@@ -1,7 +1,7 @@
 """The fast path does what the pipeline, the loop over the processors, does: on any sequence of calls both leave the same events.
 
-The one run has the standard pipeline, for which plans are made; the other has a processor more that passes everything on, and
-so takes the loop for every call.
+The one run has the standard pipeline, for which plans are made, in C and in Python; the other has a processor more that passes
+everything on, and so takes the loop for every call.
 """
 
 import math
@@ -9,7 +9,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,20 @@ from hypothesis import strategies as st
 import milepost
 from milepost.sdk import fastpath
 from milepost.sdk.event import Event
+from tests.sdk.both_ways import in_python, no_traces
 from tests.sdk.runs import Recorded, recorded
 
+__all__ = ["no_traces"]
+pytestmark = pytest.mark.usefixtures("no_traces")
+
 Call = tuple[dict[Any, Any], int | None, bool | None]
+
+
+@pytest.fixture(params=["in C where it is compiled", "in Python"])
+def each_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test is run with the fast path in C, and in Python."""
+    with in_python() if request.param == "in Python" else nullcontext():
+        yield
 
 
 def passing(event: Event) -> Event:
@@ -116,8 +128,9 @@ def sequences(draw: st.DrawFn) -> list[Call]:
     return calls
 
 
+@pytest.mark.usefixtures("each_way")
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @example([({"a": 1.0}, None, None)] * 3 + [({"a": 2**70}, None, None), ({"a": -0.0}, None, None)])
 @example([({"a": {"b": 1.0}, "a.b": 2.0}, None, None), ({"a.b": 2.0, "a": {"b": 1.0}}, None, False), ({}, None, None)])
@@ -129,8 +142,9 @@ def test_plans_and_loop_leave_the_same_events_and_summaries(calls: list[Call]) -
     both(calls)
 
 
+@pytest.mark.usefixtures("each_way")
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(sequences(), st.sampled_from(["max", "min,mean", "last,first", "none", "copy"]))
 def test_they_do_so_with_aggregates_and_step_metrics_too(calls: list[Call], summary: str) -> None:
@@ -158,8 +172,9 @@ OTHERS = st.sampled_from(
 )
 
 
+@pytest.mark.usefixtures("each_way")
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     st.lists(
@@ -171,6 +186,7 @@ def test_they_do_so_with_definitions_and_summary_values_in_between(calls: list[A
     both(calls)
 
 
+@pytest.mark.usefixtures("each_way")
 def test_rows_of_every_plain_type_come_back_exactly_on_the_quick_way() -> None:
     values: list[Any] = [
         0.0,
@@ -238,6 +254,7 @@ def test_data_whose_keys_come_in_another_order_is_the_same_on_both_ways() -> Non
     both(calls * 2)
 
 
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize(
     "other", [float, lambda number: {"x": float(number)}, lambda number: (number, "text")[number % 2]]
 )
@@ -273,6 +290,7 @@ def test_threads_that_log_other_keys_do_not_store_each_other_s_rows(other: Calla
     assert len(rows) == 2 * calls
 
 
+@pytest.mark.usefixtures("each_way")
 def test_a_step_s_row_is_stored_when_the_next_step_comes_and_its_call_before_that() -> None:
     with recorded() as run:
         for step in range(0, 40, 2):
@@ -284,6 +302,7 @@ def test_a_step_s_row_is_stored_when_the_next_step_comes_and_its_call_before_tha
         assert run.rows() == [{"_step": step, "a": float(step), "b": step} for step in range(0, 40, 2)]
 
 
+@pytest.mark.usefixtures("each_way")
 def test_what_a_call_makes_in_a_value_s_own_method_comes_after_it() -> None:
     with recorded() as run:
 
@@ -321,6 +340,7 @@ def test_a_call_that_another_came_into_as_rows_got_longer_is_stored_whole(monkey
             logged += 1
             run.log({"a": 0.215})
 
+        monkeypatch.setattr(fastpath.Fast, "log", fastpath.Fast.plain)  # in C nothing can come in between
         monkeypatch.setattr(fastpath, "monotonic_ns", interrupted)
         began = time.monotonic()
         while time.monotonic() - began < 0.2:
