@@ -41,11 +41,12 @@ def want(wish: Wish) -> None:
 
 
 def stop() -> None:
-    """End the thread once it has done what was asked."""
+    """End the thread once it has done what was asked, which takes some milliseconds."""
     global _thread
     thread, _thread = _thread, None
     if thread is not None:
         _wishes.put(None)
+        thread.join(1.0)
 
 
 def _run(wishes: "SimpleQueue[Wish | None]") -> None:

@@ -202,11 +202,11 @@ def _ready(size: int) -> int:
 
 def _used(size: int) -> _Spare | None:
     """A file that lies ready for as many bytes: the one that was used last, before new ones."""
-    for found in sorted(reversed([*_spare]), key=lambda spare: not spare.path):
-        if found.size == size and found.process == os.getpid():
-            with contextlib.suppress(ValueError):  # another thread was faster
-                _spare.remove(found)
-                return found
+    fitting = [spare for spare in [*_spare] if spare.size == size and spare.process == os.getpid()]
+    for found in [spare for spare in fitting[::-1] if spare.path] or fitting:
+        with contextlib.suppress(ValueError):  # another thread was faster
+            _spare.remove(found)
+            return found
     return None
 
 

@@ -31,6 +31,8 @@ logger = logging.getLogger("milepost")
 
 SMALL: Final = 4096
 """Bytes up to which a payload travels in the ring."""
+IN_NEED: Final = 2**19
+"""Bytes up to which it does so where no file can be made, for want of descriptors."""
 WINDOW: Final = 4
 """Jobs that the encoder's process has at a time."""
 MAX_TRIES: Final = 2
@@ -147,11 +149,12 @@ class MediaQueue:
             lies=self._whereabouts(),
             kept=time.time(),
         )
+        waiting: _Waiting | None
         try:
             waiting = self._keep(note, payload)
         except (OSError, TypeError, ValueError, OverflowError) as error:
-            self._unkept(note, error)
-        else:
+            waiting = self._in_need(note, payload, error)
+        if waiting is not None:
             with self._changed:
                 self._waiting.append(waiting)
                 self._unsettled += 1
@@ -169,17 +172,25 @@ class MediaQueue:
 
     def _keep(self, note: Note, payload: Payload) -> _Waiting:
         if note.size <= SMALL:
-            data = bytes(payload.data)
-            self._in_call("media.payload", {"number": note.number, "note": msgspec.to_builtins(note), "data": data})
-            return _Waiting(note, None, data)
+            return self._in_ring(note, payload)
         return _Waiting(note, self._stash.put(note, payload.data, self._writer.directory), None)
 
-    def _unkept(self, note: Note, error: Exception) -> None:
-        """Neither memory nor disk took it: the row says so."""
+    def _in_ring(self, note: Note, payload: Payload) -> _Waiting:
+        data = bytes(payload.data)
+        self._in_call("media.payload", {"number": note.number, "note": msgspec.to_builtins(note), "data": data})
+        return _Waiting(note, None, data)
+
+    def _in_need(self, note: Note, payload: Payload, error: Exception) -> _Waiting | None:
+        """No file took it, in memory or on disk: the ring does, which needs no descriptor; or the row says why."""
+        if isinstance(error, OSError) and note.size <= IN_NEED:
+            waiting = self._in_ring(note, payload)
+            if not self._writer.has_gap:
+                return waiting
         reason = f"it could not be kept: {getattr(error, 'strerror', None) or told(error)}"
         self._warn("kept", f'the media "{note.key}" at step {note.step} has no file: {reason}')
         self._facts[note.number] = {"error": reason}
         self._in_call("media", {"number": note.number, "error": reason})
+        return None
 
     # -- behind its back -----------------------------------------------------------------------------------------------------
 

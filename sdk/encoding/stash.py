@@ -130,8 +130,8 @@ class Stash:
             self._open.clear()
         large.users.discard(self._writer)
         if not large.users:
-            large.let_go_all()
             ahead.stop()
+            large.let_go_all()
 
     def _in_memory(self, note: Note, view: memoryview) -> Held | None:
         """In a place of a slab, by a copy; else in a new file, by one write; None where there is no room."""
