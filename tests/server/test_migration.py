@@ -1,13 +1,17 @@
 """What an earlier version stored is there after an upgrade, and what is backed up under load is whole.
 
 fixtures/first-migration.zip was made by the first version with a schema: two runs, one of them compacted, a file, a key.
+fixtures/earlier-migrations.tar.xz by the last of each version since: the same, and a run that was deleted, one that is damaged, a
+run of OTLP, a view, a session that was ended.
 """
 
 import contextlib
 import json
 import math
 import os
+import shutil
 import sqlite3
+import tarfile
 import threading
 import time
 import zipfile
@@ -15,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from milepost.server.store.schema import MIGRATIONS
 from tests.server.conftest import ADMIN_KEY, Server, Start
-from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until_compacted
 from tests.server.test_operation import command
 
 Begin = Callable[[], Server]
@@ -51,6 +56,61 @@ def test_a_database_of_the_first_migration_is_opened_by_the_last(data_server: Be
     with server.client(KEY_OF_FIRST) as reader:
         assert reader.get("/api/v1/runs/p/long").status_code == 200
         assert reader.get("/metrics").status_code == 403
+
+
+@pytest.mark.parametrize("earlier", range(2, len(MIGRATIONS)))
+def test_a_database_of_every_other_migration_is_opened_by_the_last(data_server: Begin, earlier: int) -> None:
+    with tarfile.open(Path(__file__).with_name("fixtures") / "earlier-migrations.tar.xz") as archive:
+        archive.extractall(filter="data")
+    shutil.move(f"v{earlier}", "data")
+    assert version() == earlier
+    server = data_server()
+    assert version() == len(MIGRATIONS)
+
+    with server.client(ADMIN_KEY) as client:
+        told = client.get("/api/v1/runs/p/long").json()
+        assert (told["name"], told["config"], told["rows"], told["tags"]) == ("the first", {"lr": 0.5}, 4999, ["old"])
+        assert [(r["n"], r["loss"]) for r in rows_of(client, "long")] == [(n, 1 / n) for n in range(1, 5000)]
+        assert client.get("/api/v1/runs/p/long/files/media/notes.txt").content == b"a file of an earlier version"
+        assert [r["a"] for r in rows_of(client, "fresh")] == list(range(25))
+
+        again = client.post("/v1/metrics", content=OTLP, headers={"Content-Type": "application/json"})
+        assert again.status_code == 200
+        assert count("taken") == (1 if earlier > 3 else 2)  # it is known since the fourth, and not stored twice
+        assert count("ended") == 1
+        if earlier > 2:
+            assert [view["name"] for view in client.get("/api/v1/projects/p/views").json()["views"]] == ["mine"]
+            gone = send(client, [row(20, {"a": 20})], run="gone", writer=f"{4:016x}")
+            assert gone.status_code == 410
+
+        gaps = client.get("/api/v1/runs/p/damaged").json()["completeness"]["gaps"]
+        assert [(gap["first"], gap["last"]) for gap in gaps] == [(0, 19)]
+        for first, last in ((10, 15), (0, 20)):
+            healing = [row(n, {"a": n}) for n in range(first, last)]
+            assert send(client, healing, run="damaged", writer=f"{7:016x}").status_code == 200
+        assert [r["a"] for r in rows_of(client, "damaged")] == list(range(20))
+        assert client.get("/api/v1/runs/p/damaged").json()["completeness"]["gaps"] == []
+
+        assert send(client, [row(n, {"loss": 0.0, "n": n}) for n in range(5000, 9000)], run="long").status_code == 200
+        assert send(client, [row(n, {"new": n}) for n in range(5000)], run="new").status_code == 200
+        for run in ("long", "new"):
+            wait_until_compacted(client, run)
+        assert [r["n"] for r in rows_of(client, "long")] == list(range(1, 9000))
+        assert [r["new"] for r in rows_of(client, "new")] == list(range(5000))
+    with server.client(Path("data/key").read_text()) as reader:
+        assert reader.get("/api/v1/runs/p/long").status_code == 200
+        assert reader.get("/api/v1/keys").status_code == 403
+
+
+OTLP = (
+    b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":'
+    b'[{"name":"a","gauge":{"dataPoints":[{"timeUnixNano":"5","asDouble":0.5}]}}]}]}]}'
+)
+
+
+def count(table: str) -> int:
+    with contextlib.closing(sqlite3.connect("data/milepost.db")) as connection:
+        return int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
 
 class Load:
