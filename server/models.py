@@ -58,7 +58,10 @@ class Projects(BaseModel):
 
 
 class Run(BaseModel):
-    """A run. columns: the values that were asked for, of those it has; group_key: of its group, where `by` was asked for."""
+    """A run. columns: the values that were asked for, of those it has; group_key: of its group, where `by` was asked for.
+
+    unreadable: why nothing else is told of it: what the server has of it is damaged; null of all others.
+    """
 
     id: str
     project: str
@@ -76,6 +79,7 @@ class Run(BaseModel):
     last_step: int | None
     attempt: int
     archived: bool
+    unreadable: str | None
     columns: dict[str, Json] | None = None
     group_key: str | None = None
 
@@ -136,8 +140,9 @@ class RunDetail(Run):
 
     metadata: what ran: program, command, host, Python, packages, git. metrics: what define_metric said.
     completeness: logged, dropped and gaps. Over a directory, per exporter delivered, pending, filtered, rejected, dropped
-    (rows). Of runs that are sent: stored, uncompacted (rows that wait for the compactor), and lag: the seconds that the newest
-    row of the last batch was old when it came, of the writer that is furthest behind.
+    (rows). Of runs that are sent: stored, uncompacted (rows that wait for the compactor), damaged (rows that the server's disk
+    does not give back; they are among the gaps until they come again), and lag: the seconds that the newest row of the last batch
+    was old when it came, of the writer that is furthest behind.
     """
 
     config: dict[str, Json]

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from milepost.sdk.errors import RunNotFoundError
 from milepost.server.store.chunks import DamagedChunk
 from milepost.server.store.ingest import Damaged, Locked, NoSpace, refusal_of
 
@@ -88,6 +89,9 @@ def install(app: FastAPI) -> None:
     async def locked(_: Request, error: Exception) -> Response:
         return answer(Problem(503, "busy", str(error), headers={"Retry-After": "1"}))
 
+    async def gone(_: Request, error: Exception) -> Response:
+        return answer(not_found("run", str(error)))
+
     async def damaged(request: Request, error: Exception) -> Response:
         store: Any = request.app.state.store
         if isinstance(error, DamagedChunk):
@@ -106,6 +110,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, said)
     app.add_exception_handler(NoSpace, full)
     app.add_exception_handler(Locked, locked)
+    app.add_exception_handler(RunNotFoundError, gone)  # it was deleted a moment ago, or cannot be read
     app.add_exception_handler(Damaged, damaged)
     app.add_exception_handler(DamagedChunk, damaged)
     app.add_exception_handler(sqlite3.OperationalError, database)

@@ -11,7 +11,7 @@ from milepost.server.packed import Packed
 
 FIELDS: Final = (
     "id", "project", "name", "state", "group", "job_type", "tags", "notes", "created", "heartbeat", "finished",
-    "duration", "rows", "last_step", "attempt", "archived",
+    "duration", "rows", "last_step", "attempt", "archived", "unreadable",
 )  # fmt: skip
 """What a run can be filtered and sorted by, besides `config.*` and `summary.*`."""
 
@@ -26,6 +26,7 @@ class RunLine(msgspec.Struct, kw_only=True):
     created, heartbeat, finished:  seconds since 1970, UTC; heartbeat: when something of it was last seen.
     duration:  seconds; None when nothing tells.
     rows, last_step:  of the writers that speak for the run.
+    unreadable: why nothing else is told of it: what the server has of it is damaged; None of all others.
     """
 
     id: str
@@ -44,6 +45,7 @@ class RunLine(msgspec.Struct, kw_only=True):
     last_step: int | None = None
     attempt: int = 1
     archived: bool = False
+    unreadable: str | None = None
     _packed: Packed = _NOTHING
 
     @property

@@ -8,7 +8,9 @@ from milepost.server.store.table import Table
 
 
 def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dict[str, Any]:
-    """What else a run says of itself."""
+    """What else a run says of itself; nothing of one that cannot be read."""
+    if table.run(project, run).unreadable is not None:
+        return {"attempts": [1], "metadata": {}, "metrics": [], "writers": [], "completeness": {"gaps": []}}
     known = table.find(project, run)
     connection = stored.reading()
     with table.lock:
@@ -44,11 +46,14 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
         gaps.append({"writer": numbers[event.writer], **lost})
         dropped[reason] = dropped.get(reason, 0) + int(lost["last"]) - int(lost["first"]) + 1
     unreadable = """
-        SELECT writer.name, unreadable.first, unreadable.last, missing FROM unreadable JOIN writer ON writer.id = writer
-        WHERE run = ? ORDER BY unreadable.writer, unreadable.first
+        SELECT writer.name, unreadable.rows, unreadable.first, unreadable.last, missing FROM unreadable
+        JOIN writer ON writer.id = writer WHERE run = ? ORDER BY unreadable.writer, unreadable.first
     """
-    for name, *line in connection.execute(unreadable, (known.id,)).fetchall():
-        for first, last in missing(*line):
+    damaged = 0
+    for name, held, *line in connection.execute(unreadable, (known.id,)).fetchall():
+        left = missing(*line)
+        damaged += min(held, sum(last - first + 1 for first, last in left))
+        for first, last in left:
             gaps.append({"writer": name, "first": first, "last": last, "reason": "damaged on the server's disk"})
     waiting: Any = connection.execute(
         "SELECT COALESCE(SUM(batch.rows), 0) FROM batch JOIN writer ON writer.id = batch.writer WHERE writer.run = ?",
@@ -60,6 +65,7 @@ def run_details(table: Table, stored: StoredRows, project: str, run: str) -> dic
         "dropped": dropped,
         "gaps": gaps,
         "uncompacted": waiting,
+        "damaged": damaged,
         "lag": lag,
     }
     return told

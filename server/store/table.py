@@ -57,8 +57,8 @@ class Table:
         self._version = (
             time.time_ns() // 1000
         )  # above all that were told before a restart: a page that comes back misses nothing
-        self.unreadable: dict[tuple[str, str], str] = {}
-        """Runs that cannot be read, and why. What comes for them is stored."""
+        self.unreadable: dict[tuple[str, str], RunRecord] = {}
+        """Runs that cannot be read, and what is told of them instead. What comes for them is stored."""
         self._to_renew: dict[Known, float] = {}
         """Runs that count what they should not, and when they may be made anew; of the writing thread, as the next one."""
         self._renewed: WeakKeyDictionary[Known, float] = WeakKeyDictionary()
@@ -112,10 +112,18 @@ class Table:
                     raise
                 logger.exception("milepost: what is known of the run %s/%s cannot be read", *key)
                 self._forget(known)
-                self.unreadable[key] = f"{type(error).__name__}: {error}"
+                self.unreadable[key] = self._line_of(known, f"{type(error).__name__}: {error}")
             else:
                 return True
         return False
+
+    def _line_of(self, known: Known, why: str) -> RunRecord:
+        """What is told of a run that cannot be read."""
+        created: Any = self._reading().execute("SELECT created FROM run WHERE id = ?", (known.id,)).fetchone()
+        begun = float(created[0]) if created is not None and isinstance(created[0], (int, float)) else 0.0
+        return RunRecord(
+            id=known.name, project=known.project, name=known.name, state="crashed", created=begun, unreadable=why[:500]
+        )
 
     def _as_stored(self, known: Known) -> bool:
         connection = self._reading()
@@ -431,17 +439,20 @@ class Table:
     def projects(self) -> list[str]:
         """The projects that hold runs, by name."""
         with self.lock:
-            return sorted({project for project, _ in self._known})
+            return sorted({project for project, _ in (*self._known, *self.unreadable)})
 
     def runs(self, project: str) -> list[RunLine]:
         """The runs of a project, newest first."""
         with self.lock:
             found = [self.record(known) for (of, _), known in self._known.items() if of == project]
+            found += [line for (of, _), line in self.unreadable.items() if of == project]
         return sorted(found, key=lambda record: (-record.created, record.id))
 
     def run(self, project: str, run: str) -> RunRecord:
-        """One run."""
+        """One run, also one that cannot be read."""
         with self.lock:
+            if (told := self.unreadable.get((project, run))) is not None:
+                return told
             known = self.find(project, run)
             line = self.record(known)
             if not isinstance(line, RunRecord):
@@ -461,9 +472,9 @@ class Table:
         """A run. Raises `RunNotFoundError`."""
         with self.lock:
             known = self._known.get((project, run))
-            why = self.unreadable.get((project, run))
-        if why is not None:
-            raise RunNotFoundError(f"the run {run!r} in project {project!r} cannot be read: {why}")
+            damaged = self.unreadable.get((project, run))
+        if damaged is not None:
+            raise RunNotFoundError(f"the run {run!r} in project {project!r} cannot be read: {damaged.unreadable}")
         if known is None:
             raise RunNotFoundError(f"no run {run!r} in project {project!r}")
         return known

@@ -69,7 +69,7 @@ def test_a_server_starts_with_what_is_damaged_and_serves_all_else(data_server: B
         if what == "batch":
             assert figures(client)["unreadable_batches"] == 1
             gap = {"writer": WRITER, "first": 0, "last": 49, "reason": "damaged on the server's disk"}
-            assert bad["completeness"]["gaps"] == [gap]
+            assert (bad["completeness"]["gaps"], bad["completeness"]["damaged"]) == ([gap], 49)
         assert send(client, [row(50, {"a": 50})], run="bad").status_code == 200
         assert client.get("/api/v1/runs/p/bad").json()["rows"] == left + 1
 
@@ -83,9 +83,16 @@ def test_a_run_that_cannot_be_read_at_all_is_counted_and_can_be_deleted(data_ser
 
     with data_server().client(ADMIN_KEY) as client:
         assert figures(client)["unreadable_runs"] == 1
-        answer = client.get("/api/v1/runs/p/bad")
-        assert answer.status_code == 404
-        assert "cannot be read" in answer.json()["detail"]
+        told = {each["id"]: each["unreadable"] for each in client.get("/api/v1/projects/p/runs").json()["runs"]}
+        assert told["good"] is None
+        assert "attempt" in told["bad"] or "Expected" in told["bad"]
+        assert client.get("/api/v1/runs/p/bad").json()["unreadable"] == told["bad"]
+        named = client.get("/api/v1/projects/p/runs", params={"filter": "not (unreadable == null)"}).json()["runs"]
+        assert [each["id"] for each in named] == ["bad"]
+        for part in ("keys", "rows", "media", "files"):
+            answer = client.get(f"/api/v1/runs/p/bad/{part}")
+            assert answer.status_code == 404, part
+            assert "cannot be read" in answer.json()["detail"], part
         assert len(rows_of(client, "good")) == 49
         assert send(client, [row(50, {"a": 50})], run="bad").status_code == 200  # kept for whoever repairs it
         assert client.post("/api/v1/bulk", json={"runs": ["p/bad"], "delete": True}).json()["changed"] == 1
