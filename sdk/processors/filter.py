@@ -5,12 +5,12 @@ exclude ["*/grad*"]     {"a/grad.w": 1.0, "a/loss": 0.5}      ->  {"a/loss": 0.5
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.processor import HISTORY_KINDS, is_open
-from milepost.sdk.processors.keys import ROW_COLUMNS, PerKey, list_of_text, matcher
+from milepost.sdk.processors.keys import ROW_COLUMNS, PerKey, in_summary, list_of_text, matcher
 
 
 class Filter:
@@ -21,6 +21,7 @@ class Filter:
     Globs are those of `fnmatch.fnmatchcase`: `*` also spans "/" and ".", case counts. Keys that start with "_" stay.
     A row that had values and is left with none is dropped, and counted as filtered; an empty row passes. An open row is
     never dropped: left without values it still says which step is open.
+    Under an exporter, its summary has the same keys.
     Stands behind `merge`, because a dropped call would take the commit of its row with it.
     Raises ConfigurationError when neither is given, or one is not a list of strings.
     """
@@ -43,11 +44,15 @@ class Filter:
     def __call__(self, event: Event) -> Event | None:
         """The event with the kept keys; None when none of a row's own keys is left."""
         if event.kind not in HISTORY_KINDS:
-            return event
-        values, keep = event.values, self._keep
-        kept = {key: value for key, value in values.items() if keep[key]}
+            return in_summary(event, self._kept)
+        values = event.values
+        kept = self._kept(values)
         if len(kept) == len(values):
             return event
         if not is_open(event) and kept.keys() <= ROW_COLUMNS:
             return None
         return event.with_values(kept)
+
+    def _kept(self, values: dict[str, Any]) -> dict[str, Any]:
+        keep = self._keep
+        return {key: value for key, value in values.items() if keep[key]}

@@ -3,9 +3,10 @@
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from milepost.sdk.errors import ConfigurationError
+from milepost.sdk.event import Event
 
 T = TypeVar("T")
 
@@ -13,6 +14,9 @@ ROW_COLUMNS: Final = frozenset({"_step", "_timestamp", "_runtime"})
 """The columns that every row has. No processor removes, renames or replaces them."""
 
 REMEMBERED_KEYS: Final = 10_000
+
+_SUMMARY_IN: Final = {"summary": "set", "run.finish": "summary"}
+"""Where events that are no rows hold values of rows, under the same keys."""
 
 
 class PerKey(dict[str, T]):
@@ -30,6 +34,21 @@ class PerKey(dict[str, T]):
             self.clear()
         answer = self[key] = self._decide(key)
         return answer
+
+
+def in_summary(event: Event, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Event:
+    """The event with the summary in it changed as rows are; any other event as it is.
+
+    Processors of an exporter meet it: what they leave out of its rows, or rename in them, must not reach it at the run's end.
+    """
+    part = _SUMMARY_IN.get(event.kind, "")
+    told = event.values.get(part)
+    if not isinstance(told, dict):
+        return event
+    values = {**event.values, part: change(told)}
+    if isinstance(deleted := values.get("delete"), list):
+        values["delete"] = list(change(dict.fromkeys(deleted)))
+    return event.with_values(values)
 
 
 def matcher(globs: Iterable[str]) -> Callable[[str], object]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.processor import HISTORY_KINDS
-from milepost.sdk.processors.keys import ROW_COLUMNS, PerKey, compiled, list_of_text, matcher
+from milepost.sdk.processors.keys import ROW_COLUMNS, PerKey, compiled, in_summary, list_of_text, matcher
 
 STORED_FILE_FIELDS: Final = frozenset({"_type", "path", "sha256"})
 """Fields of a media value that lead to its file. A pattern of hex digits must not cut that link."""
@@ -26,7 +26,8 @@ class Redact:
     patterns:     list of regular expressions; what they find in text is replaced, also inside lists and mappings. The
                   fields of a media value that lead to its file (`_type`, `path`, `sha256`) are left alone.
     replacement:  text that stands in its place, taken literally.
-    `_step`, `_timestamp` and `_runtime` are never replaced. Only what is logged is looked at, not the config.
+    `_step`, `_timestamp` and `_runtime` are never replaced. Only what is logged is looked at, and under an
+    exporter the summary of it, not the config.
     Stands behind `flatten`, best right behind it: then no other processor sees the secret.
     Raises ConfigurationError when neither keys nor patterns is given, one is no list of strings, or a pattern does not
     compile.
@@ -50,17 +51,22 @@ class Redact:
     def __call__(self, event: Event) -> Event | None:
         """The event with the replacements; the same event when there is nothing to replace."""
         if event.kind not in HISTORY_KINDS:
-            return event
+            return in_summary(event, lambda values: {**values, **self._redacted(values)})
+        changed = self._redacted(event.values)
+        return event.with_values({**event.values, **changed}) if changed else event
+
+    def _redacted(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The replacements."""
         secret, clean = self._secret, self._clean
         changed: dict[str, Any] = {}
-        for key, value in event.values.items():
+        for key, value in values.items():
             if secret[key]:
                 changed[key] = self._replacement
             elif type(value) not in TEXTLESS:
                 cleaned = clean(value)
                 if cleaned is not value:
                     changed[key] = cleaned
-        return event.with_values({**event.values, **changed}) if changed else event
+        return changed
 
     def _clean(self, value: Any) -> Any:
         """`value` with the patterns replaced; the same object when they are not found."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from milepost.sdk.errors import ConfigurationError
 from milepost.sdk.event import Event
 from milepost.sdk.processor import HISTORY_KINDS
-from milepost.sdk.processors.keys import REMEMBERED_KEYS, ROW_COLUMNS, PerKey, compiled
+from milepost.sdk.processors.keys import REMEMBERED_KEYS, ROW_COLUMNS, PerKey, compiled, in_summary
 
 log = logging.getLogger("milepost")
 
@@ -27,7 +27,7 @@ class Rename:
     A pattern that would leave a key without a name leaves it as it is. When two keys of a row end with one name, the
     later one in the row wins, and the logger `milepost` warns once for that name.
     Stands behind `merge`, which tells dicts from dotted names by the names as logged. Behind `summarize`, the summary
-    keeps the old names.
+    keeps the old names; under an exporter, its summary has the new ones.
     Raises ConfigurationError when neither keys nor pattern is given, pattern comes without replacement or the other way
     round, the pattern does not compile, or a name is empty or reserved.
     """
@@ -62,14 +62,18 @@ class Rename:
     def __call__(self, event: Event) -> Event | None:
         """The event under its new keys, in the order they were logged."""
         if event.kind not in HISTORY_KINDS:
-            return event
-        values, name = event.values, self._name
-        renamed = {name[key]: value for key, value in values.items()}
+            return in_summary(event, self._renamed)
+        values = event.values
+        renamed = self._renamed(values)
         if len(renamed) < len(values):
             self._warn_of_collisions(values)
         elif list(renamed) == list(values):
             return event
         return event.with_values(renamed)
+
+    def _renamed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        name = self._name
+        return {name[key]: value for key, value in values.items()}
 
     def _warn_of_collisions(self, values: Mapping[str, Any]) -> None:
         sources: dict[str, list[str]] = {}

@@ -1,5 +1,6 @@
 """Rows through a real collector: every protocol, whole runs, what the log stream and the metrics hold afterwards."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,10 @@ def test_processors_of_the_exporter_stand_before_both_signals(collecting: tuple[
     sink.wait(lambda: len(sink.rows()) == 1 and bool(sink.points("train.loss")))
     assert not sink.points("other")
     assert "other" not in sink.rows()[0]
+    sink.wait(lambda: any(record.event_name == "milepost.run.finish" for record in sink.records()))
+    (end,) = (record for record in sink.records() if record.event_name == "milepost.run.finish")
+    summary = json.loads(end.body.string_value)["summary"]
+    assert (summary.get("train.loss"), summary.get("other")) == (0.5, None)
 
 
 def test_a_row_logged_inside_a_span_is_found_from_its_trace(collecting: tuple[Collector, Sink]) -> None:
