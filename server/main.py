@@ -19,6 +19,7 @@ from milepost.server.app import create_app
 from milepost.server.auth import SCOPES, Keys
 from milepost.server.keys_api import add_key
 from milepost.server.logs import AsJson, Logs
+from milepost.server.malformed import Protocol
 from milepost.server.proxy_users import Peer, proxy_users
 from milepost.server.store import Store
 from milepost.server.store.directory import DirectoryStore
@@ -91,6 +92,7 @@ def _serve(options: Options) -> None:
     app = create_app(store, keys, _LOCAL | {options.host.lower()} if keys is None else None, users)
     config = uvicorn.Config(
         Peer(app, users),
+        http=Protocol,
         proxy_headers=False,  # Peer does it
         log_config=None,  # Logs does it
         access_log=False,  # RequestLog does it

@@ -1,6 +1,7 @@
 """RELIABILITY G5: bodies that are too large, or become so, are refused before they take the server's memory."""
 
 import gzip
+import http.client
 import os
 import re
 import socket
@@ -188,6 +189,17 @@ def test_heads_that_make_no_sense_are_refused_at_once(server: Server, raw: bytes
     assert not answer or answer.split(b" ")[1] in (b"400", b"411", b"413", b"414", b"415", b"431")
     with server.client(ADMIN_KEY) as client:
         assert send(client, [row(0, {"a": 1})], run="after").status_code == 200
+
+
+def test_what_is_no_request_is_told_in_the_form_of_every_other_mistake(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as connection:
+        connection.sendall(b"GET /api/v1/pro\x00jects HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        told = msgspec.json.decode(answer.read())
+
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert (told["title"], told["status"]) == ("malformed request", 400)
 
 
 @pytest.mark.parametrize(
