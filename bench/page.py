@@ -4,7 +4,8 @@
 
 charts  the time to the first chart of a project of 200 runs; then 50 charts of 10 long runs are scrolled, down and up again:
         the time between frames, memory of the JavaScript heap and of the process
-table   the same for a table of 10,000 runs
+table   the same for a table of 10,000 runs: by a wheel that is turned as fast as a hand can, 40 notches a second or 160 rows, and
+        flung from its first row to its last and back, 2,500 rows a second, faster than anybody could read
 live    a program logs: the time until the point is in the chart
 
 Frames are counted by requestAnimationFrame in the page, which is late when the page is busy, and also when the machine is. The
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ CHROMIUM: Final = "/usr/bin/chromium"
 ARGUMENTS: Final = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 KEY: Final = "mp_bench_0123456789abcdef0123456789"
 RUNS, KEYS, SHORT, TABLE = 10, 50, 190, 10_000
+NOTCH_PX, NOTCHES_PER_S = 120, 40
 LIMIT_MS: Final = 50.0
 """What nobody should wait for a frame."""
 
@@ -129,7 +131,14 @@ def table(page: Page, url: str, seconds: float) -> Figures:
     page.goto(f"{url}/p/many/table")
     page.locator("[role=row] .name a").first.wait_for()
     began = page.evaluate("performance.now()")
-    return {"first_rows_ms": began, **_scrolled(page, ".scroller", seconds), **_memory(page)}
+    wheel = _scrolled(page, ".scroller", seconds, by=_wheel)
+    fling = _scrolled(page, ".scroller", seconds)
+    return {
+        "first_rows_ms": began,
+        **{f"wheel_{name}": value for name, value in wheel.items()},
+        **{f"fling_{name}": value for name, value in fling.items()},
+        **_memory(page),
+    }
 
 
 def live(context: BrowserContext, runs: Path) -> Figures:
@@ -182,8 +191,39 @@ def _opened(context: BrowserContext) -> Page:
     return page
 
 
-def _scrolled(page: Page, selector: str, seconds: float, profile: Path | None = None) -> Figures:
-    """What frames took while something is scrolled down, and up again, by a hand on a wheel."""
+def _fling(page: Page, session: CDPSession, selector: str, at: tuple[float, float], seconds: float) -> None:
+    """All the way down and up again, evenly, in so many seconds."""
+    height = page.locator(selector).evaluate("e => e.scrollHeight - e.clientHeight")
+    for direction in (-1, 1):
+        session.send(
+            "Input.synthesizeScrollGesture",
+            {
+                "x": at[0],
+                "y": at[1],
+                "yDistance": direction * height,
+                "speed": max(100, int(height / (seconds / 2))),
+                "gestureSourceType": "mouse",
+            },
+        )
+
+
+def _wheel(_page: Page, session: CDPSession, _selector: str, at: tuple[float, float], seconds: float) -> None:
+    """Down, and up again, notch by notch, as a fast hand turns a wheel."""
+    notches = int(seconds * NOTCHES_PER_S)
+    began = time.monotonic()
+    for notch in range(notches):
+        by = NOTCH_PX if notch < notches / 2 else -NOTCH_PX
+        session.send(
+            "Input.dispatchMouseEvent", {"type": "mouseWheel", "x": at[0], "y": at[1], "deltaX": 0, "deltaY": by}
+        )
+        time.sleep(max(0.0, began + (notch + 1) / NOTCHES_PER_S - time.monotonic()))
+
+
+Hand = Callable[[Page, CDPSession, str, tuple[float, float], float], None]
+
+
+def _scrolled(page: Page, selector: str, seconds: float, profile: Path | None = None, by: Hand = _fling) -> Figures:
+    """What frames took while something is scrolled."""
     box = page.locator(selector).bounding_box()
     assert box
     session = page.context.new_cdp_session(page)
@@ -192,18 +232,7 @@ def _scrolled(page: Page, selector: str, seconds: float, profile: Path | None = 
         session.send("Profiler.enable")
         session.send("Profiler.start")
     page.evaluate("window.frames_ms = []; window.recording = true")
-    height = page.locator(selector).evaluate("e => e.scrollHeight - e.clientHeight")
-    for direction in (-1, 1):
-        session.send(
-            "Input.synthesizeScrollGesture",
-            {
-                "x": box["x"] + box["width"] / 2,
-                "y": box["y"] + box["height"] / 2,
-                "yDistance": direction * height,
-                "speed": max(100, int(height / (seconds / 2))),
-                "gestureSourceType": "mouse",
-            },
-        )
+    by(page, session, selector, (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), seconds)
     page.evaluate("window.recording = false")
     frames: list[float] = page.evaluate("window.frames_ms")
     tasks = trace.stop(page)
