@@ -1,5 +1,5 @@
 import { expect, suite, test } from "vitest";
-import { arranged, reordered, resized, spans, spansText } from "./layout";
+import { arranged, filled, reordered, resized, spans, spansText } from "./layout";
 
 const natural = ["a", "b", "c", "d"];
 
@@ -27,5 +27,19 @@ suite("the size of panels", () => {
   test("is forgotten when it is the usual one", () => {
     expect(resized(new Map([["a", [2, 1]]]), "a", [1, 1]).size).toBe(0);
     expect(resized(new Map(), "a", [0, 9]).get("a")).toEqual([1, 3]);
+  });
+});
+
+suite("the widths of panels", () => {
+  const elastic = { wide: 2, elastic: true };
+  const chart = { wide: 1, elastic: false };
+  test("leave no hole beside those that can be wider", () => {
+    expect(filled([elastic, elastic, chart], 3)).toEqual([2, 3, 1]);
+    expect(filled([elastic, elastic], 4)).toEqual([2, 2]);
+    expect(filled([elastic], 5)).toEqual([5]);
+  });
+  test("stay what they are where nothing can be wider, and are never more than there are columns", () => {
+    expect(filled([chart, chart], 3)).toEqual([1, 1]);
+    expect(filled([{ wide: Infinity, elastic: false }, elastic], 1)).toEqual([1, 1]);
   });
 });

@@ -74,6 +74,28 @@ export function resized(found: ReadonlyMap<string, Span>, name: string, span: Sp
   return next;
 }
 
+/** Widths of panels in a grid of so many columns. elastic: the panel is as wide as it wants to be at least, and takes what is left of its
+ * row. Panels are placed as CSS does it (dense): each where it first fits. */
+export function filled(panels: readonly { wide: number; elastic: boolean }[], columns: number): number[] {
+  const rows: number[][] = []; // for each cell the panel in it, or -1
+  const placed = panels.map(({ wide }, panel) => {
+    const width = Math.max(1, Math.min(columns, wide));
+    for (let row = 0; ; row++) {
+      const cells = (rows[row] ??= new Array<number>(columns).fill(-1));
+      for (let left = 0; left + width <= columns; left++) {
+        if (cells.slice(left, left + width).some((one) => one >= 0)) continue;
+        cells.fill(panel, left, left + width);
+        return { row, left, width };
+      }
+    }
+  });
+  return placed.map(({ row, left, width }, panel) => {
+    if (!panels[panel]!.elastic) return width;
+    while (left + width < columns && rows[row]![left + width] === -1) width++;
+    return width;
+  });
+}
+
 function clamped([wide, tall]: Span): Span {
   return [Math.max(1, Math.min(WIDEST, wide)), Math.max(1, Math.min(TALLEST, tall))];
 }
