@@ -379,9 +379,9 @@ class Recorder:
     def _become_writer(self) -> None:
         """In a forked child that logs: its own writer, ring, journal and exporters, under the same run."""
         last = self._last_row()
-        self._summary.absorb()
+        self._summary.begin()
         self._write_by(self._record.new_writer(parent=self._forked_from))
-        self._row.last = last
+        self._row.last = last and (-1, *last[1:])  # before any row of its own, as its numbers start at 0
         self._forked_from = None  # last: until then the writer is the parent's, and must not be written
         self._record.primary = False
         self._emit("run.start", self._start_values())

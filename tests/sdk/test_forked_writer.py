@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import milepost
 from milepost.sdk.gone import noted
 from milepost.sdk.recovery import recover, remove_abandoned
 from milepost.sdk.ring import read_header
@@ -25,6 +26,26 @@ def test_a_second_fork_closes_none_of_the_programs_own_descriptors(tmp_path: Pat
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
         writer.close()
+
+
+def test_the_summary_in_a_child_goes_on_from_the_parents(tmp_path: Path) -> None:
+    run = milepost.init(project="p", id="r", dir=tmp_path, settings={"capture": False})
+    for n in range(20):
+        run.log({"n": n, "parent": n})
+    run.summary["by hand"] = 1
+    child = os.fork()
+    if not child:
+        found = []
+        run.log({"n": 100}, commit=False)
+        for n in (100, 101):
+            run.log({"n": n})
+            found.append({key: run.summary[key] for key in ("n", "parent", "by hand", "_step")})
+        run.finish()
+        expected = [{"n": n, "parent": 19, "by hand": 1, "_step": step} for n, step in ((100, 20), (101, 21))]
+        os._exit(int(found != expected))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run.finish()
+    assert milepost.Api(tmp_path).run("p/r").summary["n"] == 19  # of the writer that leads
 
 
 def test_a_forgotten_writer_stores_nothing(tmp_path: Path) -> None:
