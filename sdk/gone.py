@@ -28,6 +28,9 @@ import msgspec
 ABANDONED_S: Final = 86_400.0
 """How long something has to be without a sign of life before it is removed because its run is gone."""
 
+_NOTED_FOLDERS: Final = 32
+"""Of the folders that a run is in, how many the header of a ring names: the nearest are asked first."""
+
 
 class Whereabouts(NamedTuple):
     """Where a run lies, as its writer saw it; empty where that is not known.
@@ -44,6 +47,25 @@ class Whereabouts(NamedTuple):
     above: tuple[int, ...] = ()
 
 
+class Journals:
+    """The writers' folders in runs. Each folder of runs is looked through once, as of many rings each asks for its own writer."""
+
+    def __init__(self) -> None:
+        self._of_folder: dict[Path, dict[str, Path]] = {}
+
+    def below(self, folder: Path, writer: str) -> Path | None:
+        """`FOLDER/*/journal/WRITER`, if it is there. Raises OSError for a folder that cannot be read."""
+        if folder not in self._of_folder:
+            found: dict[str, Path] = {}
+            runs = list(os.scandir(folder)) if folder.is_dir() else []
+            for run in sorted(runs, key=os.DirEntry.is_symlink, reverse=True):  # links first: what is no link counts
+                journals = folder / run.name / "journal"
+                with contextlib.suppress(OSError):
+                    found |= {name: journals / name for name in os.listdir(journals)}
+            self._of_folder[folder] = found
+        return self._of_folder[folder].get(writer)
+
+
 def whereabouts(run_dir: Path) -> Whereabouts:
     """Where a run's directory lies, as this process sees it."""
     try:
@@ -56,21 +78,32 @@ def whereabouts(run_dir: Path) -> Whereabouts:
 def noted(header: dict[str, Any]) -> Whereabouts:
     """Where a run lies, as the header of one of its rings says; rings of older programs do not."""
     try:
-        return msgspec.convert(header.get("lies", ()), Whereabouts)
+        lies = msgspec.convert(header.get("lies", ()), Whereabouts)
     except msgspec.ValidationError:
         return Whereabouts()
+    return lies._replace(path=header["run_dir"]) if lies.device and not lies.path else lies
 
 
-def is_gone(lay: Whereabouts, run_dir: Path, writer: str) -> bool:
+def to_note(run_dir: Path) -> dict[str, Any]:
+    """What the header of a ring says of its run, for `noted`. It has one page, so a path stands there once."""
+    said, lies = str(run_dir.absolute()), whereabouts(run_dir)
+    return {
+        "run_dir": said,
+        "lies": lies._replace(path="" if lies.path == said else lies.path, above=lies.above[:_NOTED_FOLDERS]),
+    }
+
+
+def is_gone(lay: Whereabouts, run_dir: Path, writer: str, journals: Journals | None = None) -> bool:
     """Whether a run's directory was deleted, or moved out of the folder that it was in.
 
-    lay: where it lay when that was noted. run_dir: where it was said to be last. writer: who logged it.
+    lay: where it lay when that was noted. run_dir: where it was said to be last. writer: who logged it. journals: for asking of
+    several.
     """
     if not lay.path or not lay.device or not lay.mounts or lay.mounts != mount_namespace():
         return False
     place = Path(lay.path)
     try:
-        if run_dir.is_dir() or any(run_dir.parent.glob(f"*/journal/{writer}")) or place.is_dir():
+        if run_dir.is_dir() or place.is_dir() or (journals or Journals()).below(run_dir.parent, writer) is not None:
             return False
         for folder, inode in zip(place.parents, lay.above, strict=False):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

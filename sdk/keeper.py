@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk import frame
-from milepost.sdk.gone import whereabouts
+from milepost.sdk.gone import to_note
 from milepost.sdk.held import held_here
 from milepost.sdk.journal import Journal, LimitReached
 from milepost.sdk.native import Clock
@@ -101,7 +101,7 @@ class Keeper(Clock):
         self.ring: Ring | None = None
         if use_ring:
             try:
-                self.ring = Ring(self.id, self._owner(), block_bytes=block_bytes, max_bytes=ring_bytes)
+                self.ring = Ring(self.id, to_note(run_dir), block_bytes=block_bytes, max_bytes=ring_bytes)
             except RingUnavailable as error:
                 self.no_ring = str(error)
         if self.ring is None:
@@ -364,7 +364,7 @@ class Keeper(Clock):
                     self.directory = self.journal.directory
                     self.run_dir = self.directory.parent.parent
                     if self.ring is not None:
-                        self.ring.belongs_to(self._owner())
+                        self.ring.belongs_to(to_note(self.run_dir))
                 self._describe()
                 self.warn("place", news)
             else:
@@ -399,10 +399,6 @@ class Keeper(Clock):
                 self.directory / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
             )
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _owner(self) -> dict[str, Any]:
-        """What the header of a ring says of its run."""
-        return {"run_dir": str(self.run_dir.absolute()), "lies": whereabouts(self.run_dir)}
 
     def _describe(self) -> None:
         """writer.json: what readers must know of this writer."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from milepost.sdk import frame
 from milepost.sdk.frame import EVENT, GAP, INLINE, PART, ROW, SCHEMA, TRACED, Damage, NewerFormat
-from milepost.sdk.gone import is_gone, is_old, noted
+from milepost.sdk.gone import Journals, is_gone, is_old, noted
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.files import Unreadable, read_file
 from milepost.sdk.ring import HEADER_SIZE, is_ours, read_header, shared_memory
@@ -34,15 +34,17 @@ def recover(directory: Path, *, settled_s: float = SETTLED_S) -> list[Path]:
     Raises nothing: what cannot be recovered now is left for the next time, with a warning.
     """
     recovered: list[Path] = []
+    journals = Journals()
     for writer, rings in _rings().items():
         try:
             header = _header(rings[0])
             if header is None or not _settled(header, rings, settled_s):
                 continue
             run_dir = Path(header["run_dir"])
-            journal = _journal_of(writer, run_dir) if run_dir.is_relative_to(directory.absolute()) else None
-            if journal is None and is_gone(noted(header), run_dir, writer):
-                journal = _moved_below(writer, directory)
+            here = run_dir.is_relative_to(directory.absolute())
+            journal = _journal_of(writer, run_dir, journals) if here else None
+            if journal is None and is_gone(noted(header), run_dir, writer, journals):
+                journal = _moved_below(writer, directory, journals)
             if journal is not None and _recover(writer, journal, rings):
                 recovered.append(journal.parent.parent)
         except NewerFormat as error:
@@ -70,10 +72,11 @@ def remove_abandoned() -> None:
 
 def gone_rings() -> Iterator[tuple[str, list[Path]]]:
     """The rings whose run is gone, with the directory that it was in."""
+    journals = Journals()
     for writer, rings in _rings().items():
         with contextlib.suppress(OSError, Unreadable):
             header = _header(rings[0])
-            if header is not None and is_gone(noted(header), Path(header["run_dir"]), writer):
+            if header is not None and is_gone(noted(header), Path(header["run_dir"]), writer, journals):
                 yield header["run_dir"], rings
 
 
@@ -112,21 +115,25 @@ def _settled(header: dict[str, Any], rings: Iterable[Path], settled_s: float) ->
     return time.time() - since >= settled_s
 
 
-def _journal_of(writer: str, run_dir: Path) -> Path | None:
+def _journal_of(writer: str, run_dir: Path, journals: Journals) -> Path | None:
     """The writer's folder in its run, also where that was renamed; None where it is not to be seen."""
     journal = run_dir / "journal" / writer
     if run_dir.is_dir():
         journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
         return journal
-    return next(run_dir.parent.glob(f"*/journal/{writer}"), None)
+    return journals.below(run_dir.parent, writer)
 
 
-def _moved_below(writer: str, directory: Path) -> Path | None:
+def _moved_below(writer: str, directory: Path, journals: Journals) -> Path | None:
     """The writer's folder in a run at or below a directory, which was moved there."""
-    for folders in ("*/*/", "*/", ""):
-        for journal in directory.absolute().glob(f"{folders}journal/{writer}"):
-            if journal.resolve() == directory.resolve() / journal.relative_to(directory.absolute()):  # not by a link
-                return journal
+    root = directory.absolute()
+    projects = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    own = root / "journal" / writer
+    for journal in (*(journals.below(folder, writer) for folder in (*projects, root)), own if own.is_dir() else None):
+        if journal is not None and journal.resolve() == directory.resolve() / journal.relative_to(
+            root
+        ):  # not by a link
+            return journal
     return None
 
 

@@ -80,8 +80,10 @@ class Block(Place):
             raise
 
     def describe(self, header: dict[str, Any]) -> None:
-        """Say in the first page whose rows these are."""
+        """Say in the first page whose rows these are. Raises `RingUnavailable` when that does not fit into it."""
         encoded = msgspec.msgpack.encode(header)
+        if 12 + len(encoded) > HEADER_SIZE:
+            raise RingUnavailable(f"the path of the run's directory is too long to be noted in {self.path.parent}")
         self.buffer[: len(_MAGIC)] = _MAGIC
         self.buffer[8:12] = len(encoded).to_bytes(4, "little")
         self.buffer[12 : 12 + len(encoded)] = encoded
@@ -184,9 +186,13 @@ class Ring:
 
     def belongs_to(self, owner: dict[str, Any]) -> None:
         """The run's directory was moved: whoever finds the files must know where to. owner: entries of the header."""
-        self._header.update(owner)
-        for block in (*self.full, self.active, *self.spare):
-            block.describe(self._header)
+        header = self._header | owner
+        with contextlib.suppress(
+            RingUnavailable
+        ):  # a path too long to be noted: it is looked for by its writer's name then
+            for block in (*self.full, self.active, *self.spare):
+                block.describe(header)
+            self._header = header
 
     def sign(self) -> None:
         """Give a sign of life: a ring whose run is gone is kept for a day from its last one."""

@@ -15,6 +15,7 @@ from milepost.sdk.cli.machine import examine
 from milepost.sdk.gone import Whereabouts, is_gone, whereabouts
 from milepost.sdk.recovery import recover, remove_abandoned
 from milepost.sdk.ring import Ring
+from milepost.sdk.writer import Writer
 
 PROGRAM = """
 import os, sys
@@ -82,7 +83,7 @@ def test_rings_of_a_run_that_was_deleted_go_after_a_day(
     shutil.rmtree(tmp_path / deleted)
 
     begin(tmp_path / "elsewhere")
-    begin(tmp_path / "runs")
+    assert recover(tmp_path / "runs", settled_s=0.0) == []
     assert rings
     assert all(path.exists() for path in rings)
     assert f"{len(rings)} of them of runs that are gone" in examine(tmp_path).facts["shared_memory"]
@@ -123,6 +124,52 @@ def test_a_long_run_gives_signs_of_life(tmp_path: Path, shared: Path) -> None:
         remove_abandoned()
 
         assert list(shared.glob("*.ring"))
+
+
+def test_the_last_rows_are_found_whatever_the_length_of_the_path(tmp_path: Path, shared: Path) -> None:
+    runs = tmp_path.joinpath(*["d" * 200] * 14)
+    killed(runs)
+    assert list(shared.glob("*.ring"))
+
+    assert recover(runs, settled_s=0.0) == [runs / "p/r"]
+
+    assert list(shared.glob("*.ring")) == []
+    assert len(list(milepost.Api(runs).run("p/r").scan_history())) == 50
+
+
+def test_a_path_too_long_for_shared_memory_is_written_to_at_once(tmp_path: Path, shared: Path) -> None:
+    folders, rest = divmod(3980 - len(str(tmp_path)), 201)
+    runs = tmp_path.joinpath(*["d" * 200] * folders, "e" * max(rest, 1))
+    with milepost.init(project="p", id="r", dir=runs, exporters=[], settings={"capture": False}) as run:
+        run.log({"n": 1})
+        assert "one write per row" in run.promise
+
+    assert list(shared.glob("*.ring")) == []
+    assert len(list(milepost.Api(runs).run("p/r").scan_history())) == 1
+
+
+def test_many_rings_of_runs_that_are_gone_look_through_the_runs_once(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "runs" / "p"
+    for n in range(10):
+        (project / f"there{n}" / "journal" / f"{n:016x}").mkdir(parents=True)
+    for n in range(5):
+        Writer(project / f"gone{n}").forget()  # as the death of its process would
+        shutil.rmtree(project / f"gone{n}")
+    listed: list[str] = []
+    listdir = os.listdir
+
+    def counting(path: str) -> list[str]:
+        listed.extend([str(path)] if str(path).endswith("journal") else [])
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", counting)
+
+    assert recover(tmp_path / "runs", settled_s=0.0) == []
+
+    assert len(list(shared.glob("*.ring"))) == 10
+    assert len(listed) == len(set(listed)) == 11  # of the runs, and of what might be one
 
 
 @pytest.mark.parametrize("to", ["old", "runs/q/s"])
