@@ -6,6 +6,7 @@
     |- UsageError                a call that this run, in this state, cannot answer
     |  `- UnknownAttributeError  a name that a run does not have, or that cannot be set; also an AttributeError
     |- ConfigurationError        a config file, setting or environment variable that is wrong; also a ValueError
+    |- UnreachableError          a server that does not answer, or not now
     |- RunNotFoundError          a run or directory that is not there; also a LookupError
     `- MissingDependencyError    an optional package is needed; names the pip command; also an ImportError
 
@@ -50,6 +51,10 @@ class ConfigurationError(Error, ValueError):
     def __init__(self, message: str, errors: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.errors: list[str] = list(errors) or [message]
+
+
+class UnreachableError(Error):
+    """A server that cannot be reached, or cannot answer now: the same may work later."""
 
 
 class RunNotFoundError(Error, LookupError):

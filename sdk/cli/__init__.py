@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from milepost.sdk.errors import Error
+from milepost.sdk.errors import Error, UnreachableError
 from milepost.sdk.terminal import printable
 
 SUBCOMMANDS: Final = {
@@ -108,6 +108,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _complain(error.format_message(), 2)
     except click.ClickException as error:
         return _complain(error.format_message(), error.exit_code)
+    except UnreachableError as error:
+        return _complain(str(error), 1)
     except Error as error:
         return _complain(str(error), 2)
     except (_ReaderGone, BrokenPipeError):

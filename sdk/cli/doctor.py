@@ -66,7 +66,8 @@ def command(target: str | None, directory: str | None, cost: bool, as_json: bool
     is pending is counted in the journal, the rest by the exporter; a sum that is wrong is a defect, and shown as one.
     Every checksum of every journal is checked.
 
-    Exits with 1 when a problem was found. What is merely not delivered yet is no problem.
+    Exits with 1 when a problem was found, such as rows that a back end refused or that were dropped. What is merely not
+    delivered yet is no problem.
     """
     try:
         where, runs = find_runs(target, directory)
@@ -157,7 +158,8 @@ def _findings(checkup: Checkup) -> Iterator[Finding]:
             yield Finding(not book.alive, f"{who}: {told}: {book.last_error}")
         for fate, reasons in (("rejected", book.rejected), ("dropped", book.dropped)):
             for reason, count in reasons.items():
-                yield Finding(False, f"{who}: {count:,} rows {fate}: {reason}")
+                kept = _set_aside(checkup.run, book) if fate == "rejected" else ""
+                yield Finding(True, f"{who}: {_number(count, book.of)} {fate}: {reason}{kept}")
     for of in ("rows", "files", "events"):
         books = [book for book in checkup.accounts if book.of == of and not book.live_only and not book.alive]
         if waiting := sum(book.behind for book in books):
@@ -171,6 +173,12 @@ def _findings(checkup: Checkup) -> Iterator[Finding]:
     if checkup.damage:
         lost = sum(last - first + 1 for problem in checkup.damage for first, last in problem.missing)
         yield Finding(True, f"{path}: its journal is damaged in {len(checkup.damage)} places; {lost:,} events are lost")
+
+
+def _set_aside(run: Run, book: Account) -> str:
+    """Where what an exporter's back end refused was set aside."""
+    path = run.dir / "journal" / book.writer / f"rejected-{book.exporter}.jsonl"
+    return f"; they are set aside in {path}" if path.exists() else ""
 
 
 def _number(number: int, things: str) -> str:

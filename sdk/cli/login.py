@@ -7,7 +7,7 @@ import click
 
 from milepost.sdk.cli import out
 from milepost.sdk.credentials import store_key
-from milepost.sdk.errors import Error, UsageError
+from milepost.sdk.errors import Error, UnreachableError, UsageError
 
 
 @click.command()
@@ -42,11 +42,16 @@ def _may(url: str, key: str) -> str:
     try:
         answer = httpx.post(f"{url.rstrip('/')}/api/v1/login", json={"key": key}, timeout=30)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise Error(f"{url} cannot be reached: {error}") from None
+        raise UnreachableError(
+            f"{url} cannot be reached: {error}. The key is not kept; is the server up, and is this its address? "
+            f"It answers at {url.rstrip('/')}/healthz"
+        ) from None
     if answer.status_code == 401:
         raise Error(f"{url} does not know this key: it is wrong, expired or revoked")
     if answer.status_code == 409:
         raise Error(f"{url} has no keys: nothing needs a login there")
+    if answer.status_code >= 500:
+        raise UnreachableError(f"{url} answers {answer.status_code}. The key is not kept; try again later")
     if answer.status_code != 200:
         raise Error(f"{url} answers {answer.status_code}: is it a milepost server?")
     try:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from milepost.sdk.errors import Error, MissingDependencyError, RunNotFoundError, UsageError
+from milepost.sdk.errors import Error, MissingDependencyError, RunNotFoundError, UnreachableError, UsageError
 from milepost.sdk.event import Event
 from milepost.sdk.reader import Problem, RunReader
 from milepost.sdk.reading.history import Selection
@@ -106,7 +106,7 @@ class Server:
                 yield answer
         except (httpx.HTTPError, httpx.StreamError) as error:
             what = "broke off in the middle of an answer" if begun else "cannot be reached"
-            raise Error(f"{self.url} {what}: {error}") from None
+            raise UnreachableError(f"{self.url} {what}: {error}") from None
 
     def _answer(self, method: str, path: str, **more: Any) -> "httpx.Response":
         import httpx
@@ -114,7 +114,7 @@ class Server:
         try:
             answer = self._client.request(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Error(f"{self.url} cannot be reached: {error}") from None
+            raise UnreachableError(f"{self.url} cannot be reached: {error}") from None
         if answer.status_code != 200:
             self._raise(answer)
         return answer
@@ -146,7 +146,7 @@ class Server:
             raise Error(f"{self.url} asks for a key: {text}")
         if 300 <= code < 400:
             raise Error(f"{self.url} sends on to {answer.headers.get('location', 'nowhere')[:200]!r}; use that address")
-        raise Error(f"{self.url} answers {code}: {said}")
+        raise (UnreachableError if code >= 500 else Error)(f"{self.url} answers {code}: {said}")
 
 
 class RemoteSelection:

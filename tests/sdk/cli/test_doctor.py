@@ -142,15 +142,36 @@ def test_rows_whose_segments_were_trimmed_stay_accounted_for(command: Command) -
     assert command("doctor", "runs").code == 0
 
 
-def test_rejected_and_dropped_rows_are_told_by_reason(command: Command) -> None:
+def test_rejected_and_dropped_rows_are_problems_and_told_by_reason(command: Command) -> None:
     directory = log_run([{"x": i} for i in range(10)])
     change_cursor(directory, delivered=7, rejected={"too old": 2}, dropped={"disk full": 1})
 
     code, out, _ = command("doctor", "runs")
 
-    assert code == 0
+    assert code == 1
     assert "2 rows rejected: too old" in out
-    assert "1 rows dropped: disk full" in out
+    assert "1 row dropped: disk full" in out
+    assert "2 problems found" in out
+
+
+def test_the_file_of_rows_that_a_back_end_refused_is_named(command: Command) -> None:
+    class Refusing:
+        name = "refusing"
+
+        def export(self, batch: Any) -> milepost.ExportResult:
+            return milepost.ExportResult.rejected(3, "not today")
+
+    run = milepost.init(project="demo", id="refused", dir="runs", exporters=[Refusing()], settings=QUIET)
+    for i in range(3):
+        run.log({"x": i})
+    run.finish()
+
+    code, out, _ = command("doctor", "runs")
+
+    assert code == 1
+    assert "3 rows rejected: not today; they are set aside in" in out
+    (path,) = Path("runs").glob("demo/refused/journal/*/rejected-refusing.jsonl")
+    assert str(path) in out.replace("\n", "")
 
 
 def test_calls_whose_step_was_behind_are_told_and_are_no_problem(command: Command) -> None:

@@ -1,8 +1,10 @@
 """The command as a whole: help, exit codes, pipes, colours, hostile names."""
 
+import io
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,22 @@ def test_every_command_has_a_help(command: Command, name: str) -> None:
 
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: milepost {name}")
+
+
+def test_login_to_a_server_that_cannot_be_reached_could_not_be_done(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setattr("sys.stdin", io.StringIO("mp_key\n"))
+
+        code, _, err = command("login", url)
+
+    assert code == 1
+    assert f"{url} cannot be reached" in err
+    assert f"is the server up, and is this its address? It answers at {url}/healthz" in err
+    assert not (Path.home() / ".config/milepost/credentials.json").exists()
 
 
 def test_the_console_script_and_the_module_are_the_same_command() -> None:
