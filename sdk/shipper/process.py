@@ -59,6 +59,9 @@ class Shipper:
         self._programs: set[_Program] = set()
         """Those that have a run here."""
         self._searched: set[str] = set()
+        self._searches = 0
+        """How many threads look for older runs."""
+        self._ending = False
         self._linger_s = FIRST_S
         self._active_at = time.monotonic()
         self._inode = 0
@@ -114,7 +117,7 @@ class Shipper:
 
     def _over(self) -> bool:
         with self._lock:
-            busy = bool(self._programs) or any(each.living or each.recovering for each in self._served.values())
+            busy = self._wanted or any(each.living or each.recovering for each in self._served.values())
             moved_at = max((each.moved_at for each in self._served.values()), default=0.0)
         if busy:
             self._active_at = time.monotonic()
@@ -123,7 +126,16 @@ class Shipper:
         except OSError:
             gone = True  # somebody took the socket away: nobody can come any more
         idle_s = time.monotonic() - max(self._active_at, moved_at)
-        return not busy and (idle_s >= self._linger_s or gone)
+        if busy or not (idle_s >= self._linger_s or gone):
+            return False
+        with self._lock:  # nobody comes from now on: what is taken up at the end would be broken off, and nobody told
+            self._ending = not self._wanted
+            return self._ending
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether a program is connected, or older runs are looked for. Called with the lock held."""
+        return bool(self._programs or self._searches)
 
     def _farewell(self) -> None:
         with self._lock:
@@ -183,6 +195,8 @@ class Shipper:
 
     def _serve(self, program: _Program, plan: Plan) -> dict[str, Any]:
         with self._lock:
+            if self._ending:
+                raise ConnectionAbortedError("this shipper ends")
             self._linger_s = max(self._linger_s, plan.linger_s) if self._programs else plan.linger_s
             self._active_at = time.monotonic()
             program.run_dir = plan.run_dir
@@ -226,6 +240,7 @@ class Shipper:
         with self._lock:
             names = {each.name for each in plan.exporters} - self._searched
             self._searched |= names
+            self._searches += bool(names)
         if names:
             threading.Thread(target=self._take_older, args=(plan, names), name="milepost-older", daemon=True).start()
 
@@ -240,6 +255,10 @@ class Shipper:
                 served.look()
         except Exception:
             logger.exception("milepost: looking for older runs in %s failed", self._runs_dir)
+        finally:
+            with self._lock:
+                self._searches -= 1
+                self._active_at = time.monotonic()
 
     def _finish(self, run_dir: str, writer: str, seq: int, timeout_s: float) -> dict[str, Any]:
         """Wait until the writer's rows up to number `seq` are delivered, or nothing can be expected within the time."""

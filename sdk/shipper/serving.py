@@ -52,6 +52,7 @@ class Served:
         self.run_dir = Path(plan.run_dir)
         self._tell = tell
         self._lock = threading.Lock()
+        self._looked = False
         self._fifos: dict[_Key, Fifo] = {}
         self._known: set[Path] = set()
         self._said: dict[str, float] = {}
@@ -117,6 +118,7 @@ class Served:
         """Find writers that are new, and give each to a fifo of every route."""
         with self._lock:
             fresh = [path for path in writer_dirs(self.run_dir) if path not in self._known]
+            self._looked = True
             served: list[tuple[int, str, Path, dict[str, Any]]] = []
             for path in fresh:
                 info = card(path)
@@ -219,9 +221,9 @@ class Served:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left and no writer lives."""
+        """Whether nothing is left and no writer lives; not before it was looked for any."""
         with self._lock:
-            return all(fifo.idle for fifo in self._fifos.values())
+            return self._looked and all(fifo.idle for fifo in self._fifos.values())
 
     @property
     def moved_at(self) -> float:

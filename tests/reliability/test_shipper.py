@@ -154,6 +154,37 @@ def test_rows_that_a_shipper_left_behind_are_taken_along_by_that_of_the_next_run
         wait_for(lambda: not (first.run_dir / "unsent.txt").exists(), "the end of the note")
 
 
+SLOW_SEARCH = """
+import sys, time
+if "milepost.sdk.shipper" in sys.orig_argv:
+    from milepost.sdk.shipper import catching_up
+    quick = catching_up.stored_entries
+    def slow(reader):
+        time.sleep(2.0)
+        return quick(reader)
+    catching_up.stored_entries = slow
+"""
+
+
+def test_a_shipper_does_not_end_while_it_looks_for_what_others_left_behind(site: Site) -> None:
+    with serving() as server:
+        server.behave("503")
+        left_at_once: dict[str, Any] = {"settings": {"shipper": {"linger": 0}}, "timeout_s": 0.3}
+        asked = site.directory / "asked"
+        first = site.program("left", [lines(server)], count=200, until=asked, **left_at_once)
+        wait_for(lambda: server.requests != [], "the first try")
+        asked.touch()
+        assert first.end() == 0
+        wait_for((first.run_dir / "unsent.txt").exists, "the note")
+        wait_for(lambda: shippers() == [], "the end of the shipper")
+
+        (site.directory / "double" / "sitecustomize.py").write_text(SLOW_SEARCH)
+        server.behave("ok")
+        assert site.program("next", [lines(server)], settings={"shipper": {"linger": 0}}, count=10).end() == 0
+        wait_for(lambda: len(server.accepted) == 210, "the rows of both runs")
+        wait_for(lambda: not (first.run_dir / "unsent.txt").exists(), "the end of the note")
+
+
 def test_a_shipper_ends_when_nobody_needs_it_any_more(site: Site) -> None:
     with serving() as server:
         program = site.program("over", [lines(server)], settings={"shipper": {"linger": 200}}, count=10)
