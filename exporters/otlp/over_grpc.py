@@ -133,6 +133,9 @@ class GrpcSender:
                     f"{endpoint} does not speak TLS, which an endpoint without a scheme means; if that is right, write "
                     f"endpoint: http://{endpoint}"
                 )
+            if "TSI_DATA_CORRUPTED" in details:  # an alert after the handshake, as Go's servers send it
+                which = "another client's certificate" if self._target.cert_file else "a client's certificate"
+                return f"{endpoint} wants {which} ({told}); look at tls: {{cert_file: ..., key_file: ...}}"
             if re.search(r"SSL_ERROR_SSL|handshake", details, re.IGNORECASE):
                 return (
                     f"{endpoint} does not speak TLS as wanted ({told}); look at endpoint (http:// is without TLS), "

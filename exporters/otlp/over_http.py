@@ -169,6 +169,8 @@ class HttpSender:
             return f"{target.endpoint} does not speak TLS ({said}); if that is right, begin endpoint with http://"
         if "CERTIFICATE_REQUIRED" in chain or "certificate required" in chain.lower():
             return f"{target.endpoint} wants a client's certificate; set tls: {{cert_file: ..., key_file: ...}}"
+        if re.search("ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_)", chain):
+            return f"{target.endpoint} does not trust the client's certificate; look at tls: {{cert_file: ..., key_file: ...}}"
         if type(error).__name__ in ("RemoteProtocolError", "LocalProtocolError"):
             return f"{target.endpoint} does not answer in HTTP ({said}); look at {target.usual}, and TLS wants https://"
         if not target.secure and not self._answered and type(error).__name__ in ("ReadError", "WriteError"):

@@ -204,6 +204,22 @@ def test_files_of_tls_that_do_not_belong_together(protocol: str, tmp_path: Path,
     assert "look at tls: {ca_file: ...}" in said
 
 
+def test_a_clients_certificate_of_an_authority_that_the_server_does_not_know(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    other = trustme.CA().issue_cert("client.example.org")
+    cert_file, key_file = tmp_path / "other.pem", tmp_path / "other.key"
+    other.cert_chain_pems[0].write_to_path(str(cert_file))
+    other.private_key_pem.write_to_path(str(key_file))
+    tls = {"ca_file": certificates.ca_file, "cert_file": cert_file, "key_file": key_file}
+
+    with http_backend(tls=certificates.context(mutual=True)) as backend:
+        said = result_of(tmp_path, endpoint=backend.address, tls=tls)
+
+    assert said.startswith(f"retry: {backend.address}")
+    assert "does not trust the client's certificate; look at tls: {cert_file: ..., key_file: ...}" in said
+
+
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_one_file_may_hold_the_clients_certificate_and_its_key(
     protocol: str, tmp_path: Path, certificates: Certificates
