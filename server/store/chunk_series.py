@@ -20,40 +20,71 @@ from milepost.server.store.codec import numbers_of
 from milepost.server.store.parts import Part
 
 _KEPT_BYTES: Final = 64 << 20
+_LARGE: Final = 100 * FACTOR * FACTOR
+"""Rows from which blocks of level 1 are looked for among those of level 2."""
+
+
+class Clocks:
+    """Where the blocks of one level of a group begin and end on one axis: of those that were asked for so far."""
+
+    def __init__(self, group: int, level: int, axis: int) -> None:
+        self._of = group, level, axis
+        self._first = self._end = np.empty(0)
+        self._there: list[int] = []
+        """How many blocks of each chunk are known."""
+        self._lock = threading.Lock()
+
+    def between(self, connection: sqlite3.Connection, start: int, stop: int) -> tuple[FloatArray, FloatArray]:
+        """Where blocks start..stop begin and end."""
+        with self._lock:
+            if stop > len(self._first):
+                size = max(stop, len(self._first) * 3 // 2)
+                self._first, self._end = (np.append(old, np.empty(size - len(old))) for old in (self._first, self._end))
+                self._there += [0] * (-(-size // chunks.BLOCKS) - len(self._there))
+            lacking = [
+                at
+                for at in range(start - start % chunks.BLOCKS, stop, chunks.BLOCKS)
+                if at + self._there[at // chunks.BLOCKS] < min(stop, at + chunks.BLOCKS)
+            ]
+            if lacking:
+                low, high = lacking[0], min(stop, lacking[-1] + chunks.BLOCKS)
+                self._first[low:high], self._end[low:high] = chunks.read_clocks(connection, *self._of, low, high)
+                for at in range(low, high, chunks.BLOCKS):
+                    place = at // chunks.BLOCKS
+                    self._there[place] = max(self._there[place], min(high - at, chunks.BLOCKS))
+            return self._first[start:stop], self._end[start:stop]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes taken."""
+        return self._first.nbytes + self._end.nbytes
 
 
 class ClockCache:
-    """Where the blocks of groups begin and end, of those asked for lately; extended when a group grew.
+    """The clocks of groups that were asked for lately.
 
     The number of a group that was deleted is never given to another one.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int], chunks.Clocks] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, int], tuple[Clocks, int]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, connection: sqlite3.Connection, group: int, level: int, blocks: int) -> chunks.Clocks:
-        """The clocks of the first `blocks` blocks, or of more."""
-        place = group, level
+    def between(
+        self, connection: sqlite3.Connection, of: tuple[int, int, int], start: int, stop: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Where blocks start..stop begin and end. of: group, level, axis."""
         with self._lock:
-            kept = self._kept.get(place)
-        have = kept.first.shape[1] if kept is not None else 0
-        if kept is None or have < blocks:
-            more = chunks.read_blocks(connection, group, -1, level, have, blocks)
-            grown = chunks.Clocks.__new__(chunks.Clocks)
-            empty = np.empty((3, 0))
-            first, end = (kept.first, kept.end) if kept is not None else (empty, empty)
-            grown.first = first if more is None else np.concatenate((first, more.first), axis=1)
-            grown.end = end if more is None else np.concatenate((end, more.end), axis=1)
-            kept = grown
+            clocks, before = self._kept.get(of) or (Clocks(*of), 0)
+        found = clocks.between(connection, start, stop)
         with self._lock:
-            old = self._kept.pop(place, None)
-            self._kept[place] = kept
-            self._bytes += kept.nbytes - (old.nbytes if old is not None else 0)
+            _, before = self._kept.pop(of, (clocks, 0))
+            self._kept[of] = clocks, clocks.nbytes
+            self._bytes += clocks.nbytes - before
             while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return kept
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +119,8 @@ class ChunkSeries:
     def ordered(self) -> bool:
         """Whether the axis never falls, as far as the beginnings and ends of blocks show."""
         for each in self._groups:
-            clocks = self._clocks(each, 2 if each.rows > 100 * FACTOR * FACTOR else 1)
-            first, end = clocks.first[self._row], clocks.end[self._row]
+            level = 2 if each.rows > _LARGE else 1
+            first, end = self._clocks(each, level, 0, each.rows // FACTOR**level)
             if not ((np.diff(first) >= 0).all() and (first <= end).all() and (first[1:] >= end[:-1]).all()):
                 return False
         return True
@@ -138,10 +169,13 @@ class ChunkSeries:
         start, stop = self._range(of, level, low, high)
         found: list[Blocks] = []
         if start < stop:
-            clocks = self._clocks(of, level)
-            read = chunks.read_blocks(self._connect(), of.group, of.key, level, start, stop, clocks)
-            if read is not None:
-                found.append(read.some(read.points > 0) if (read.points == 0).any() else read)
+            read = chunks.read_blocks(self._connect(), of.group, of.key, level, start, stop)
+            if read is None or len(read) != stop - start:
+                raise chunks.DamagedChunk(of.group, f"blocks {start} to {stop - 1} of level {level} are missing")
+            read.first, read.end = (
+                np.broadcast_to(place, (len(AXES), len(place))) for place in self._clocks(of, level, start, stop)
+            )
+            found.append(read.some(read.points > 0) if (read.points == 0).any() else read)
         whole = of.rows // rows
         if stop == whole and whole * rows < of.rows:
             found.append(self._points(of, whole * rows, of.rows))
@@ -149,14 +183,20 @@ class ChunkSeries:
 
     def _range(self, of: GroupRows, level: int, low: float | None, high: float | None) -> tuple[int, int]:
         """First and last (not included) of the whole blocks that may touch low..high."""
-        whole = of.rows // FACTOR**level
-        clocks = self._clocks(of, level)
-        start = 0 if low is None else int(np.searchsorted(clocks.end[self._row][:whole], low, "left"))
-        stop = whole if high is None else int(np.searchsorted(clocks.first[self._row][:whole], high, "right"))
-        return start, max(start, stop)
+        start, stop = 0, of.rows // FACTOR**level
+        if level == 1 and of.rows > _LARGE:  # among those below the blocks of level 2 that may touch it
+            above, last = self._range(of, 2, low, high)
+            start = above * FACTOR
+            stop = stop if last == of.rows // FACTOR**2 else last * FACTOR
+        first, end = self._clocks(of, level, start, stop)
+        before = 0 if low is None else int(np.searchsorted(end, low, "left"))
+        there = len(first) if high is None else int(np.searchsorted(first, high, "right"))
+        return start + before, start + max(before, there)
 
-    def _clocks(self, of: GroupRows, level: int) -> chunks.Clocks:
-        return self._cache.get(self._connect(), of.group, level, of.rows // FACTOR**level)
+    def _clocks(self, of: GroupRows, level: int, start: int, stop: int) -> tuple[FloatArray, FloatArray]:
+        if start >= stop:
+            return np.empty(0), np.empty(0)
+        return self._cache.between(self._connect(), (of.group, level, self._row), start, stop)
 
     def _places(self, of: GroupRows, first: int, stop: int) -> FloatArray:
         """Where rows stand on the axis; each counts, whether it has a value or not."""

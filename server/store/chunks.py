@@ -119,9 +119,8 @@ def read_blocks(
     level: int,
     first: int,
     stop: int,
-    clocks: "Clocks | None" = None,
 ) -> Blocks | None:
-    """Blocks first..stop of a key (key -1: with nothing but where they stand). clocks: where they stand; None for nowhere."""
+    """Blocks first..stop of a key, which stand nowhere; of key -1: where they stand, with nothing else."""
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = ? AND at > ? AND at < ? ORDER BY at"
     found = connection.execute(query, (group, key, level, first - BLOCKS, stop)).fetchall()
     if not found:
@@ -138,13 +137,7 @@ def read_blocks(
         nowhere = np.broadcast_to(0.0, (3, total))
         blocks = Blocks(nowhere, nowhere, *columns)
     at = found[0][0]
-    blocks = blocks.some(slice(max(first - at, 0), stop - at))
-    if clocks is not None and key >= 0:
-        blocks.first, blocks.end = (
-            clocks.first[:, first : first + len(blocks)],
-            clocks.end[:, first : first + len(blocks)],
-        )
-    return blocks
+    return blocks.some(slice(max(first - at, 0), stop - at))
 
 
 def _figures(found: list[tuple[int, int, bytes]], key: int) -> list[tuple[bytes, ...]]:
@@ -159,18 +152,21 @@ def _figures(found: list[tuple[int, int, bytes]], key: int) -> list[tuple[bytes,
     return list(zip(*figures, strict=True))
 
 
-class Clocks:
-    """Where the blocks of one level of a group begin and end: shape (3, blocks) each."""
-
-    def __init__(self, connection: sqlite3.Connection, group: int, level: int, blocks: int) -> None:
-        found = read_blocks(connection, group, -1, level, 0, blocks)
-        self.first = found.first if found is not None else np.empty((3, 0))
-        self.end = found.end if found is not None else np.empty((3, 0))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes taken."""
-        return self.first.nbytes + self.end.nbytes
+def read_clocks(
+    connection: sqlite3.Connection, group: int, level: int, axis: int, first: int, stop: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where blocks first..stop of a level begin and end on one axis. Nothing else of them is decoded."""
+    query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = -1 AND level = ? AND at > ? AND at < ? ORDER BY at"
+    found = connection.execute(query, (group, level, first - BLOCKS, stop)).fetchall()
+    if not found:
+        raise DamagedChunk(group, f"where blocks {first} to {stop - 1} of level {level} stand is missing")
+    with _of_group(group):
+        figures = _figures(found, -1)
+        sizes, begun = [n for _, n, _ in found], max(first - found[0][0], 0)
+        begins, ends = (decode_several(figures[n], sizes)[begun : stop - found[0][0]] for n in (axis, 3 + axis))
+        if len(begins) != stop - first:
+            raise DamagedColumn(f"of blocks {first} to {stop - 1} of level {level}, {len(begins)} are there")
+    return begins, ends
 
 
 def read_column(connection: sqlite3.Connection, group: int, key: int, first: int, stop: int) -> list[Values]:
