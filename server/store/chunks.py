@@ -3,6 +3,7 @@
     level 0   4,096 rows a chunk; key -4 seq, -3 time (ns), -2 runtime (us), -1 step, 0.. the values of each key
     level 1   a block is 64 rows; 1,024 blocks a chunk; key -1 where blocks begin and end, 0.. the figures of each key
     level 2   a block is 4,096 rows; 1,024 blocks a chunk
+    level 3   as level 0: how many media values each row has under a key, of those that are no plain numbers
 
 `at` is the number of a chunk's first row or block. The last chunk of a level may be short; it is written anew when more comes.
 """
@@ -62,12 +63,37 @@ def appended(connection: sqlite3.Connection, group: int, rows_before: int, part:
             (STEP, some.step),
         ]
         columns += enumerate(some.values)
-        records += [(group, key, 0, start + at, len(some), seq0, seq1, encode(values)) for key, values in columns]
+        media = [(key, media_counts(values)) for key, values in enumerate(some.values) if isinstance(values, list)]
+        columns_of = (
+            (key, level, encode(values)) for level, found in ((0, columns), (3, media)) for key, values in found
+        )
+        records += [(group, key, level, start + at, len(some), seq0, seq1, body) for key, level, body in columns_of]
     clocks = np.stack((part.step.astype(np.float64), part.time / 1e9, part.runtime / 1e6))
     for key, values in enumerate(part.values):
         records += _rollups(connection, group, key, start, clocks, values)
     records += _rollups(connection, group, -1, start, clocks, None)
     return records
+
+
+def media_counts(values: Values) -> NDArray[np.int64]:
+    """How many media values, alone or in a list, each value is."""
+    if not isinstance(values, list):
+        return np.zeros(len(values), np.int64)
+    return np.fromiter(map(_media_in, values), np.int64, len(values))
+
+
+def _media_in(value: Any) -> int:
+    if type(value) is dict:
+        return isinstance(value.get("_type"), str)
+    if type(value) is list:
+        return sum(isinstance(each, dict) and isinstance(each.get("_type"), str) for each in value)
+    return 0
+
+
+def counted(group: int, body: bytes, n: int) -> NDArray[np.int64]:
+    """The numbers of a chunk of level 3."""
+    with _of_group(group):
+        return np.asarray(decode(body, n), np.int64)
 
 
 def _rollups(

@@ -46,7 +46,7 @@ def exact_rows(stored: StoredRows, chosen: Chosen, asked: Wish, skip: int = 0) -
     writers = chosen.writers
     connection = stored.connection()
     numbers = [writer.id for writer in writers]
-    if any(_is_unordered(event.values) for event in stored.events(connection, numbers, "run.start")):
+    if is_unordered(stored, connection, numbers):
         connection.execute("BEGIN")
 
         def within(low: int, high: int) -> Iterator[tuple[int, Row]]:
@@ -163,10 +163,10 @@ def _inside(part: Part, asked: Wish, first: int) -> Part:
     return part if there.all() else part.some(there)
 
 
-def _is_unordered(start: dict[str, Any]) -> bool:
-    """Whether a writer's run.start says that steps come in any order."""
-    settings = start.get("settings")
-    return isinstance(settings, dict) and settings.get("steps") == "unordered"
+def is_unordered(stored: StoredRows, connection: sqlite3.Connection, writers: list[int]) -> bool:
+    """Whether the steps of some writers come in any order, as one's run.start says; rows are then given by step."""
+    starts = (event.values.get("settings") for event in stored.events(connection, writers, "run.start"))
+    return any(isinstance(told, dict) and told.get("steps") == "unordered" for told in starts)
 
 
 def _sorted(part: Part) -> Part:

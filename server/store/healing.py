@@ -101,8 +101,7 @@ def mend(connection: sqlite3.Connection, group: int, low: int = 0, high: int = 2
     if cut:
         number = next_number(connection, "grp")
         connection.execute("INSERT INTO grp (id, writer, keys, rows) VALUES (?, ?, ?, ?)", (number, writer, "", cut))
-        for level in range(3):
-            stop = cut // FACTOR**level
+        for level, stop in ((0, cut), (1, cut // FACTOR), (2, cut // FACTOR**2), (3, cut)):
             query = "UPDATE chunk SET grp = ? WHERE grp = ? AND level = ? AND at < ?"
             connection.execute(query, (number, group, level, stop))
         connection.execute("DELETE FROM grp WHERE id = ?", (group,))

@@ -27,12 +27,13 @@ from milepost.server.records import KeyRecord, RunLine, RunRecord
 from milepost.server.store import Change, Row, RowQuery, media_query
 from milepost.server.store.choosing import chosen_writers, cuts_of
 from milepost.server.store.contents import Contents, NotHeld, holds
-from milepost.server.store.exact_rows import Chosen, exact_rows
+from milepost.server.store.exact_rows import Chosen, exact_rows, is_unordered
 from milepost.server.store.healing import mend
 from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, check_writer, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
 from milepost.server.store.known import Known
 from milepost.server.store.live import LiveRun
+from milepost.server.store.media_index import indexed_page
 from milepost.server.store.media_page import MediaPage, media_page
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
@@ -291,8 +292,13 @@ class SqliteStore:
     ) -> MediaPage:
         """A page of the media values under some keys, of one step or of all."""
         known, query = self._table.find(project, run), media_query(keys, step)
-        pages = exact_rows(self._stored, self._chosen(known, query, filled=False), query.wish())
+        chosen = self._chosen(known, query, filled=False)
         fill = partial(self._stored.filled, self.reading(), known.id)
+        writers = [writer.id for writer in chosen.writers]
+        plain = not any(chosen.cuts.values()) and not (chosen.merged and len(writers) > 1)
+        if plain and len(set(keys)) == len(keys) and not is_unordered(self._stored, self.reading(), writers):
+            return indexed_page(self._stored, writers, keys, step, offset, limit, fill)
+        pages = exact_rows(self._stored, chosen, query.wish())
         return media_page(chain.from_iterable(pages), keys, offset, limit, fill)
 
     def files(self, project: str, run: str) -> list[tuple[str, int]]:
