@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ print(run.writer, flush=True)
 """
 KILL = "os.kill(os.getpid(), 9)"
 PROCESS = {"capture": False}
+
+
+@pytest.fixture(autouse=True)
+def _own_shared_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Others' programs put away what killed ones left, too."""
+    with tempfile.TemporaryDirectory(prefix="milepost-test-", dir="/dev/shm") as directory:
+        monkeypatch.setenv("MILEPOST_SHM", directory)
+        yield
 
 
 def started(directory: Path, end: str) -> "tuple[subprocess.Popen[bytes], str]":
