@@ -4,7 +4,8 @@ A page of shared memory costs the first who stores into it: 12 MB are copied in 
 mapped and whose pages are there. And a system call lets the GIL go, which another thread may then keep for milliseconds. So where
 it can, `log()` makes no file: it takes a place that is ready, and says what it wants next.
 
-The thread needs the GIL for some microseconds at a time. It starts with the first wish and ends with the last run.
+The thread needs the GIL for some microseconds at a time, and seldom, for it may have to wait 5 ms for it. It starts with the
+first wish and ends with the last run.
 """
 
 import contextlib
@@ -12,17 +13,11 @@ import logging
 import mmap
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final
 
 logger = logging.getLogger("milepost")
-
-_SLICE: Final = 2**20
-_PAUSE_S: Final = 1e-5
-"""Bytes made ready at a time, in 0.4 ms, and a pause in which the program may go on that waits for this thread's processor."""
 
 Wish = Callable[[], object]
 _wishes: SimpleQueue[Wish | None] = SimpleQueue()
@@ -71,11 +66,8 @@ def nameless(directory: Path) -> int:
 
 def give_name(descriptor: int, path: Path) -> None:
     """Let others see a file. Raises OSError."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:  # a descriptor among the arguments makes it linkat, which follows /proc's link to the file
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=directory, follow_symlinks=True)
-    finally:
-        os.close(directory)
+    # A descriptor among the arguments makes it linkat, which follows /proc's link to the file; with whole paths it says no more.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 def mapped(descriptor: int, size: int) -> mmap.mmap:
@@ -83,16 +75,13 @@ def mapped(descriptor: int, size: int) -> mmap.mmap:
 
     The mapping keeps a descriptor of its own. Raises OSError where there is no room.
     """
-    os.ftruncate(descriptor, size)
+    os.posix_fallocate(descriptor, 0, size)
     mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED)
-    with open("/dev/zero", "rb", buffering=0) as zeros, memoryview(mapping) as whole:
-        for at in range(0, size, _SLICE):
-            part = min(_SLICE, size - at)
-            os.posix_fallocate(descriptor, at, part)
-            zeros.readinto(
-                whole[at : at + part]
-            )  # a store into each page, without the GIL, which MAP_POPULATE would hold
-            time.sleep(_PAUSE_S)
+    zeros = os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.readv(zeros, [mapping])  # a store into each page, and without the GIL, which MAP_POPULATE would hold
+    finally:
+        os.close(zeros)
     return mapping
 
 

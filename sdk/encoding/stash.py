@@ -22,7 +22,7 @@ import msgspec
 from milepost.media.base import Buffer, HeldFile
 from milepost.sdk.encoding import ahead, large
 from milepost.sdk.encoding.large import MIN_FREE
-from milepost.sdk.encoding.payload_file import HEAD, Note, begin, encode, start
+from milepost.sdk.encoding.payload_file import HEAD, PAGE, Note, begin, encode, start
 from milepost.sdk.encoding.slab import Slab
 from milepost.sdk.ring import RingUnavailable, make_directory, shared_memory
 
@@ -30,7 +30,11 @@ _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0
 _SMALLEST: Final = 64 * 1024
 _LARGEST: Final = 2**20
 """Bytes of the smallest place in a slab, and of the largest."""
-_SLAB_BYTES: Final = 8 * 2**20
+_PLACES: Final = 32
+_SLAB_BYTES: Final = 8 * 2**20, 32 * 2**20
+"""Places in the first slab of a size, and the most bytes of it, ready in 4 ms; where one comes too late, the next is twice as large,
+up to so many bytes.
+"""
 _RETRY_S: Final = 1.0
 _KEEP_FREE: Final = 32 * 2**20
 """Bytes of free places up to which a slab that holds nothing is kept for the next payloads."""
@@ -72,6 +76,8 @@ class Stash:
         """By capacity: slabs with a free place; the last is used first, so that the others become free."""
         self._wanted: dict[int, float] = {}
         """By capacity: from when on (time.monotonic) another slab may be asked for; infinity while one is being made."""
+        self._next_bytes: dict[int, int] = {}
+        """By capacity, of the next slab."""
         self._made = 0
         self._closed = False
         self.memory_bytes = 0
@@ -95,6 +101,8 @@ class Stash:
 
     def _copied(self, note: Note, view: memoryview, disk: Path) -> Held:
         """Keep a copy of the bytes, in memory or on disk."""
+        if self._use_memory and not self._made:  # the first call imports all this anyway; others come soon, as a rule
+            self._make(_capacity(len(view) + PAGE), note)
         with self._lock:
             if self._use_memory:
                 held = self._in_memory(note, view)
@@ -139,9 +147,9 @@ class Stash:
         size = begin(len(head)) + len(view)
         if size > _LARGEST:
             return self._new(note, head, view, -(-size // 2**20) * 2**20)
-        capacity = max(_SMALLEST, 1 << (size - 1).bit_length())
+        capacity = _capacity(size)
         slabs = self._open.get(capacity, [])
-        few = not slabs or (len(slabs) == 1 and len(slabs[0].free) < 7 * slabs[0].count // 8)
+        few = not slabs or (len(slabs) == 1 and not slabs[0].is_free)  # pictures come in bursts
         if few and time.monotonic() >= self._wanted.get(capacity, 0.0):
             self._wanted[capacity] = math.inf
             ahead.want(lambda: self._make(capacity, note))
@@ -173,11 +181,14 @@ class Stash:
         return sum(len(slab.free) * slab.capacity for slabs in self._open.values() for slab in slabs)
 
     def _make(self, capacity: int, note: Note) -> None:
-        """Make a slab, and another one where payloads come faster than that. On the thread that makes things ready."""
-        count = min(_SLAB_BYTES, self._max_bytes // 8) // capacity
-        used_up = True
+        """Make a slab, and another one where payloads come faster than that. Beside the first one the thread does so."""
+        used_up = capacity <= _LARGEST
         while used_up:
             with self._lock:
+                count = (
+                    min(self._next_bytes.get(capacity, min(_PLACES * capacity, _SLAB_BYTES[0])), self._max_bytes // 8)
+                    // capacity
+                )
                 possible = not self._closed and count > 0 and self._room(count * capacity)
                 path = self._directory / f"{self._writer}-slab{self._made}.stash"
                 self._made += 1
@@ -188,6 +199,8 @@ class Stash:
                     slab = Slab(path, note, capacity, count, max_descriptor=most)
             with self._lock:
                 used_up = slab is not None and self._made > 1 and not self._open.get(capacity)
+                if used_up:
+                    self._next_bytes[capacity] = min(2 * count * capacity, _SLAB_BYTES[1])
                 self._take_in(slab, capacity)
 
     def _take_in(self, slab: Slab | None, capacity: int) -> None:
@@ -250,6 +263,11 @@ class Stash:
                 return False
             self._left = min(free, 16 * 2**20) - capacity
         return True
+
+
+def _capacity(size: int) -> int:
+    """The size of the places that so many bytes go into."""
+    return max(_SMALLEST, 1 << (size - 1).bit_length())
 
 
 def _on_disk(note: Note, view: memoryview, directory: Path) -> Held:

@@ -36,6 +36,8 @@ def test_a_benchmark_yields_every_figure_of_its_table(name: str, subject: str, c
     figures = processes.run(name, subject, case, benchmark.sizes["tiny"], BUDGET_S["tiny"], slow_disk_ms)
 
     expected = set(benchmark.fields) - (set() if subject == "milepost" else ONLY_MILEPOST)
+    if name == "media":  # few calls have no p99
+        expected.discard("p99_us")
     assert expected <= set(figures)
     assert all(isinstance(value, (int, float)) for value in figures.values())
 
