@@ -32,7 +32,7 @@ _LARGEST: Final = 2**20
 """Bytes of the smallest place in a slab, and of the largest."""
 _PLACES: Final = 32
 _SLAB_BYTES: Final = 8 * 2**20, 32 * 2**20
-"""Places in the first slab of a size, and the most bytes of it, ready in 4 ms; where one comes too late, the next is twice as large,
+"""Places in the first slab of a size, and the most bytes of it, ready in 4 ms; where one is late, the next is twice as large,
 up to so many bytes.
 """
 _RETRY_S: Final = 1.0
