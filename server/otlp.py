@@ -133,8 +133,8 @@ def _job(found: Found, told: list[_Told], signal: str, mark: bytes) -> Job:
     writer = writer_of(found, signal)
     parent = "" if signal == "logs" else writer_of(found, "logs")
 
-    def numbered(first: int) -> Numbered:
-        events = _events(found, told, first)
+    def numbered(first: int, created: float) -> Numbered:
+        events = _events(found, told, first, created)
         batch = wire.batch_of(events, first, events[-1].seq, project=found.project, writer=writer, parent=parent)
         parts = parts_of(batch)
         groups = [part.group() for part in parts]
@@ -159,8 +159,8 @@ def _told(found: Found) -> list[_Told]:
     return told
 
 
-def _events(found: Found, told: list[_Told], first: int) -> list[Event]:
-    """Numbered events: what the resource says at the beginning, then rows and lines by time."""
+def _events(found: Found, told: list[_Told], first: int, created: float) -> list[Event]:
+    """Numbered events: what the resource says at the beginning, then rows and lines by time. created: when the run was."""
     if first == 0:
         name = found.attributes.get("milepost.run.name") or found.run
         said = {
@@ -172,7 +172,8 @@ def _events(found: Found, told: list[_Told], first: int) -> list[Event]:
     events: list[Event] = []
     for seq, (at, kind, step, values) in enumerate(told, start=first):
         place = step if step is not None or kind != "row" else seq
-        events.append(Event(kind=kind, values=values, step=place, time_unix_nano=at, seq=seq))
+        runtime_s = max(at / 1e9 - created, 0.0)
+        events.append(Event(kind=kind, values=values, step=place, time_unix_nano=at, runtime_s=runtime_s, seq=seq))
     return events
 
 

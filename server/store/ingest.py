@@ -76,8 +76,9 @@ Numbered = tuple[WireBatch, list[Part], bytes | None]
 class Job:
     """A batch on its way. body: as it came, when it can be stored like that.
 
-    numbered: gives the batch once the number of its first row is known, for one that comes without numbers; `batch` then says
-              whose it is. mark: what such a one is known by when it comes again: it is then not stored twice.
+    numbered: gives the batch once the number of its first row is known, and when its run was created, for one that comes
+              without numbers; `batch` then says whose it is. mark: what such a one is known by when it comes again: it is then
+              not stored twice.
     """
 
     project: str
@@ -85,7 +86,7 @@ class Job:
     batch: WireBatch
     parts: list[Part]
     body: bytes | None
-    numbered: Callable[[int], Numbered] | None = None
+    numbered: Callable[[int, float], Numbered] | None = None
     mark: bytes = b""
     done: "Future[Receipt]" = field(default_factory=Future)
 
@@ -286,7 +287,7 @@ class Ingest:
                 receipt = replace(receipt_of(connection, writer_id, 0), repeated=True)
                 return Stored(job, run_id, writer_id, 0, created, [], [], now), receipt
             connection.execute("INSERT INTO taken VALUES (?, ?, ?)", (job.mark, writer_id, now))
-            job.batch, job.parts, job.body = job.numbered(_next_number(connection, writer_id))
+            job.batch, job.parts, job.body = job.numbered(_next_number(connection, writer_id), created)
         first, last = job.batch.first, job.batch.last
         spans = connection.execute(
             "SELECT first, last FROM span WHERE writer = ? AND first <= ? AND last >= ? ORDER BY first",

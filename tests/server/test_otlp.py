@@ -86,6 +86,7 @@ def test_gauges_with_a_step_are_rows(client: httpx.Client) -> None:
         (20, 0.125, 0.3),
     ]
     assert [row["_timestamp"] for row in rows] == [(T0 + n * 10**9) / 1e9 for n in range(3)]
+    assert [row["_runtime"] for row in rows] == [0, 1, 2]
     assert client.get("/api/v1/runs/shop/a").json()["metadata"]["resource"]["service.name"] == "shop"
 
 
