@@ -87,6 +87,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
         for each in parameters
     ]
     parts = [_text(operation.get("description", ""))]
+    if "x-scope" in operation:
+        parts.append(f'<p class="soft">Asks for a key with the scope <code>{operation["x-scope"]}</code>.</p>')
     if rows:
         parts.append("<h4>Parameters (* has to be there)</h4>" + _table(("name", "in", "type", ""), rows))
     body: Mapping[str, Any] = operation.get("requestBody", {}).get("content", {})

@@ -121,7 +121,8 @@ def _compact_writer(connection: sqlite3.Connection, writer: int) -> int:
         connection.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?)", records)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
     return rows
 
@@ -136,7 +137,8 @@ def groups_of(
         found = {keys: group_of(connection, writer, keys) for keys in every} if there else None
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
     return found
 
