@@ -150,6 +150,21 @@ def test_it_is_never_tried_sooner_than_the_back_end_said(tmp_path: Path) -> None
     assert min(between) >= 0.3
 
 
+def test_however_long_an_outage_is_the_next_try_is_at_most_ten_seconds_away(tmp_path: Path) -> None:
+    exporter = Destination(lambda batch: ExportResult.retry("nobody listens"))
+    delivery = delivery_of(tmp_path, 1, exporter)
+    waits: list[float] = []
+
+    for _ in range(100):
+        delivery.hurry()
+        delivery.step(1024, 0.0)
+        waits.append(delivery.next_try_s)
+
+    assert len(exporter.asked) == 100
+    assert 5.0 < waits[-1] <= 10.0
+    assert max(waits) <= 10.0
+
+
 def test_one_outage_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = {"calls": 0}
 
