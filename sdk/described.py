@@ -76,7 +76,7 @@ class Described(Identity):
 
         Raises Error for an argument that is wrong. Rows logged before count, too.
         """
-        metric = parse(name, step_metric, step_sync, hidden, summary, goal)
+        metric = parse(name, step_metric, step_sync, hidden, summary, goal, overwrite)
         with self._alone():
             self._check_running("define_metric")
             self._drop_plans()

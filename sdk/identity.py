@@ -51,7 +51,7 @@ class Identity(Recorder):
                 raise _wrong("tags", "a list of texts", tag)
             if problem := rules.tag(tag):
                 raise DataError(f"run.tags: each {problem}: {shown(tag)}. The run is unchanged.")
-        self._set_meta(tags=tags)
+        self._set_meta(tags=tuple(dict.fromkeys(tags)))
 
     @property
     def notes(self) -> str | None:

@@ -56,7 +56,15 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(
-    name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any, *, escaped: bool = True
+    name: Any,
+    step_metric: Any,
+    step_sync: Any,
+    hidden: Any,
+    summary: Any,
+    goal: Any,
+    overwrite: Any = None,
+    *,
+    escaped: bool = True,
 ) -> Metric:
     r"""A definition from the arguments of `define_metric`. Raises `Error` that names the argument, its value and the rule.
 
@@ -71,7 +79,7 @@ def parse(
         step_metric = step_metric.name
     if step_metric is not None and (not isinstance(step_metric, str) or not step_metric or "*" in step_metric):
         raise Error(f"define_metric() step_metric must be a metric's name without *, got {step_metric!r}")
-    for argument, value in (("step_sync", step_sync), ("hidden", hidden)):
+    for argument, value in (("step_sync", step_sync), ("hidden", hidden), ("overwrite", overwrite)):
         if value is not None and not isinstance(value, bool):
             raise Error(f"define_metric() {argument} must be True or False, got {value!r}")
     if summary is not None and not isinstance(summary, str):

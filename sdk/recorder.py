@@ -29,7 +29,7 @@ from milepost.sdk.pipeline import Pipeline
 from milepost.sdk.plans import Plans
 from milepost.sdk.processors.flatten import flatten_into
 from milepost.sdk.run_record import RunRecord
-from milepost.sdk.snapshot import snapshot
+from milepost.sdk.snapshot import KEYS_ARE_TEXT, snapshot
 from milepost.sdk.summary import Summary
 from milepost.sdk.text import shown, type_name
 from milepost.sdk.writer import Writer
@@ -403,6 +403,10 @@ class Recorder:
         return self._on_invalid
 
     def _bad_value(self, key: str, value: Any, reason: str) -> None:
+        if reason is KEYS_ARE_TEXT:
+            told = f"log() keys are text, got {key} of type {type_name(type(value))}; its value is stored under that as text"
+            self._warn(f"key:{type(value)}", told)
+            return
         self._warn(
             f"bad:{key}:{type(value)}",
             f'"{key}" of type {type_name(type(value))} cannot be logged: {reason}; a placeholder stands in its place',

@@ -100,7 +100,9 @@ class RunRecord(msgspec.Struct, kw_only=True):
         for field in ("name", "group", "job_type", "notes"):
             text = getattr(self, field)
             setattr(self, field, text if text is None else clean_text(text))
-        self.tags = tuple(clean_text(tag) for tag in self.tags)
+        self.tags = tuple(
+            dict.fromkeys(clean_text(tag) for tag in self.tags)
+        )  # one that is given twice says nothing more
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Set name, tags or notes, here and in run.json."""

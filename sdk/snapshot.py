@@ -13,6 +13,8 @@ OnInvalid = Literal["raise", "placeholder"]
 OWN_NAMES: Final = frozenset(("_step", "_runtime"))
 """Names in a row that are milepost's own: what a program logs under them is left out."""
 _TOO_DEEP: Final = "it is nested too deeply"
+KEYS_ARE_TEXT: Final = "keys are text"
+"""The reason told of a key that is none: its value is stored, under the key as text."""
 
 
 def snapshot(
@@ -36,7 +38,7 @@ def snapshot(
                     "Nothing of this call was stored."
                 )
             if report is not None:
-                report(shown(key), key, "keys are text")
+                report(shown(key), key, KEYS_ARE_TEXT)
         name = _key(key, on_invalid)
         if name and name not in own_names:
             out[name] = nested(value, name, on_invalid, report)

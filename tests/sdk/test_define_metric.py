@@ -232,6 +232,7 @@ def test_hidden_changes_no_data() -> None:
         ({"name": "m", "step_metric": 5}, "step_metric"),
         ({"name": "m", "step_metric": "epoch*"}, "step_metric"),
         ({"name": "m", "step_sync": "yes"}, "step_sync"),
+        ({"name": "m", "overwrite": 1.5}, "overwrite"),
         ({"name": "m", "hidden": 1}, "hidden"),
         ({"name": "m", "goal": "up"}, "goal"),
     ],

@@ -46,6 +46,16 @@ def test_a_run_that_is_given_nothing_has_an_id_and_a_name_made_up() -> None:
         assert Path(first.run.dir).is_dir()
 
 
+def test_a_tag_that_is_given_twice_is_one_tag() -> None:
+    with recorded(tags=["b", "a", "b"]) as recording:
+        run = recording.run
+        assert run.tags == ("b", "a")
+        run.tags = [*run.tags, "c", "a"]
+        run.finish()
+
+    assert milepost.Api().run(run.path).tags == ["b", "a", "c"]
+
+
 def test_name_tags_and_notes_can_be_changed() -> None:
     with recorded(tags=["old"]) as recording:
         run = recording.run

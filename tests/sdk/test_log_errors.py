@@ -32,6 +32,18 @@ def test_a_key_that_is_no_text_refuses_the_whole_call(key: Any) -> None:
         assert run.rows() == []
 
 
+def test_with_placeholders_the_value_of_such_a_key_is_stored_and_the_warning_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with recorded(settings={"on_invalid": "placeholder"}) as run:
+        data: dict[Any, Any] = {1: 2, ("a", "b"): 3}
+        run.log(data)
+
+        assert run.values() == [{"1": 2, "('a', 'b')": 3}]
+    assert "log() keys are text, got 1 of type int; its value is stored under that as text" in caplog.text
+    assert "placeholder" not in caplog.text
+
+
 @pytest.mark.parametrize("value", [Plain(), range(3), object(), b"\xff", [1, Plain()], {"deep": [Plain()]}], ids=label)
 def test_a_value_without_a_form_refuses_the_whole_call_and_leaves_all_before_it_untouched(value: Any) -> None:
     with recorded() as run:
