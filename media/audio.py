@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from milepost.media.base import FileMedia, Payload
 from milepost.media.files import is_bytes, is_path, read, suffix
+from milepost.media.ogg_file import number_stream
 from milepost.media.pixels import as_array, is_tensor, told_array, warn
 from milepost.sdk.errors import DataError, MissingDependencyError
 
@@ -105,6 +106,8 @@ def encode(data: memoryview, options: dict[str, Any], target: BinaryIO) -> None:
 
     samples = np.frombuffer(data, "<i2").reshape(-1, options["channels"])
     soundfile().write(target, samples, options["sample_rate"], format=options["file_type"].upper())
+    if options["file_type"] == "ogg":
+        number_stream(target)
 
 
 def decoded(content: bytes) -> "NDArray[np.float64]":

@@ -132,6 +132,18 @@ def test_a_video_of_each_format_plays(form: str) -> None:
     assert np.abs(frames[:, :33, :47].mean((1, 2, 3)) - smooth.mean((1, 2, 3))).max() < 12
 
 
+@pytest.mark.parametrize("samples", [1, 8000, 300_000])
+@pytest.mark.parametrize("file_type", ["wav", "flac", "ogg"])
+def test_equal_sounds_are_equal_files_that_play(file_type: str, samples: int) -> None:
+    sound = np.sin(np.arange(samples) / 9)
+    row = logged_row({name: milepost.Audio(sound, 8000, file_type=file_type) for name in ("a", "b")})
+
+    assert row["a"]["path"] == row["b"]["path"]
+    played = row["a"].to_numpy()
+    assert played.shape == (samples,)
+    assert np.abs(played - sound).mean() < 0.02
+
+
 @pytest.mark.parametrize("form", ["mp4", "webm", "ogg"])
 def test_equal_videos_are_equal_files(form: str) -> None:
     row = logged_row({name: milepost.Video(FRAMES, format=form) for name in ("a", "b")})
