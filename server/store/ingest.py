@@ -162,20 +162,31 @@ class Ingest:
         work: Callable[[sqlite3.Connection], None],
         after: Callable[[], None] = lambda: None,
         before: Callable[[], None] = lambda: None,
+        room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Do some writing on this thread, in a transaction of its own, and wait for it. before, after: called ahead of it
         and behind it; what takes a lock belongs there: who holds one may wait for the transaction to end.
+        room: makes some on a full disk; the work is then tried once more.
 
         Raises what these raise, `NoSpace` and `Locked`.
         """
         done: Future[None] = Future()
 
+        def once(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            work(connection)
+            connection.execute("COMMIT")
+
         def guarded(connection: sqlite3.Connection) -> None:
             try:
                 before()
-                connection.execute("BEGIN IMMEDIATE")
-                work(connection)
-                connection.execute("COMMIT")
+                try:
+                    once(connection)
+                except sqlite3.OperationalError as error:
+                    _undo(connection)
+                    if not isinstance(refusal_of(error), NoSpace) or not room():
+                        raise
+                    once(connection)
                 after()
             except Exception as error:  # noqa: BLE001 - whoever waits for it is told
                 _undo(connection)

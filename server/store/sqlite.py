@@ -29,12 +29,13 @@ from milepost.server.store.choosing import chosen_writers, cuts_of
 from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows, is_unordered
 from milepost.server.store.healing import mend
-from milepost.server.store.ingest import Ingest, Receipt, check_deleted_run, check_writer, receipt_of, run_of
+from milepost.server.store.ingest import Ingest, NoSpace, Receipt, check_deleted_run, check_writer, receipt_of, run_of
 from milepost.server.store.key_points import KeyPoints, Span, limits_of
 from milepost.server.store.known import Known
 from milepost.server.store.live import LiveRun
 from milepost.server.store.media_index import indexed_page
 from milepost.server.store.media_page import MediaPage, media_page
+from milepost.server.store.reserve import Reserve
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
 from milepost.server.store.schema import claim, migrate
@@ -67,6 +68,7 @@ class SqliteStore:
         self.contents = Contents(data, self.reading, self.ingest)
         """The files of runs."""
         self._sweeper = Sweeper(data, self.reading, self.ingest.call)
+        self._reserve = Reserve(data)
         self._table.load()
 
     # Start and stop
@@ -103,6 +105,7 @@ class SqliteStore:
         if self._compactor is not None and self._compactor.poll() is not None:
             logger.error("milepost: the compactor ended with %s; it is started anew", self._compactor.returncode)
             self._start_compactor()
+        self._reserve.keep()
         self._table.flush(connection)
         self._stored.forget_compacted(connection)
         self._mend(connection)
@@ -191,7 +194,11 @@ class SqliteStore:
             connection.execute(note, (project, run, time.time(), number))
             connection.execute("DELETE FROM run WHERE id = ?", (number,))
 
-        self.ingest.call(work, lambda: self._table.drop(project, run))
+        try:
+            self.ingest.call(work, lambda: self._table.drop(project, run), room=self._reserve.give_up)
+        except NoSpace as error:
+            text = "nothing can be deleted before some MB are free there: move another file away, or enlarge it"
+            raise NoSpace(f"{error}; {text}") from None
         self._sweeper.soon()
 
     def unreadable(self) -> tuple[int, int]:

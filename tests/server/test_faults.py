@@ -25,9 +25,9 @@ import time_machine
 
 from milepost.server.store.compactor import compact
 from milepost.server.store.schema import connect
-from tests.reliability.faults import needs_root, read_only
+from tests.reliability.faults import needs_root, read_only, small_disk
 from tests.server.conftest import ADMIN_KEY, Server, Start
-from tests.server.sending import WRITER, event, row, rows_of, send
+from tests.server.sending import WRITER, event, row, rows_of, send, wait_until
 from tests.server.test_reliability import Writers, check, values
 
 Begin = Callable[[], Server]
@@ -243,3 +243,28 @@ def test_rows_that_were_taken_in_before_the_clock_was_set_back_are_compacted(dat
 def compacted(connection: sqlite3.Connection) -> int:
     (rows,) = connection.execute("SELECT COALESCE(SUM(rows), 0) FROM grp").fetchone()
     return int(rows)
+
+
+def test_a_run_can_be_deleted_on_a_disk_that_is_completely_full(start: Start, tmp_path: Path) -> None:
+    needs_root("mounts a small disk")
+    environment = {**os.environ, "MILEPOST_ADMIN_KEY": ADMIN_KEY}
+    with small_disk(tmp_path / "small", 96 << 20) as disk:
+        server = start("--data", disk / "data", environment=environment)
+        with server.client(ADMIN_KEY) as client:
+            for run in ("kept", "deleted"):
+                assert send(client, [row(n, values(0, n)) for n in range(5_000)], run=run).status_code == 200
+            wait_until((disk / "data" / "reserve").exists)
+        server.stop()  # its log goes with it: whatever it writes from here on needs room
+        server = start("--data", disk / "data", environment=environment)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        with server.client(ADMIN_KEY) as client:
+            more = [row(5_000, values(0, 5_000))]
+            assert send(client, more, run="kept").status_code == 507
+            deleted = client.post("/api/v1/bulk", json={"runs": ["p/deleted"], "delete": True})
+            assert (deleted.status_code, deleted.json()["changed"]) == (200, 1)
+            assert send(client, more, run="kept").status_code == 200
+            assert [each["n"] for each in rows_of(client, "kept")] == list(range(5_001))
+            assert client.get("/api/v1/runs/p/deleted").status_code == 404
+        server.kill()
