@@ -1,6 +1,7 @@
 """A program that sends to a server: what it logged is there, exactly once, through kills and outages on both sides."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 import pytest
 
 import milepost
+from milepost.exporters.server_files import Files
+from milepost.sdk.event import Event
+from milepost.sdk.exporter import RunInfo
 from tests.server.conftest import ADMIN_KEY, Server, data_server, start
 from tests.server.sending import rows_of
 
@@ -310,3 +315,47 @@ def test_media_of_a_program_that_was_killed_after_their_rows_arrive_too(data_ser
             lambda: [i["url"] for i in client.get("/api/v1/runs/p/r1/media").json()["items"]].count(None) == 0, 120
         )
         same_as_local(client, server)
+
+
+class OfTheFirstVersion(msgspec.Struct, forbid_unknown_fields=False):
+    """What the first server wanted to be told of a file."""
+
+    project: str
+    sha256: str
+    size: int
+
+
+def test_a_server_of_an_earlier_day_takes_the_files_of_a_newer_program(tmp_path: Path) -> None:
+    taken: list[OfTheFirstVersion] = []
+
+    def first(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            taken.append(msgspec.json.decode(request.content, type=OfTheFirstVersion))
+        return httpx.Response(404 if request.method == "HEAD" else 200, headers={"Upload-Offset": "0"})
+
+    sha256, events = _file(tmp_path)
+    with httpx.Client(transport=httpx.MockTransport(first), base_url="http://server") as client:
+        assert Files(_run(tmp_path)).send(client, events) is None
+    assert [(each.project, each.sha256, each.size) for each in taken] == [("p", sha256, 5)]
+
+
+def test_a_file_that_an_older_server_cannot_take_waits_for_a_newer_one(tmp_path: Path) -> None:
+    def older(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404 if request.method == "HEAD" else 415, headers={"Upload-Offset": "0"})
+
+    with httpx.Client(transport=httpx.MockTransport(older), base_url="http://server") as client:
+        refused = Files(_run(tmp_path)).send(client, _file(tmp_path)[1])
+    assert refused is not None
+    assert refused.status_code == 415
+
+
+def _run(directory: Path) -> RunInfo:
+    return RunInfo(id="r1", project="p", name="r1", dir=directory, writer="0" * 16)
+
+
+def _file(directory: Path) -> tuple[str, list[Event]]:
+    file = directory / "media" / "x.txt"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"hello")
+    sha256 = hashlib.sha256(b"hello").hexdigest()
+    return sha256, [Event(kind="file", values={"path": "media/x.txt", "sha256": sha256, "size": 5})]
