@@ -1,14 +1,17 @@
 """`milepost server`: runs in a browser, and over HTTP."""
 
+import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from milepost.sdk.cli.out import note
 from milepost.sdk.cli.runs import runs_dir
 from milepost.sdk.errors import MissingDependencyError, UsageError
+
+OWN_DATA: Final = "milepost-data"
 
 
 @click.command()
@@ -59,6 +62,7 @@ def command(
 
     With --runs, the runs of a directory, live, read only, without copying them. With --data, a server that runs
     are sent to: it asks for a key. MILEPOST_ADMIN_KEY, when set, is the first admin key; else one is made and shown once.
+    With neither, the runs directory; where there is none, a server of its own, with ./milepost-data as its data.
     """
     if runs is not None and data is not None:
         raise UsageError("name --runs or --data, not both: a directory is served, or runs are sent to the server")
@@ -69,6 +73,9 @@ def command(
         note(f"{size:,} bytes of database and {copied:,} new contents are in {backup}")
         return
     main = server_module("main")
+    if runs is None and data is None and _begins_anew():
+        data = OWN_DATA
+        note(f"no runs are here: this server is for runs that are sent to it, and keeps them in ./{data}")
     place = {"data": Path(data).expanduser()} if data is not None else {"runs": runs_dir(runs)}
     options = main.Options(
         **place, host=host, port=port, trust_proxy_user=trust_proxy_user, trusted_proxies=trusted_proxies,
@@ -76,6 +83,15 @@ def command(
         log_level=log_level, log_format=log_format,
     )  # fmt: skip
     main.serve(options)
+
+
+def _begins_anew() -> bool:
+    """Whether nobody said what to serve, and no run was logged here; also for a server that began like this before."""
+    if (Path(OWN_DATA) / "milepost.db").is_file():
+        return True
+    where = runs_dir(None)
+    unsaid = not os.environ.get("MILEPOST_DIR") and where.resolve() == Path("milepost-runs").resolve()
+    return unsaid and not where.exists()
 
 
 def server_module(name: str) -> Any:

@@ -200,6 +200,22 @@ def test_a_database_of_a_newer_milepost_is_refused_by_name(start: Start) -> None
         start("--data", "data")
 
 
+def test_on_an_empty_machine_the_command_alone_is_a_server_of_its_own_and_stays_one(start: Start) -> None:
+    server = start()
+    key = re.search(r"the first admin key, shown this once: (mp_\S+)", "".join(server.said))
+    assert key is not None
+    with server.client(key[1]) as client:
+        assert send(client, [row(1, {"a": 1})]).status_code == 200
+    server.stop()
+    Path("milepost-runs").mkdir()
+
+    with start().client(key[1]) as client:
+        assert [each["a"] for each in rows_of(client)] == [1]
+    Path("milepost-data").rename("elsewhere")
+    with start().client() as client:
+        assert client.get("/api/v1/info").json()["mode"] == "runs"
+
+
 def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "milepost.db").write_text("x" * 5000)
 
