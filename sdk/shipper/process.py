@@ -309,21 +309,36 @@ def main(runs_dir: Path) -> int:
     for noisy in ("httpx", "httpcore", "grpc", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     place = meeting(runs_dir)
-    descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:  # another one lives: it listens, or is about to end
-            if time.monotonic() >= deadline or _somebody_listens(place):
-                return 0
-            time.sleep(0.05)
+    while (lock := _held(place.lock)) is None:  # another one lives: it listens, or is about to end
+        if time.monotonic() >= deadline or _somebody_listens(place):
+            return 0
+        time.sleep(0.05)
     _turn_log(place.log)
     listener = listen(place.socket)
     logger.info("milepost: the shipper of %s begins, process %d", runs_dir, os.getpid())
     Shipper(runs_dir, place).run(listener)
+    if _stands_at(lock, place.lock):  # or each directory that ever had a shipper would leave a file in shared memory
+        place.lock.unlink(missing_ok=True)
     return 0
+
+
+def _held(path: Path) -> int | None:
+    """A descriptor that holds the lock of the file at a path, for as long as this process lives; None when another one does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _stands_at(descriptor, path):  # and is not that which another one took away at its end
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _turn_log(path: Path) -> None:

@@ -192,6 +192,8 @@ def test_a_shipper_ends_when_nobody_needs_it_any_more(site: Site) -> None:
 
         wait_for(lambda: shippers() == [], "the end of the shipper")
         assert judged(server, program).good
+        shared = Path(os.environ["MILEPOST_SHM"])
+        wait_for(lambda: not list(shared.rglob("shipper-*")), "the end of its files in shared memory")
 
 
 WITHOUT_DEV_FD = """
