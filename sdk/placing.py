@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from milepost.sdk import names
 from milepost.sdk.capture.ranks import RankInfo
@@ -20,6 +20,8 @@ from milepost.sdk.run_record import RunRecord
 from milepost.sdk.summary import Summary
 
 logger = logging.getLogger("milepost")
+
+_IGNORED: Final = b"# made by milepost: runs are data, not code\n*\n"
 
 
 class Found:
@@ -187,18 +189,26 @@ def _writable(chosen: Settings, refused: str = "") -> Path:
                 reasons[0],
                 root,
             )
-        _ignore(root)
+        _ignore(root, chosen.project)
         return root
     raise Error(
         f"init(): no runs directory can be written: {'; '.join(reasons)}; choose another with dir= or MILEPOST_DIR"
     )
 
 
-def _ignore(root: Path) -> None:
-    """Keep runs out of the user's repository."""
+def _ignore(root: Path, project: str) -> None:
+    """Keep runs out of the user's repository: the whole directory; where it holds other things (dir="."), only the project."""
+    file = root / ".gitignore"
     with contextlib.suppress(OSError):
-        fd = os.open(root / ".gitignore", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        os.write(fd, b"# made by milepost: runs are data, not code\n*\n")
+        with os.scandir(root) as found:
+            shared = any(found)
+        if shared:
+            if file.exists() and file.read_bytes().startswith(_IGNORED[:10]):
+                return
+            file = root / project / ".gitignore"
+            file.parent.mkdir()  # one that is there stays as it is: who removed the file wants his runs in the repository
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(fd, _IGNORED)
         os.close(fd)
 
 

@@ -46,6 +46,20 @@ def test_a_run_that_is_given_nothing_has_an_id_and_a_name_made_up() -> None:
         assert Path(first.run.dir).is_dir()
 
 
+def test_git_is_told_to_ignore_the_runs_and_nothing_else(tmp_path: Path) -> None:
+    def ignored(directory: Path) -> list[str]:
+        milepost.init(project="p", dir=directory, exporters=["file"], settings=QUIET).finish()
+        milepost.init(project="p", dir=directory, exporters=["file"], settings=QUIET).finish()
+        assert len(milepost.Api(directory).runs("p")) == 2
+        return sorted(str(path.relative_to(directory)) for path in directory.rglob(".gitignore"))
+
+    assert ignored(tmp_path / "of its own") == [".gitignore"]
+
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").touch()
+    assert ignored(tmp_path / "code") == ["p/.gitignore"]
+
+
 def test_a_tag_that_is_given_twice_is_one_tag() -> None:
     with recorded(tags=["b", "a", "b"]) as recording:
         run = recording.run
