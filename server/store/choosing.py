@@ -20,7 +20,8 @@ def chosen_writers(live: LiveRun, writer: str | int | None) -> list[WriterState]
             chosen = live.speaking()
     else:
         chosen = [w for w in live.kept.writers.values() if w.name == writer]
-        known = f"its writers: {', '.join(live.kept.writers) or 'none'}"
+        every = sorted(live.kept.writers.values(), key=lambda w: (w.attempt, w.started, w.name))
+        known = f"its writers: {', '.join(w.name for w in every) or 'none'}"
     if not chosen:
         raise UsageError(f"the run {live.project}/{live.name} has no writer {writer!r}; {known}")
     return chosen
