@@ -37,7 +37,7 @@ CHINA: Any = load_sample_image("china.jpg")
 def pictures() -> dict[str, Any]:
     """Photographs, with boxes and a mask, a list, and floats."""
     petals = (FLOWER[..., 0] > 150).astype(np.uint8)
-    box = {"position": {"minX": 0.31, "maxX": 0.86, "minY": 0.1, "maxY": 0.9}, "class_id": 1, "scores": {"sure": 0.97}}
+    box = {"position": {"minX": 0.26, "maxX": 0.71, "minY": 0.18, "maxY": 0.8}, "class_id": 1, "scores": {"sure": 0.97}}
     return {
         "photo": milepost.Image(CHINA, caption="Summer Palace"),
         "jpg": milepost.Image(CHINA, file_type="jpg"),

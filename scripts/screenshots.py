@@ -37,7 +37,7 @@ def main() -> None:
             subprocess.run(command, check=True, capture_output=True, cwd=folder)
         (Path(folder) / "milepost-runs").rename(runs)
         for seed, name in enumerate(("baseline", "mixup")):
-            log_gallery(runs, name, seed)
+            log_gallery(runs, name, seed, caption="street, evening")
         server = Server(["--runs", str(runs)])
         try:
             with sync_playwright() as playwright:

@@ -84,7 +84,7 @@ def digits(run_dir: Path, step: int, random: np.random.Generator) -> dict[str, A
     }
 
 
-def detection(run_dir: Path, step: int, random: np.random.Generator) -> dict[str, Any]:
+def detection(run_dir: Path, step: int, random: np.random.Generator, caption: str) -> dict[str, Any]:
     grey = np.add.outer(np.linspace(40, 200, 240), np.linspace(0, 50, 320))
     sky = np.stack([grey * 0.7, grey * 0.85, grey], -1) + random.normal(0, 6, (240, 320, 3))
     mask = np.zeros((240, 320), np.uint8)
@@ -99,7 +99,7 @@ def detection(run_dir: Path, step: int, random: np.random.Generator) -> dict[str
     box_file = stored(run_dir, "metadata/boxes2D", f"street_{step}.boxes2D.json", json.dumps(boxes).encode())
     mask_file = stored(run_dir, "images/mask", f"street_{step}.mask.png", png(mask))
     return {
-        "_type": "image-file", "format": "png", "width": 320, "height": 240, "caption": "<b>street</b>", **image,
+        "_type": "image-file", "format": "png", "width": 320, "height": 240, "caption": caption, **image,
         "boxes": {"predictions": {"_type": "boxes2D", **box_file, "count": 2, "class_labels": labels}},
         "masks": {"segments": {"_type": "mask", **mask_file, "class_labels": labels}},
     }  # fmt: skip
@@ -167,7 +167,13 @@ def last_row(run_dir: Path, random: np.random.Generator) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def log_gallery(directory: Path, name: str = "baseline", seed: int = 0, project: str = "gallery") -> str:
+def log_gallery(
+    directory: Path,
+    name: str = "baseline",
+    seed: int = 0,
+    project: str = "gallery",
+    caption: str = "<b>street</b>",
+) -> str:
     """Log one such run; its id."""
     random = np.random.default_rng(seed)
     run = milepost.init(
@@ -178,7 +184,7 @@ def log_gallery(directory: Path, name: str = "baseline", seed: int = 0, project:
         row: dict[str, Any] = {"train/loss": 2 * math.exp(-step / 8) + 0.1 * random.random()}
         if step % 4 == 3:
             row["val/digits"] = digits(run_dir, step, random)
-            row["val/street"] = detection(run_dir, step, random)
+            row["val/street"] = detection(run_dir, step, random, caption)
             row["weights/layer1"] = milepost.Histogram(random.normal(step / 20, 1 + step / 10, 3000))
         if step == 19:
             row |= last_row(run_dir, random)
