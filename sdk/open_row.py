@@ -64,6 +64,10 @@ class OpenRow:
             plan = plan.next
         if plan is None or row is None:
             return False
+        try:  # before anything is stored: half of a surrogate pair has no form in a row, and the long way replaces it
+            encode_payload(row)
+        except ValueError:
+            return False
         values = data if plan.plain else dict(zip(plan.keys, row[4:], strict=True))
         if held is not None and at == current:
             joined = self._plans.joint(held[0], plan)

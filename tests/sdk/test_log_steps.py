@@ -305,3 +305,14 @@ def test_the_quick_way_and_the_long_way_count_the_same_steps() -> None:
 
         steps = [(row["_step"], row["a"]) for row in run.rows()]
         assert steps == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (8, 8), (9, 10)]
+
+
+def test_half_of_a_surrogate_pair_in_a_text_is_replaced_with_a_step_too() -> None:
+    with recorded() as run:
+        run.log({"a": "text"}, step=0)
+        run.log({"a": "\ud800"}, step=1)
+        run.log({"a": "text"}, step=2)
+        run.log({"a": "\ud800"}, commit=False)
+        run.log({"a": "\ud800"})
+
+        assert run.values() == [{"a": "text"}, {"a": "\\ud800"}, {"a": "\\ud800"}]
