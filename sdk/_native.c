@@ -3,7 +3,8 @@
  *     Clock    base of Keeper:  what a row's time is reckoned from
  *     Place    base of Block:   where the next frame goes
  *     Pattern  base of Plan:    the keys and types of a row, and the bytes of the last one that was stored by it
- *     Caller   base of Fast:    number, step and all that a call needs, and `log`
+ *     Caller   base of Fast:    number, step and all that a call needs, and `log` for rows
+ *     Stepper  base of Steps:   the same with the row that is open, and `log` for calls with a step
  *
  * Python code reads and writes the same fields as attributes, so there is one truth about each, whoever stores a row. The rules:
  *
@@ -11,7 +12,7 @@
  *   It is asked about everything unusual: what is not handled here is not an error.
  * - From the first look at the data to the end of the call nothing runs that could run Python code, and the interpreter's lock is
  *   held. So a call is one step to other threads, to signal handlers and to the collector of garbage. Numpy's own conversion
- *   of its scalars is the one piece of foreign code: `busy` and `seq` find out if it ever came back to us.
+ *   of its scalars is the one piece of foreign code: `busy` and `seq` would tell if it ever came back to us.
  * - Bytes go into a buffer first and into shared memory when they are whole. SIGKILL at any instruction leaves there whole
  *   frames, and at most one that its checksum tells to be none.
  * - The shared memory is held by a buffer export for as long as it may be written: it cannot be unmapped meanwhile.
@@ -31,7 +32,7 @@
 #error "written for Linux on little-endian processors; elsewhere the fast path is Python's"
 #endif
 
-#define INTERFACE 1 /* as in native.py; changes with what Python code and this file expect of one another */
+#define INTERFACE 2 /* as in native.py; changes with what Python code and this file expect of one another */
 
 /* -- CRC-32, as zlib.crc32 has it ------------------------------------------------------------------------------------------
  *
@@ -160,12 +161,12 @@ typedef struct {
     PyObject *key;
     PyObject *type; /* of values that are converted: exactly theirs */
     int kind;
-    int count; /* of a dict: its keys, which come next */
+    int count; /* of a dict: its keys, which come next; else bytes of its name */
 } Item;
 
 typedef struct {
-    uint8_t *bytes; /* PAD zeros, then a payload */
-    Py_ssize_t room; /* for the payload */
+    uint8_t *bytes; /* room for the head of a payload, then its values */
+    Py_ssize_t room; /* for the values */
 } Buffer;
 
 typedef struct {
@@ -174,22 +175,23 @@ typedef struct {
     Item *items;
     Py_ssize_t size; /* of items */
     Py_ssize_t values; /* of the row */
+    uint8_t *names; /* of the values, as msgpack, one behind the other */
+    Py_ssize_t names_size;
     uint32_t seed, schema;
     int busy; /* whether a call writes into `spare` */
     Buffer kept, spare;
-    Py_ssize_t kept_size; /* of the payload in `kept` when that is the last row; else 0, and `last` is */
+    Py_ssize_t kept_from, kept_size; /* where the payload of the last row is in `kept`; no size: `last` is the last row */
     PyObject *last;
 } Pattern;
 
-enum { MAX_PAYLOAD = 60000, HEAD = 5 + 4 * 9, MAX_DEPTH = 32 };
+enum { MAX_PAYLOAD = 60000, MAX_DEPTH = 32, FRONT = 80 }; /* FRONT: PAD, an array's and a map's header, five numbers */
 
 static int
 buffer_resize(Buffer *buffer, Py_ssize_t room)
 {
-    uint8_t *bytes = PyMem_Realloc(buffer->bytes, PAD + room);
+    uint8_t *bytes = PyMem_Realloc(buffer->bytes, FRONT + room);
     if (bytes == NULL)
         return -1;
-    memset(bytes, 0, PAD);
     buffer->bytes = bytes;
     buffer->room = room;
     return 0;
@@ -225,6 +227,7 @@ pattern_dealloc(Pattern *self)
     PyObject_GC_UnTrack(self);
     pattern_clear(self);
     PyMem_Free(self->items);
+    PyMem_Free(self->names);
     PyMem_Free(self->kept.bytes);
     PyMem_Free(self->spare.bytes);
     plain_dealloc((PyObject *)self);
@@ -239,7 +242,7 @@ pattern_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     return (PyObject *)self;
 }
 
-/* lay_out(seed, schema, [(key, kind, type or count), ...]): a layout, once. A dict's keys come right behind it. */
+/* lay_out(seed, schema, [(key, kind, type or count, name), ...]): a layout, once. A dict's keys come right behind it. */
 static PyObject *
 pattern_lay_out(Pattern *self, PyObject *args)
 {
@@ -261,8 +264,9 @@ pattern_lay_out(Pattern *self, PyObject *args)
         Item *item = self->items + at;
         PyObject *key, *what;
         int letter;
-        const char *found;
-        if (!PyArg_ParseTuple(PyList_GetItem(list, at), "UCO", &key, &letter, &what))
+        const char *found, *name;
+        Py_ssize_t name_size;
+        if (!PyArg_ParseTuple(PyList_GetItem(list, at), "UCOy#", &key, &letter, &what, &name, &name_size))
             return NULL;
         found = letter > 0 && letter < 128 ? strchr(kinds, letter) : NULL;
         if (found == NULL) {
@@ -284,8 +288,16 @@ pattern_lay_out(Pattern *self, PyObject *args)
             item->count = (int)count;
             left[++depth] = count;
         }
-        else
+        else {
+            uint8_t *names = name_size > MAX_PAYLOAD ? NULL : PyMem_Realloc(self->names, self->names_size + name_size);
+            if (names == NULL)
+                return PyErr_NoMemory();
+            memcpy(names + self->names_size, name, (size_t)name_size);
+            self->names = names;
+            self->names_size += name_size;
+            item->count = (int)name_size;
             values++;
+        }
         item->key = Py_NewRef(key);
         item->type = Py_NewRef(what);
         self->size = at + 1;
@@ -295,7 +307,7 @@ pattern_lay_out(Pattern *self, PyObject *args)
             PyErr_SetString(PyExc_ValueError, "a dict in a layout must be followed by its keys");
             return NULL;
         }
-    Py_ssize_t room = HEAD + 9 * values + 32;
+    Py_ssize_t room = 9 * values + 32;
     if (buffer_resize(&self->kept, room) < 0 || buffer_resize(&self->spare, room) < 0)
         return PyErr_NoMemory();
     self->seed = seed;
@@ -305,17 +317,23 @@ pattern_lay_out(Pattern *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* What a function of frame.py makes of a value. */
+static PyObject *
+by_frame(const char *function, PyObject *value)
+{
+    PyObject *module = value == NULL ? NULL : PyImport_ImportModule("milepost.sdk.frame");
+    PyObject *made = module == NULL ? NULL : PyObject_CallMethod(module, function, "O", value);
+    Py_XDECREF(module);
+    return made;
+}
+
 /* The last row, read out of its bytes when somebody asks. */
 static PyObject *
 pattern_last(Pattern *self, void *Py_UNUSED(closure))
 {
     if (self->kept_size > 0) {
-        PyObject *module = PyImport_ImportModule("milepost.sdk.frame");
-        if (module == NULL)
-            return NULL;
-        PyObject *bytes = PyBytes_FromStringAndSize((char *)self->kept.bytes + PAD, self->kept_size);
-        PyObject *row = bytes == NULL ? NULL : PyObject_CallMethod(module, "decode_payload", "O", bytes);
-        Py_DECREF(module);
+        PyObject *bytes = PyBytes_FromStringAndSize((char *)self->kept.bytes + self->kept_from, self->kept_size);
+        PyObject *row = by_frame("decode_payload", bytes);
         Py_XDECREF(bytes);
         return row;
     }
@@ -399,6 +417,8 @@ typedef struct {
     Pattern *plan;
     const Item *next;
     uint8_t *at, *end;
+    uint8_t *map; /* where names and values go as well, or NULL */
+    const uint8_t *names;
     int other_keys; /* whether it failed by the keys, or their order */
 } Row;
 
@@ -530,8 +550,16 @@ put_dict(Row *row, PyObject *data, Py_ssize_t count)
             row->other_keys = 1;
             return 0;
         }
+        const Item *item = row->next;
+        uint8_t *before = row->at;
         if (!put_value(row, value))
             return 0;
+        if (row->map != NULL && item->kind != DICT) {
+            memcpy(row->map, row->names, (size_t)item->count);
+            memcpy(row->map + item->count, before, (size_t)(row->at - before));
+            row->map += item->count + (row->at - before);
+            row->names += item->count;
+        }
     }
     return 1;
 }
@@ -577,10 +605,11 @@ typedef struct {
 
 static PyObject *trace_module, *plain_name;
 
-enum { FRAME_HEADER = 16, MAGIC_AND_KIND = 'M' | 'P' << 8 | 2 << 16 | 1 << 24 }; /* see frame.py: a ROW of version 1 */
+enum { ROW = 2, PART = 4, FRAME_HEADER = 16 }; /* see frame.py */
 
+/* Whether a call with this data may be stored here; if so, its time and the microseconds since the run began. */
 static int
-store(Caller *self, PyObject *data)
+begin(Caller *self, PyObject *data, uint64_t *time_ns, uint64_t *runtime_us)
 {
     Pattern *plan = self->plan;
     if (plan == NULL || self->memory == NULL || plan->busy || PyDict_Size(data) != plan->count)
@@ -589,46 +618,95 @@ store(Caller *self, PyObject *data)
         PyErr_Clear();
         return 0;
     }
-    long long seq = self->seq, now, time_ns, runtime, step;
     struct timespec clock;
+    long long now, time, runtime;
     clock_gettime(CLOCK_MONOTONIC, &clock); /* that of time.monotonic_ns() */
     now = clock.tv_sec * 1000000000LL + clock.tv_nsec;
-    runtime = now - self->began;
-    if (seq < 0 || runtime < 0 || __builtin_add_overflow(now, self->writer->clock_offset, &time_ns) || time_ns < 0
-        || __builtin_add_overflow(seq, self->shift, &step) || step < 0)
+    if (__builtin_add_overflow(now, self->writer->clock_offset, &time) || time < 0
+        || __builtin_sub_overflow(now, self->began, &runtime) || runtime < 0 || self->seq < 0)
         return 0;
+    *time_ns = (uint64_t)time;
+    *runtime_us = (uint64_t)runtime / 1000;
+    return 1;
+}
 
-    Buffer *spare = &plan->spare;
-    uint8_t *payload = spare->bytes + PAD;
-    Row row = {plan, plan->items, payload, payload + spare->room, 0};
-    Py_ssize_t length = plan->values + 4;
-    if (length < 16)
-        *row.at++ = (uint8_t)(0x90 | length);
-    else
-        row.at = put(row.at, 0xDC, (uint64_t)length, 2);
-    row.at = put_unsigned(row.at, (uint64_t)seq);
-    row.at = put_unsigned(row.at, (uint64_t)time_ns);
-    row.at = put_unsigned(row.at, (uint64_t)runtime / 1000);
-    row.at = put_unsigned(row.at, (uint64_t)step);
+static inline uint8_t *
+put_array_size(uint8_t *at, Py_ssize_t size)
+{
+    if (size >= 16)
+        return put(at, 0xDC, (uint64_t)size, 2);
+    *at = (uint8_t)(0x90 | size);
+    return at + 1;
+}
+
+/* Put a head right before the values of a buffer, and PAD zeros before that; where the payload begins. */
+static uint8_t *
+put_head(Buffer *buffer, const uint8_t *head, const uint8_t *head_end)
+{
+    uint8_t *payload = buffer->bytes + FRONT - (head_end - head);
+    memset(payload - PAD, 0, PAD);
+    memcpy(payload, head, (size_t)(head_end - head));
+    return payload;
+}
+
+/* The same for a row's. */
+static uint8_t *
+put_row_head(Buffer *buffer, Py_ssize_t values, long long seq, uint64_t time_ns, uint64_t runtime_us, long long step)
+{
+    uint8_t head[FRONT], *at = put_array_size(head, values + 4);
+    at = put_unsigned(at, (uint64_t)seq);
+    at = put_unsigned(at, time_ns);
+    at = put_unsigned(at, runtime_us);
+    at = put_unsigned(at, (uint64_t)step);
+    return put_head(buffer, head, at);
+}
+
+static uint8_t *
+put_frame(uint8_t *at, int kind, uint8_t *payload, Py_ssize_t size, uint32_t seed, uint32_t schema)
+{
+    uint32_t start = 'M' | 'P' << 8 | (uint32_t)kind << 16 | 1 << 24;
+    uint32_t header[4] = {start, (uint32_t)size, CRC(payload, (size_t)size, seed), schema};
+    memcpy(at + FRAME_HEADER, payload, (size_t)size);
+    memcpy(at, header, FRAME_HEADER);
+    return at + FRAME_HEADER + size;
+}
+
+/* Where frames of so many bytes go, or NULL when they do not fit or somebody stored something meanwhile. */
+static uint8_t *
+room_for(Caller *self, Py_ssize_t size, long long seq)
+{
+    Py_ssize_t pos = self->block->pos;
+    if (self->seq != seq || pos < 0 || pos > self->end || self->end - pos < size || self->end > self->view.len)
+        return NULL;
+    return self->memory + pos;
+}
+
+static int
+store(Caller *self, PyObject *data)
+{
+    Pattern *plan = self->plan;
+    uint64_t time_ns, runtime_us;
+    long long seq = self->seq, step;
+    if (!begin(self, data, &time_ns, &runtime_us) || __builtin_add_overflow(seq, self->shift, &step) || step < 0)
+        return 0;
+    uint8_t *values = plan->spare.bytes + FRONT;
+    Row row = {plan, plan->items, values, values + plan->spare.room, NULL, NULL, 0};
     plan->busy = 1;
     int done = put_data(&row, data);
     plan->busy = 0;
     if (!done)
         return 0;
-
-    Py_ssize_t size = row.at - payload, start = self->block->pos;
-    if (size > MAX_PAYLOAD || start < 0 || start > self->end || self->end - start < FRAME_HEADER + size
-        || self->end > self->view.len || self->seq != seq)
+    uint8_t *payload = put_row_head(&plan->spare, plan->values, seq, time_ns, runtime_us, step);
+    Py_ssize_t size = row.at - payload;
+    uint8_t *place = size > MAX_PAYLOAD ? NULL : room_for(self, FRAME_HEADER + size, seq);
+    if (place == NULL)
         return 0;
-    uint32_t header[4] = {MAGIC_AND_KIND, (uint32_t)size, CRC(payload, (size_t)size, plan->seed), plan->schema};
-    uint8_t *frame = self->memory + start;
-    memcpy(frame + FRAME_HEADER, payload, (size_t)size);
-    memcpy(frame, header, FRAME_HEADER);
-    self->block->pos = start + FRAME_HEADER + size;
+    self->block->pos = put_frame(place, ROW, payload, size, plan->seed, plan->schema) - self->memory;
     self->seq = seq + 1;
-    Buffer stored = *spare;
-    *spare = plan->kept;
+    Buffer stored = plan->spare;
+    plan->spare = plan->kept;
     plan->kept = stored;
+    plan->kept_from = payload - stored.bytes;
     plan->kept_size = size;
     return 1;
 }
@@ -641,7 +719,10 @@ caller_log(Caller *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "log() takes data and step");
         return NULL;
     }
-    if (args[1] == Py_None && PyDict_CheckExact(args[0]) && store(self, args[0]))
+    Pattern *plan = (Pattern *)Py_XNewRef((PyObject *)self->plan);
+    int done = args[1] == Py_None && PyDict_CheckExact(args[0]) && store(self, args[0]);
+    Py_XDECREF((PyObject *)plan);
+    if (done)
         Py_RETURN_TRUE;
     return PyObject_CallMethodObjArgs((PyObject *)self, plain_name, args[0], args[1], NULL);
 }
@@ -739,6 +820,192 @@ static PyGetSetDef caller_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+/* -- Stepper ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    Caller base;
+    long long at, parts;
+    unsigned int part_seed;
+    PyObject *row; /* the open row as Python has it; or NULL, and it is in `open`: */
+    Buffer open;
+    Py_ssize_t open_size; /* of its values */
+    uint64_t time_ns, runtime_us;
+    Buffer part;
+} Stepper;
+
+/* Take over a row that Python opened: its values as bytes, and its times. To encode it makes objects, so the collector of garbage,
+ * and with it anybody's code, may run before that is done: then nothing is taken over. */
+static int
+take_over(Stepper *self)
+{
+    long long numbers[4], seq = self->base.seq;
+    uint8_t head[FRONT], *at = head;
+    PyObject *row = self->row;
+    if (row == NULL)
+        return self->open.bytes != NULL;
+    if (!PyList_CheckExact(row) || PyList_Size(row) != self->base.plan->values + 4)
+        return 0;
+    at = put_array_size(at, PyList_Size(row));
+    for (int which = 0; which < 4; which++) {
+        numbers[which] = PyLong_AsLongLong(PyList_GetItem(row, which));
+        if (numbers[which] < 0) { /* or it does not fit */
+            PyErr_Clear();
+            return 0;
+        }
+        at = put_unsigned(at, (uint64_t)numbers[which]);
+    }
+    Py_INCREF(row);
+    PyObject *bytes = by_frame("encode_payload", row);
+    Py_ssize_t size = bytes == NULL ? -1 : PyBytes_Size(bytes) - (at - head);
+    int done = size >= 0 && self->row == row && self->base.seq == seq
+        && (self->open.room >= size || buffer_resize(&self->open, size) == 0);
+    if (done) {
+        memcpy(self->open.bytes + FRONT, PyBytes_AsString(bytes) + (at - head), (size_t)size);
+        self->open_size = size;
+        self->time_ns = (uint64_t)numbers[1];
+        self->runtime_us = (uint64_t)numbers[2];
+        Py_CLEAR(self->row);
+    }
+    PyErr_Clear();
+    Py_DECREF(row);
+    Py_XDECREF(bytes);
+    return done;
+}
+
+/* Store the open row and, as a part, the one that this call opens. */
+static int
+store_step(Stepper *self, PyObject *data, PyObject *number)
+{
+    Caller *base = &self->base;
+    Pattern *plan = base->plan;
+    int overflow;
+    long long seq = base->seq, parts = self->parts, step = PyLong_AsLongLongAndOverflow(number, &overflow);
+    uint64_t time_ns, runtime_us;
+    if (overflow || step <= self->at || parts < 0 || !begin(base, data, &time_ns, &runtime_us) || !take_over(self))
+        return 0;
+    Py_ssize_t names_and_values = plan->names_size + plan->spare.room;
+    if (self->part.room < names_and_values && buffer_resize(&self->part, names_and_values) < 0)
+        return 0;
+    uint8_t *values = plan->spare.bytes + FRONT, *map = self->part.bytes + FRONT;
+    Row row = {plan, plan->items, values, values + plan->spare.room, map, plan->names, 0};
+    plan->busy = 1;
+    int done = put_dict(&row, data, plan->count);
+    plan->busy = 0;
+    if (!done)
+        return 0;
+    uint8_t head[FRONT], *at = head;
+    *at++ = 0x96;
+    at = put_unsigned(at, (uint64_t)seq + 1);
+    at = put_unsigned(at, (uint64_t)parts);
+    at = put_unsigned(at, time_ns);
+    at = put_unsigned(at, runtime_us);
+    at = put_unsigned(at, (uint64_t)step);
+    if (plan->values < 16)
+        *at++ = (uint8_t)(0x80 | plan->values);
+    else
+        at = put(at, 0xDE, (uint64_t)plan->values, 2);
+    uint8_t *part = put_head(&self->part, head, at);
+    uint8_t *closed = put_row_head(&self->open, plan->values, seq, self->time_ns, self->runtime_us, self->at);
+    Py_ssize_t part_size = row.map - part, closed_size = self->open.bytes + FRONT + self->open_size - closed;
+    uint8_t *place = room_for(base, 2 * FRAME_HEADER + part_size + closed_size, seq);
+    if (place == NULL || self->parts != parts)
+        return 0;
+    place = put_frame(place, ROW, closed, closed_size, plan->seed, plan->schema);
+    base->block->pos = put_frame(place, PART, part, part_size, self->part_seed, 0) - base->memory;
+    base->seq = seq + 1;
+    self->parts = parts + 1;
+    self->at = step;
+    Buffer stored = self->open;
+    self->open = plan->spare;
+    plan->spare = plan->kept;
+    plan->kept = stored;
+    plan->kept_from = closed - stored.bytes;
+    plan->kept_size = closed_size;
+    self->open_size = row.at - values;
+    self->time_ns = time_ns;
+    self->runtime_us = runtime_us;
+    return 1;
+}
+
+static PyObject *
+stepper_log(Stepper *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "log() takes data and step");
+        return NULL;
+    }
+    Pattern *plan = (Pattern *)Py_XNewRef((PyObject *)self->base.plan);
+    int done = PyLong_CheckExact(args[1]) && PyDict_CheckExact(args[0]) && store_step(self, args[0], args[1]);
+    Py_XDECREF((PyObject *)plan);
+    if (done)
+        Py_RETURN_TRUE;
+    return PyObject_CallMethodObjArgs((PyObject *)self, plain_name, args[0], args[1], NULL);
+}
+
+/* The open row, [number to be filled in, time_ns, runtime_us, step, value, ...]. */
+static PyObject *
+stepper_row(Stepper *self, void *Py_UNUSED(closure))
+{
+    if (self->row != NULL || self->open.bytes == NULL || self->base.plan == NULL)
+        return Py_NewRef(self->row == NULL ? Py_None : self->row);
+    Py_ssize_t values = self->base.plan->values;
+    uint8_t *payload = put_row_head(&self->open, values, 0, self->time_ns, self->runtime_us, self->at);
+    PyObject *bytes = PyBytes_FromStringAndSize((char *)payload, self->open.bytes + FRONT + self->open_size - payload);
+    PyObject *row = by_frame("decode_payload", bytes);
+    Py_XDECREF(bytes);
+    return row;
+}
+
+static int
+stepper_set_row(Stepper *self, PyObject *row, void *Py_UNUSED(closure))
+{
+    PyObject *old = self->row;
+    self->row = Py_XNewRef(row);
+    Py_XDECREF(old);
+    return 0;
+}
+
+static int
+stepper_clear(Stepper *self)
+{
+    Py_CLEAR(self->row);
+    return caller_clear(&self->base);
+}
+
+static int
+stepper_traverse(Stepper *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->row);
+    return caller_traverse(&self->base, visit, arg);
+}
+
+static void
+stepper_dealloc(Stepper *self)
+{
+    PyObject_GC_UnTrack(self);
+    stepper_clear(self);
+    PyMem_Free(self->open.bytes);
+    PyMem_Free(self->part.bytes);
+    plain_dealloc((PyObject *)self);
+}
+
+static PyMemberDef stepper_members[] = {
+    {"at", T_LONGLONG, offsetof(Stepper, at), 0, "The step of the open row."},
+    {"parts", T_LONGLONG, offsetof(Stepper, parts), 0, "The number of the next part."},
+    {"part_seed", T_UINT, offsetof(Stepper, part_seed), 0, "What the checksum of a part starts from."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMethodDef stepper_methods[] = {
+    {"log", (PyCFunction)(void (*)(void))stepper_log, METH_FASTCALL, "Close a row, open the next; whether that was done."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef stepper_getset[] = {
+    {"row", (getter)stepper_row, (setter)stepper_set_row, "The open row.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 /* -- the module ---------------------------------------------------------------------------------------------------------------- */
 
 /* crc32(data, seed, by_table): for tests. */
@@ -754,9 +1021,10 @@ crc32(PyObject *Py_UNUSED(module), PyObject *args)
     Buffer copy = {NULL, 0};
     if (buffer_resize(&copy, size) < 0)
         return PyErr_NoMemory();
-    memcpy(copy.bytes + PAD, data, (size_t)size);
-    uint32_t sum = by_table || size < 4 ? crc_by_table(copy.bytes + PAD, (size_t)size, seed)
-                                        : CRC(copy.bytes + PAD, (size_t)size, seed);
+    uint8_t *bytes = copy.bytes + FRONT;
+    memset(bytes - PAD, 0, PAD);
+    memcpy(bytes, data, (size_t)size);
+    uint32_t sum = by_table || size < 4 ? crc_by_table(bytes, (size_t)size, seed) : CRC(bytes, (size_t)size, seed);
     PyMem_Free(copy.bytes);
     return PyLong_FromUnsignedLong(sum);
 }
@@ -790,11 +1058,16 @@ static PyType_Spec caller_spec = {
     (PyType_Slot[]){{Py_tp_dealloc, caller_dealloc}, {Py_tp_traverse, caller_traverse}, {Py_tp_clear, caller_clear},
                     {Py_tp_members, caller_members}, {Py_tp_methods, caller_methods}, {Py_tp_getset, caller_getset}, {0, NULL}},
 };
+static PyType_Spec stepper_spec = {
+    "milepost.sdk._native.Stepper", sizeof(Stepper), 0, FLAGS | Py_TPFLAGS_HAVE_GC,
+    (PyType_Slot[]){{Py_tp_dealloc, stepper_dealloc}, {Py_tp_traverse, stepper_traverse}, {Py_tp_clear, stepper_clear},
+                    {Py_tp_members, stepper_members}, {Py_tp_methods, stepper_methods}, {Py_tp_getset, stepper_getset}, {0, NULL}},
+};
 
 static PyTypeObject *
-add_type(PyObject *module, const char *name, PyType_Spec *spec)
+add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject *base)
 {
-    PyObject *type = PyType_FromSpec(spec);
+    PyObject *type = PyType_FromSpecWithBases(spec, (PyObject *)base);
     return type != NULL && PyModule_AddObjectRef(module, name, type) == 0 ? (PyTypeObject *)type : NULL;
 }
 
@@ -810,11 +1083,12 @@ PyInit__native(void)
 #endif
     trace_module = PyUnicode_InternFromString("opentelemetry.trace");
     plain_name = PyUnicode_InternFromString("plain");
-    clock_type = add_type(module, "Clock", &clock_spec);
-    place_type = add_type(module, "Place", &place_spec);
-    pattern_type = add_type(module, "Pattern", &pattern_spec);
+    clock_type = add_type(module, "Clock", &clock_spec, NULL);
+    place_type = add_type(module, "Place", &place_spec, NULL);
+    pattern_type = add_type(module, "Pattern", &pattern_spec, NULL);
+    PyTypeObject *caller_type = add_type(module, "Caller", &caller_spec, NULL);
     if (trace_module == NULL || plain_name == NULL || clock_type == NULL || place_type == NULL || pattern_type == NULL
-        || add_type(module, "Caller", &caller_spec) == NULL
+        || caller_type == NULL || add_type(module, "Stepper", &stepper_spec, caller_type) == NULL
         || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0) {
         Py_DECREF(module);
         return NULL;

@@ -31,7 +31,7 @@ from milepost.sdk.frame import (
     frame,
     frame_seed,
 )
-from milepost.sdk.native import Caller, compiled
+from milepost.sdk.native import Caller, Stepper, compiled
 from milepost.sdk.plans import NO_PLAN, Plan, taker
 from milepost.sdk.ring import Block
 from milepost.sdk.shape import MAX_COMPILED, Builder
@@ -251,7 +251,7 @@ class Fast(Caller):
             self.take = fresh
 
 
-class Steps:
+class Steps(Stepper):
     """What `Fast` is, while a row is open and each call says its step.
 
     at, plan, row: of the open row: its step, its plan, and [seq, time_ns, runtime_us, step, value, ...]; the number is filled in
@@ -259,12 +259,12 @@ class Steps:
     seq, parts:    the numbers of that row, and of the next part.
     """
 
-    __slots__ = ("at", "began", "block", "buffer", "end", "part_seed", "parts", "plan", "row", "seq", "writer")
+    __slots__ = ("block", "buffer", "writer")
 
     def __init__(self, plan: Plan, row: list[Any], writer: Writer, block: Block, began: int) -> None:
         self.plan = plan
         self.row = row
-        self.at: int = row[3]
+        self.at = row[3]
         self.writer = writer
         self.seq = writer.seq
         self.parts = writer.parts
@@ -273,12 +273,14 @@ class Steps:
         self.block = block
         self.buffer = block.buffer
         self.end = block.size
+        self.bind(writer, block, block.buffer, _modules)
 
-    def log(self, data: Any, step: Any) -> bool:
+    def plain(self, data: Any, step: Any) -> bool:
         """Store the open row and, as the part of the next one, this call, both at once; whether that was done."""
         if type(step) is not int or not self.at < step <= INT_MAX or type(data) is not dict:
             return False
-        plan, closed, seq, parts = self.plan, self.row, self.seq, self.parts
+        seq, parts = self.seq, self.parts  # first: to read the row makes objects, and so may let another call in
+        plan, closed = self.plan, self.row
         try:
             if len(data) != len(plan.top) or "opentelemetry.trace" in _modules:
                 return False
@@ -313,6 +315,9 @@ class Steps:
         if plan.watched:
             plan.watch(closed)
         return True
+
+    if not compiled:
+        log = plain
 
 
 def _all_floats(plan: Plan, row: list[Any], payload: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Native: the fast path in C (`_native.c`) where it was built, and what stands in for it where it was not.
 
-Four classes hold what a planned call reads and writes: each is the base of the Python class that has all the rest. With the
+Five classes hold what a planned call reads and writes: each is the base of the Python class that has all the rest. With the
 compiled ones, `Fast` has a `log` in C, which takes most calls and leaves the others to Python; without, all is Python's. Both
 store the same bytes. `milepost doctor` says which is in use. MILEPOST_NATIVE=0 leaves the compiled ones alone.
 """
@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 """What this code and the C source agree on; the same number stands there."""
 
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING or not compiled:
         __slots__ = ("last",)
         last: list[Any] | None
 
-        def lay_out(self, seed: int, schema: int, items: list[tuple[str, str, Any]]) -> None:
+        def lay_out(self, seed: int, schema: int, items: list[tuple[str, str, Any, bytes]]) -> None:
             """Tell the compiled code what rows look like."""
 
     class Caller:
@@ -69,8 +69,18 @@ if TYPE_CHECKING or not compiled:
         def bind(self, writer: Clock, block: Place, buffer: Any, modules: dict[str, Any]) -> None:
             """Tell the compiled code where rows go."""
 
+    class Stepper(Caller):
+        """Base of `Steps`."""
+
+        __slots__ = ("at", "part_seed", "parts", "row")
+        at: int
+        part_seed: int
+        parts: int
+        row: list[Any]
+
 else:
     Clock, Place, Pattern, Caller = _module.Clock, _module.Place, _module.Pattern, _module.Caller
+    Stepper = _module.Stepper
 
 
 def told() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
+from milepost.sdk.frame import encode_payload
 from milepost.sdk.values import INT_MAX, INT_MIN
 
 Shape = tuple[Any, ...]
@@ -80,18 +81,19 @@ def _conversion(kind: type) -> str:
     return "int" if kind in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32) else ""
 
 
-def layout(keys: tuple[str, ...], shape: Shape) -> list[tuple[str, str, Any]]:
-    """A shape with the keys of its data as compiled code wants it: (key, letter of the kind, type or number of keys) each, the
-    keys of a dict right behind it. Letters: f, i, b, s, n as they stand; F, I, B made so from numpy; d a dict."""
-    items: list[tuple[str, str, Any]] = []
+def layout(keys: tuple[str, ...], shape: Shape, prefix: str = "") -> list[tuple[str, str, Any, bytes]]:
+    """A shape with the keys of its data as compiled code wants it: (key, kind, type or number of keys, name as msgpack) each, the
+    keys of a dict right behind it. Kinds: f, i, b, s, n for values as they stand; F, I, B for numpy's; d for a dict."""
+    items: list[tuple[str, str, Any, bytes]] = []
     for key, entry in zip(keys, shape, strict=True):
         if type(entry) is tuple:
-            items.append((key, "d", len(entry[0])))
-            items += layout(*entry)
-        elif entry in PLAIN:
-            items.append((key, "n" if entry is type(None) else entry.__name__[0], entry))
-        else:
-            items.append((key, _conversion(entry)[0].upper(), entry))
+            keys_below, shape_below = entry
+            items.append((key, "d", len(keys_below), b""))
+            items += layout(keys_below, shape_below, f"{prefix}{key}.")
+            continue
+        plain = entry in PLAIN
+        letter = "n" if entry is type(None) else entry.__name__[0] if plain else _conversion(entry)[0].upper()
+        items.append((key, letter, entry, encode_payload(prefix + key)))
     return items
 
 
