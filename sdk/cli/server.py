@@ -75,7 +75,8 @@ def command(
     main = server_module("main")
     if runs is None and data is None and _begins_anew():
         data = OWN_DATA
-        note(f"no runs are here: this server is for runs that are sent to it, and keeps them in ./{data}")
+        if log_format == "text":  # else each line is an object, and "serving" says it
+            note(f"milepost: no runs are here: this server is for runs that are sent to it, and keeps them in ./{data}")
     place = {"data": Path(data).expanduser()} if data is not None else {"runs": runs_dir(runs)}
     options = main.Options(
         **place, host=host, port=port, trust_proxy_user=trust_proxy_user, trusted_proxies=trusted_proxies,
