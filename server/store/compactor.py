@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from milepost.server.store import chunks
+from milepost.server.store.memory import GivesBack
 from milepost.server.store.parts import Part, joined, parts_of, unpressed
 from milepost.server.store.schema import connect, next_number
 from milepost.server.store.stored_rows import UNREADABLE, set_aside
@@ -160,6 +161,7 @@ def main(database: str, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = connect(Path(database))
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
+    gives_back = GivesBack()
     with contextlib.closing(connection):
         while os.getppid() == parent:
             try:
@@ -170,6 +172,7 @@ def main(database: str, parent: int) -> None:
                 print(f"milepost: compaction waits: {error}", file=sys.stderr, flush=True)
                 time.sleep(5)
                 continue
+            gives_back.look()
             if not moved:
                 time.sleep(IDLE_S)
 

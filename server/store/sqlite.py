@@ -35,6 +35,7 @@ from milepost.server.store.known import Known
 from milepost.server.store.live import LiveRun
 from milepost.server.store.media_index import indexed_page
 from milepost.server.store.media_page import MediaPage, media_page
+from milepost.server.store.memory import GivesBack
 from milepost.server.store.reserve import Reserve
 from milepost.server.store.run_details import run_details
 from milepost.server.store.sampling import evenly
@@ -69,6 +70,7 @@ class SqliteStore:
         """The files of runs."""
         self._sweeper = Sweeper(data, self.reading, self.ingest.call)
         self._reserve = Reserve(data)
+        self._gives_back = GivesBack()
         self._table.load()
 
     # Start and stop
@@ -108,6 +110,7 @@ class SqliteStore:
         self._reserve.keep()
         self._table.flush(connection)
         self._stored.forget_compacted(connection)
+        self._gives_back.look()
         self._mend(connection)
 
     def note_damage(self, group: int) -> None:
