@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from milepost.media.annotations import Boxes, Masks, class_list
 from milepost.media.base import FileMedia, Payload, captions, copied
+from milepost.media.container import check_gif
 from milepost.media.figures import figure_of
 from milepost.media.files import is_bytes, is_path, read, suffix
 from milepost.media.pixels import MAX_PIXELS, as_array, is_tensor, to_uint8, told_array, warn
@@ -380,6 +381,8 @@ def check_picture(content: bytes, name: Any = None) -> "tuple[PIL.Image.Image, s
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if form == "GIF":  # Pillow is content with a first picture that is whole
+                check_gif(content)
             if form == "PNG":
                 check_png(content)
             elif unfolded > _LARGE and form == "JPEG":  # all of it is read, and an eighth of each side decoded

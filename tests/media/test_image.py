@@ -334,3 +334,15 @@ def test_floats_that_leave_their_range_by_a_little_are_named(
     milepost.Image(np.array([[0.0, 1.02]]))
 
     assert "floats from 0 to 1.02 lie in neither [0, 1] nor [-1, 1]" in caplog.text
+
+
+@pytest.mark.parametrize("part", [0.4, 0.7, 0.999])
+def test_a_gif_of_several_pictures_that_is_cut_short_behind_the_first_is_refused(part: float) -> None:
+    target = io.BytesIO()
+    frames = [PIL.Image.fromarray(np.full((40, 50, 3), 9 * n, np.uint8)) for n in range(5)]
+    frames[0].save(target, "GIF", save_all=True, append_images=frames[1:])
+    whole = target.getvalue()
+
+    assert milepost.Image(whole).format == "gif"
+    with pytest.raises(milepost.DataError, match="cut short"):
+        milepost.Image(whole[: int(len(whole) * part)])
