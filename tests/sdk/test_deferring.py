@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -334,15 +334,41 @@ def test_the_end_by_a_signal_beside_a_thread_that_logs_is_quick_and_loses_no_val
     run._release()
 
 
-def test_who_asks_waits_for_the_calls_before_and_not_for_those_of_other_threads(run: milepost.Run) -> None:
-    Loop(run)
-    time.sleep(0.05)
-    began = time.monotonic()
-    run.define_metric("loss", summary="max")
-    assert run.step > 0
-    assert run.summary["loss"]["max"] > 0
-    assert run.flush()
-    assert time.monotonic() - began < FINISH_TIMEOUT_S  # for each of these, where it waited for calls without end
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda run: run.define_metric("loss", summary="max"),
+        lambda run: run.step,
+        lambda run: run.summary["loss"],
+        lambda run: run.flush(),
+    ],
+    ids=["define_metric", "step", "summary", "flush"],
+)
+def test_who_asks_waits_for_the_calls_before_and_not_for_those_after(
+    run: milepost.Run, ask: Callable[[milepost.Run], Any]
+) -> None:
+    before, after, asked = OnDevice(1), OnDevice(2), threading.Event()
+    look = run._look  # type: ignore[attr-defined]
+
+    def looking() -> None:
+        asked.set()
+        look()
+
+    object.__setattr__(run, "_look", looking)
+    run.log({"loss": before})
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(run)), daemon=True)
+    asking.start()
+    assert asked.wait(60)
+    run.log({"loss": after})
+    assert not answers
+    before.done.set()
+    asking.join(FINISH_TIMEOUT_S / 2)  # who waits for the call after, too, does so for twice as long
+    returned = not asking.is_alive()
+    after.done.set()
+
+    assert returned
+    assert answers
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
