@@ -51,19 +51,18 @@ class Journals:
     """The writers' folders in runs. Each folder of runs is looked through once, as of many rings each asks for its own writer."""
 
     def __init__(self) -> None:
-        self._of_folder: dict[Path, dict[str, Path]] = {}
+        self._of_folder: dict[Path, dict[str, list[Path]]] = {}
 
-    def below(self, folder: Path, writer: str) -> Path | None:
-        """`FOLDER/*/journal/WRITER`, if it is there. Raises OSError for a folder that cannot be read."""
+    def below(self, folder: Path, writer: str) -> list[Path]:
+        """`FOLDER/*/journal/WRITER`: none, one, or several where a run was copied. Raises OSError for what cannot be read."""
         if folder not in self._of_folder:
-            found: dict[str, Path] = {}
-            runs = list(os.scandir(folder)) if folder.is_dir() else []
-            for run in sorted(runs, key=os.DirEntry.is_symlink, reverse=True):  # links first: what is no link counts
-                journals = folder / run.name / "journal"
+            found: dict[str, list[Path]] = {}
+            for run in folder.iterdir() if folder.is_dir() else ():
                 with contextlib.suppress(OSError):
-                    found |= {name: journals / name for name in os.listdir(journals)}
+                    for name in os.listdir(run / "journal"):
+                        found.setdefault(name, []).append(run / "journal" / name)
             self._of_folder[folder] = found
-        return self._of_folder[folder].get(writer)
+        return self._of_folder[folder].get(writer, [])
 
 
 def whereabouts(run_dir: Path) -> Whereabouts:
@@ -103,7 +102,7 @@ def is_gone(lay: Whereabouts, run_dir: Path, writer: str, journals: Journals | N
         return False
     place = Path(lay.path)
     try:
-        if run_dir.is_dir() or place.is_dir() or (journals or Journals()).below(run_dir.parent, writer) is not None:
+        if run_dir.is_dir() or place.is_dir() or (journals or Journals()).below(run_dir.parent, writer):
             return False
         for folder, inode in zip(place.parents, lay.above, strict=False):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

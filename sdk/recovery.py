@@ -121,20 +121,24 @@ def _journal_of(writer: str, run_dir: Path, journals: Journals) -> Path | None:
     if run_dir.is_dir():
         journal.mkdir(parents=True, exist_ok=True)  # a disk that failed from the start may have left none
         return journal
-    return journals.below(run_dir.parent, writer)
+    return _fullest(journals.below(run_dir.parent, writer))
 
 
 def _moved_below(writer: str, directory: Path, journals: Journals) -> Path | None:
     """The writer's folder in a run at or below a directory, which was moved there."""
-    root = directory.absolute()
-    projects = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    root, real = directory.absolute(), directory.resolve()
+    projects = [folder for folder in root.iterdir() if folder.is_dir()]
+    found = [journal for folder in (*projects, root) for journal in journals.below(folder, writer)]
     own = root / "journal" / writer
-    for journal in (*(journals.below(folder, writer) for folder in (*projects, root)), own if own.is_dir() else None):
-        if journal is not None and journal.resolve() == directory.resolve() / journal.relative_to(
-            root
-        ):  # not by a link
-            return journal
-    return None
+    found += [own] if own.is_dir() else []
+    return _fullest(
+        [each for each in found if each.resolve() == real / each.relative_to(root)]
+    )  # not those behind links
+
+
+def _fullest(found: list[Path]) -> Path | None:
+    """Of a writer's folders in copies of its run, the one that was written to the longest: a copy made earlier lacks rows."""
+    return max(found, key=lambda folder: sum(path.stat().st_size for path in folder.glob("*.mpj")), default=None)
 
 
 def _recover(writer: str, journal: Path, rings: list[Path]) -> bool:

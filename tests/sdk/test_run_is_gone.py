@@ -241,6 +241,26 @@ def test_rings_of_a_run_that_was_renamed_beside_its_place_stay(tmp_path: Path, s
     assert [row["n"] for row in rows] == list(range(50))
 
 
+@pytest.mark.parametrize("copy", ["a", "z"])
+def test_a_copy_made_earlier_does_not_get_the_last_rows_of_its_run(tmp_path: Path, copy: str) -> None:
+    project = tmp_path / "runs" / "p"
+    with program(tmp_path / "runs") as started:
+        (segment,) = (project / "r").glob("journal/*/000000.mpj")
+        deadline = time.monotonic() + 60
+        while segment.stat().st_size < 1000 and time.monotonic() < deadline:  # until the drain wrote rows
+            time.sleep(0.05)
+        started.communicate(timeout=60)
+    shutil.copytree(project / "r", project / copy)
+    (older,) = (project / copy).glob("journal/*/000000.mpj")
+    os.truncate(older, 64)
+    (project / "r").rename(project / "renamed")
+
+    assert recover(tmp_path / "runs", settled_s=0.0) == [project / "renamed"]
+
+    rows = milepost.Api(tmp_path / "runs").run("p/renamed").scan_history(keys=["n"])
+    assert [row["n"] for row in rows] == list(range(50))
+
+
 def test_rings_whose_rows_could_not_be_stored_stay_for_another_day(
     tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
