@@ -25,6 +25,7 @@ from milepost.sdk.reader import WriterReader
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import Unreadable, read_json, ring_files
 from milepost.sdk.routing import routes_of
+from milepost.sdk.shipper.hearing import Hearing
 from milepost.sdk.syncing import delivering, run_info
 from milepost.sdk.trimming import trim
 
@@ -71,7 +72,8 @@ class Fifo:
         self._base = base
         self._component = component
         self._trimmed_by = trimmed_by
-        self._say = say
+        self._pass_on = say
+        self._hearing = Hearing(self._heard)
         self._writers: deque[Path] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -163,6 +165,20 @@ class Fifo:
         return found
 
     def _run(self) -> None:
+        with self._hearing.listening():
+            self._deliver()
+
+    def _heard(self, text: str) -> None:
+        """The exporter logged a warning."""
+        writer = self._writer
+        if writer is not None:
+            self._pass_on(text, writer)
+
+    def _say(self, text: str, writer_dir: Path) -> None:
+        with self._hearing.deaf():
+            self._pass_on(text, writer_dir)
+
+    def _deliver(self) -> None:
         while not self._stop.is_set():
             with self._lock:
                 writer = self._writer = self._writers.popleft() if self._writers else None
