@@ -3,7 +3,8 @@
     Fast    rows, one for each call
     Steps   calls with `step=`: each closes the row that is open, and opens the next
 
-One of the two is in force while a run's calls have plans (see `plans.py`); its `log` is the whole of such a call.
+One of the two is in force while a run's calls have plans (see `plans.py`); its `log` is the whole of such a call. `plain` is that
+in Python, and rules. Where `_native.c` is compiled, `log` is there, and asks `plain` about whatever it does not take itself.
 
 There is no lock on this way. A call makes the bytes first (number, clock, encoding, checksum), and then stores them if nobody
 stored others meanwhile. From that check to the call that stores, no other call is made, so neither another thread nor a signal
