@@ -26,6 +26,7 @@ from milepost.server.history import Series
 from milepost.server.records import KeyRecord, RunLine, RunRecord
 from milepost.server.store import Change, Row, RowQuery, media_query
 from milepost.server.store.choosing import chosen_writers, cuts_of
+from milepost.server.store.chunks import DamagedChunk
 from milepost.server.store.contents import Contents, NotHeld, holds
 from milepost.server.store.exact_rows import Chosen, exact_rows, is_unordered
 from milepost.server.store.healing import mend
@@ -291,7 +292,15 @@ class SqliteStore:
     def rows(self, project: str, run: str, query: RowQuery, skip: int = 0) -> Iterator[list[Row]]:
         """Rows as they were logged, exact, some hundred at a time, without the first `skip` of them."""
         asked = query.wish()
-        return exact_rows(self._stored, self._chosen(self._table.find(project, run), query), asked, skip)
+        return self._noting(exact_rows(self._stored, self._chosen(self._table.find(project, run), query), asked, skip))
+
+    def _noting(self, pages: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """The pages; what is damaged is noted also where an answer has begun, and can only be cut off."""
+        try:
+            yield from pages
+        except DamagedChunk as error:
+            self.note_damage(error.group)
+            raise
 
     def _chosen(self, known: Known, query: RowQuery, *, filled: bool = True) -> Chosen:
         with self._table.lock:

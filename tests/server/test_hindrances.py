@@ -224,3 +224,20 @@ def test_a_damaged_batch_is_counted_once_however_it_is_healed_and_kept_once(data
         assert send(client, [row(n, {"a": n}) for n in range(100)]).json()["duplicates"] == 3
         assert figures(client)["unreadable_batches"] == 0
         assert [each["a"] for each in rows_of(client)] == list(range(100))
+
+
+def test_damage_that_cuts_a_download_off_is_set_aside_for_the_next(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        for first in (0, 6_000):
+            assert send(client, [row(n, {"a": n}) for n in range(first, first + 6_000)]).status_code == 200
+        wait_until_compacted(client)
+        spoil("UPDATE chunk SET body = X'02FF' WHERE level = 0 AND at = 4096 AND key = 0")
+
+        def whole() -> int:
+            try:
+                return len(client.get("/api/v1/runs/p/r1/rows", params={"format": "jsonl"}).text.splitlines())
+            except httpx.RemoteProtocolError:
+                return -1
+
+        assert whole() == -1
+        wait_until(lambda: whole() == 12_000 - chunks.ROWS)
