@@ -34,11 +34,14 @@ export const ON_FOCUS: readonly (readonly [group: string, keys: readonly (readon
 /** The order of the sheet, whatever is on the screen first. */
 const GROUPS = ["Run", "Runs", "Charts", "Media", "Everywhere"];
 
-export function listed(): Map<string, Shortcut[]> {
-  const groups = new Map<string, Shortcut[]>(GROUPS.filter((group) => layers.flat().some((one) => one.group === group)).map((group) => [group, []]));
+/** What the sheet lists: keys that do the same stand together. */
+export function listed(): Map<string, { keys: string[]; does: string }[]> {
+  const groups = new Map<string, { keys: string[]; does: string }[]>(GROUPS.filter((group) => layers.flat().some((one) => one.group === group)).map((group) => [group, []]));
   for (const shortcut of layers.flat()) {
     const list = groups.get(shortcut.group) ?? [];
-    list.push(shortcut);
+    const same = list.find((one) => one.does === shortcut.does);
+    if (same) same.keys.push(shortcut.keys);
+    else list.push({ keys: [shortcut.keys], does: shortcut.does });
     groups.set(shortcut.group, list);
   }
   return groups;

@@ -4,6 +4,7 @@
  */
 
 import { untrack } from "svelte";
+import { serverNow } from "../api/client";
 
 export interface Change {
   version: number;
@@ -110,11 +111,12 @@ class Connection {
 
 export const connection = new Connection();
 
-/** A clock of whole seconds for "3 m ago". */
+/** A clock for "3 m ago", by the server's time: right at once when that becomes known, and then every few seconds. */
 class Clock {
-  now = $state(Date.now() / 1000);
+  now = $state(serverNow());
   constructor() {
-    setInterval(() => (this.now = Date.now() / 1000), 5000);
+    setTimeout(() => (this.now = serverNow()), 1000);
+    setInterval(() => (this.now = serverNow()), 5000);
   }
 }
 export const clock = new Clock();
