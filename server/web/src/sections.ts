@@ -21,6 +21,12 @@ export function shortName(key: string): string {
   return at > 0 ? key.slice(at + 1) : key;
 }
 
+/** What the server can look for of a search in keys: its longest word; nothing of a /regular expression/. */
+export function searchWord(search: string): string {
+  if (/^\/.*\/$/.test(search)) return "";
+  return search.split(/\s+/).reduce((a, b) => (b.length > a.length ? b : a), "");
+}
+
 /** Natural order: layer2 before layer10. */
 export const natural = new Intl.Collator("en", { numeric: true }).compare;
 

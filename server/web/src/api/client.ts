@@ -19,6 +19,20 @@ export class Failure extends Error {
   }
 }
 
+/** Seconds from one clock to another that are no matter. */
+const EVEN_S = 10;
+let ahead_s = 0;
+
+/** Now by the clock of the server, in seconds since 1970: that of the browser may be wrong, and "3 m ago" with it. */
+export function serverNow(): number {
+  return Date.now() / 1000 + ahead_s;
+}
+
+function compare(date: string | null): void {
+  const by = Date.parse(date ?? "") / 1000 - Date.now() / 1000;
+  if (Number.isFinite(by)) ahead_s = Math.abs(by) > EVEN_S ? by : 0;
+}
+
 let locked: () => void = () => undefined;
 
 /** What to do when the server wants a key that it has not got. */
@@ -38,6 +52,7 @@ async function answer(path: string, options: RequestInit): Promise<Response> {
     if ((error as Error).name === "AbortError") throw error;
     throw new Failure(0, "the server cannot be reached", "The server cannot be reached. Is `milepost server` still running?");
   }
+  compare(response.headers.get("date"));
   if (response.status === 401 && path !== "/login") locked();
   if (!response.ok) {
     let title = `${response.status} ${response.statusText}`;
@@ -117,8 +132,8 @@ export const api = {
   groups: (of: string, asked: GroupQuery) => call<GroupPage>(`${project(of)}/groups${query({ ...asked })}`),
   run: (of: string, id: string) => call<RunDetail>(run(of, id)),
   columns: async (of: string, search = "", limit = 1000) => (await call<{ columns: Column[] }>(`${project(of)}/columns${query({ search, limit })}`)).columns,
-  keys: async (of: string, runs: readonly string[] | null = null) =>
-    (await call<{ keys: ProjectKey[] }>(`${project(of)}/keys${query({ runs, limit: 5000 })}`)).keys,
+  /** search: a part of their names. total: how many there are beside the first ones. */
+  keys: (of: string, runs: readonly string[], search = "") => call<{ total: number; keys: ProjectKey[] }>(`${project(of)}/keys${query({ runs, search, limit: 5000 })}`),
   runKeys: async (of: string, id: string) => (await call<{ keys: RunKey[] }>(`${run(of, id)}/keys${query({ limit: 5000 })}`)).keys,
   history,
   media: (of: string, id: string, asked: { key?: readonly string[]; step?: number; limit?: number; offset?: number }) =>

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe as suite, expect, test } from "vitest";
 import { ago, bytes, compact, duration, number } from "../format";
-import { byValue, matcher, sections } from "../sections";
+import { byValue, matcher, searchWord, sections } from "../sections";
 import { tile } from "../media/tiles";
 import { parse, path, queryText } from "../url";
 import { at, clippedRange, csv, type Curve, describe, mean, nearest, quoted, range, smooth, words } from "./curves";
@@ -119,6 +119,9 @@ suite("pictures in a card", () => {
 });
 
 suite("sections", () => {
+  test("of a search the server looks for the longest word, and for none of an expression", () => {
+    expect(["loss layer12/w ", "", "/la.*12/"].map(searchWord)).toEqual(["layer12/w", "", ""]);
+  });
   test("show curves before media", () => {
     const mixed = [{ name: "a", kind: "image-file" }, { name: "b", kind: "scalar" }, { name: "c", kind: "histogram" }, { name: "d", kind: "mapping" }];
     expect(sections(mixed)[0]!.keys.map((key) => key.name)).toEqual(["b", "d", "a", "c"]);

@@ -7,6 +7,7 @@
 import { api, type Failure } from "../api/client";
 import type { Key, Run } from "../api/model";
 import { effectiveFilter } from "../filter/language";
+import { searchWord } from "../sections";
 import { decodeColumn } from "./columns";
 import { DrawnRuns, SHOWN_FIRST, SHOWN_MOST } from "./drawn.svelte";
 import { Gathered } from "./gathered";
@@ -55,8 +56,13 @@ export class ProjectState {
 
   keys = $state.raw<Key[]>([]);
   keysLoaded = $state(false);
+  /** How many keys the shown runs have beside those in `keys`, which are the first ones, or those that are searched for. */
+  otherKeys = $state(0);
+  /** Whether there are more keys than are asked for at once: a search is then the server's. */
+  private manyKeys = $state(false);
   private keysError = $state<Failure | null>(null);
   private keysAsked = 0;
+  private keysTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly listeners = new Set<Listener>();
 
   /** fixed: the runs of a screen that is about these and no others. */
@@ -209,16 +215,27 @@ export class ProjectState {
       return;
     }
     try {
-      const found = await api.keys(this.name, shown);
+      const { total, keys: found } = await api.keys(this.name, shown, this.manyKeys ? searchWord(place.get("k") ?? "") : "");
       if (asked !== this.keysAsked) return;
+      this.otherKeys = total - found.length;
       const fresh = found.filter((key) => !key.key.startsWith("_")).map((key) => ({ name: key.key, kind: key.kind }));
       if (JSON.stringify(fresh) !== JSON.stringify(this.keys)) this.keys = fresh;
       this.keysLoaded = true;
       this.keysError = null;
+      if (this.otherKeys > 0 && !this.manyKeys) {
+        this.manyKeys = true;
+        if (place.get("k")) void this.loadKeys();
+      }
     } catch (error) {
       const failure = error as Failure;
       if (failure.status !== 404) this.keysError = failure;
     }
+  }
+
+  /** Somebody searches among the keys. */
+  searchKeys(): void {
+    clearTimeout(this.keysTimer);
+    if (this.manyKeys) this.keysTimer = setTimeout(() => void this.loadKeys(), 200);
   }
 
   // Changes
