@@ -4,38 +4,30 @@ Made at the start from what was stored of each run and the batches behind it, ke
 and then: the compactor takes a batch only when what it said is stored here. Of runs that rest only the line is kept (`known`).
 """
 
-import contextlib
 import logging
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import msgspec
-
 from milepost.sdk.errors import RunNotFoundError
-from milepost.sdk.wire import WireEvent
 from milepost.server.records import RunLine, RunRecord
 from milepost.server.store import Change, Row, last_of
-from milepost.server.store.chunks import DamagedChunk
-from milepost.server.store.healing import mend
 from milepost.server.store.ingest import Stored
 from milepost.server.store.known import Awake, Kinds, Known
-from milepost.server.store.live import SILENT_S, Kept, LiveRun, WriterState
-from milepost.server.store.parts import Part
-from milepost.server.store.schema import connect
-from milepost.server.store.stored_rows import UNREADABLE, StoredRows, set_aside
+from milepost.server.store.live import SILENT_S, LiveRun
+from milepost.server.store.loading import Loader, take
+from milepost.server.store.stored_rows import StoredRows
 
 logger = logging.getLogger("milepost.server")
 
 KEPT_CHANGES: Final = 10_000
 _PASSING: Final = (sqlite3.OperationalError, OSError, MemoryError)
 """What says nothing of a run itself: it is read again later."""
-
-_decode_kept: Final = msgspec.msgpack.Decoder(Kept)
 
 
 class Table:
@@ -46,7 +38,7 @@ class Table:
 
     def __init__(self, stored: StoredRows, rows_of: Callable[[int, LiveRun, int | None], Iterator[Row]]) -> None:
         self._stored = stored
-        self._rows_of = rows_of
+        self._loader = Loader(stored, rows_of)
         self.lock = threading.RLock()
         self._known: dict[tuple[str, str], Known] = {}
         self._awake = Awake(self._rest)
@@ -70,8 +62,13 @@ class Table:
         with self.lock:
             for number, project, name in self._reading().execute("SELECT id, project, name FROM run").fetchall():
                 known = Known(number, project, name, self._wake)
-                if self._load_run(known):
-                    self._awake.let_go(known)
+                try:
+                    if self._load_run(known):
+                        self._awake.let_go(known)
+                except _PASSING as error:
+                    logger.exception("milepost: the run %s/%s cannot be read", project, name)
+                    self._forget(known)
+                    self.unreadable[project, name] = self._line_of(known, str(error))
 
     def _reading(self) -> sqlite3.Connection:
         """The connection by which runs are read, under the lock: what it sees is never older than what was taken in."""
@@ -99,16 +96,19 @@ class Table:
         False where it is deleted, or where nothing of it can be read.
         """
         key = known.project, known.name
-        for load in (self._as_stored, self._made_anew):
+        for load in (partial(self._loader.as_stored, self._reading()), self._loader.anew):
             self.unreadable.pop(key, None)
             try:
-                if not load(known):
+                live = load(known)
+                if live is None:
                     return False
+                self._add(known, live)
                 self.record(known)
             except Exception as error:
-                if isinstance(error, _PASSING) and self._known.get(key) is known:
+                if isinstance(error, _PASSING):
                     self._awake.discard(known)
                     known.drop()
+                    self._known[key] = known
                     raise
                 logger.exception("milepost: what is known of the run %s/%s cannot be read", *key)
                 self._forget(known)
@@ -125,104 +125,6 @@ class Table:
             id=known.name, project=known.project, name=known.name, state="crashed", created=begun, unreadable=why[:500]
         )
 
-    def _as_stored(self, known: Known) -> bool:
-        connection = self._reading()
-        query = "SELECT created, state, flushed, edits FROM run WHERE id = ?"
-        found: Any = connection.execute(query, (known.id,)).fetchone()
-        if found is None:
-            return False
-        created, state, flushed, edits = found
-        if state is None and flushed:  # something of it was set aside, or came again in place of that
-            return self._made_anew(known)
-        kept = _decode_kept.decode(state) if state is not None else None
-        self._add(known, self._live(known, float(created), kept, msgspec.json.decode(edits)))
-        known.live.batch = flushed
-        self._take_batches(connection, known)
-        return True
-
-    def _made_anew(self, known: Known) -> bool:
-        live = self._anew(known)
-        if live is not None:
-            self._add(known, live)
-        return live is not None
-
-    def _anew(self, known: Known) -> LiveRun | None:
-        """A run from its events and rows alone: all of them are read, and what is damaged of them is set aside.
-
-        None when it is deleted. Does not take the lock.
-        """
-        mended: set[int] = set()
-        with contextlib.closing(connect(self._stored.database)) as connection:
-            while True:
-                try:
-                    return self._from_rows(connection, known)
-                except DamagedChunk as error:
-                    if error.group in mended:
-                        raise
-                    mended.add(error.group)
-                    connection.execute("BEGIN IMMEDIATE")
-                    mend(connection, error.group)
-                    connection.execute("COMMIT")
-
-    def _from_rows(self, connection: sqlite3.Connection, known: Known) -> LiveRun | None:
-        number = known.id
-        found: Any = connection.execute("SELECT created, edits FROM run WHERE id = ?", (number,)).fetchone()
-        if found is None:
-            return None
-        created, edits = found
-        try:
-            edited = msgspec.json.decode(edits, type=dict[str, Any])
-        except msgspec.DecodeError:
-            edited = {}
-        live = self._live(known, float(created), None, edited)
-        self._set_aside(connection, number)
-        (last,) = connection.execute(
-            "SELECT MAX(batch.id) FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ?", (number,)
-        ).fetchone()
-        for (writer,) in connection.execute("SELECT id FROM writer WHERE run = ? ORDER BY started, name", (number,)):
-            state = self._writer(connection, live, writer)
-            query = """
-                SELECT (SELECT MAX(last) FROM span WHERE writer = ?1), (SELECT COALESCE(SUM(rows), 0) FROM grp WHERE writer = ?1),
-                    (SELECT COALESCE(SUM(rows), 0) FROM batch WHERE writer = ?1)
-            """
-            last_seq, compacted, waiting = connection.execute(query, (writer,)).fetchone()
-            state.last_seq, state.rows = -1 if last_seq is None else last_seq, compacted + waiting
-            (heard,) = connection.execute("SELECT MAX(received) FROM batch WHERE writer = ?", (writer,)).fetchone()
-            live.take(state, [], list(self._stored.all_events(connection, writer)), heard or created)
-        live.batch = last or 0
-        live.anew()
-        logger.warning(
-            "milepost: what is known of the run %s/%s was made anew from its rows", known.project, known.name
-        )
-        return live
-
-    def _set_aside(self, connection: sqlite3.Connection, run: int) -> None:
-        """Put the batches of a run aside that cannot be decoded."""
-        query = "SELECT batch.id FROM batch JOIN writer ON writer.id = batch.writer WHERE run = ? AND rows > 0"
-        for (batch,) in connection.execute(query, (run,)).fetchall():
-            try:
-                self._stored.parts_of_batch(connection, batch)
-            except UNREADABLE as error:
-                set_aside(connection, batch, f"{type(error).__name__}: {error}")
-
-    def _take_batches(self, connection: sqlite3.Connection, known: Known) -> None:
-        query = """
-            SELECT batch.id, writer, received, rows FROM batch JOIN writer ON writer.id = batch.writer
-            WHERE writer.run = ? AND batch.id > ? ORDER BY batch.id
-        """
-        for batch, writer, received, rows in connection.execute(query, (known.id, known.live.batch)).fetchall():
-            events = self._stored.events_of(connection, batch)
-            parts = self._stored.parts_of_batch(connection, batch) if rows else []
-            self._take(connection, known, writer, parts, events, received, batch)
-
-    def _live(self, known: Known, created: float, kept: Kept | None, edits: dict[str, Any]) -> LiveRun:
-        """What is known of a run, with what else it asks for."""
-        number = known.id
-        live = LiveRun(known.project, known.name, created, kept, edits)
-        live.fill = lambda value: self._stored.filled(self._stored.reading(), number, value)
-        live.rows_so_far = lambda run, upto: self._rows_of(number, run, upto)  # `live` itself would be kept by it
-        return live
-
     def _add(self, known: Known, live: LiveRun) -> None:
         """Note a run that is new here, or awake again."""
         self._awake.add(known)
@@ -231,7 +133,7 @@ class Table:
 
     def _new(self, number: int, project: str, run: str, created: float) -> Known:
         known = Known(number, project, run, self._wake)
-        self._add(known, self._live(known, created, None, {}))
+        self._add(known, self._loader.begun(known, created))
         return known
 
     def _forget(self, known: Known) -> None:
@@ -284,7 +186,7 @@ class Table:
             del self._to_renew[known]
             began = time.monotonic()
             try:
-                live = self._anew(known)
+                live = self._loader.anew(known)
             except Exception:
                 logger.exception("milepost: the run %s/%s cannot be made anew", known.project, known.name)
                 with self.lock:
@@ -321,39 +223,9 @@ class Table:
         known.live.created = min(known.live.created, each.created)
         if each.batch_id > known.live.batch:  # else it is awake again since this batch was committed, and has it
             connection = self._stored.reading()
-            self._take(connection, known, each.writer_id, each.parts, each.events, each.now, each.batch_id)
+            take(connection, known.live, each.writer_id, each.parts, each.events, each.now, each.batch_id)
+            known.line = None
         self.tell(known, before, told=any(event.kind not in ("console", "system") for event in each.events))
-
-    def _take(
-        self,
-        connection: sqlite3.Connection,
-        known: Known,
-        writer_id: int,
-        parts: list[Part],
-        events: list[WireEvent],
-        now: float,
-        batch: int,
-    ) -> None:
-        live = known.live
-        writer = self._writer(connection, live, writer_id)
-        seqs = [int(part.seq[-1]) for part in parts if len(part)] + [event.seq for event in events]
-        writer.last_seq = max([writer.last_seq, *seqs])
-        live.upto = batch  # what came behind it is taken in later
-        live.take(writer, parts, events, now)
-        live.upto = None
-        live.batch = max(live.batch, batch)
-        known.line = None
-
-    @staticmethod
-    def _writer(connection: sqlite3.Connection, live: LiveRun, number: int) -> WriterState:
-        """The writer of this number in the database, from there when it is new."""
-        found = next((writer for writer in live.kept.writers.values() if writer.id == number), None)
-        if found is None:
-            query = "SELECT name, attempt, rank, parent, started, host FROM writer WHERE id = ?"
-            name, attempt, rank, parent, started, host = connection.execute(query, (number,)).fetchone()
-            told = {"id": number, "name": name, "attempt": attempt, "rank": rank, "parent": parent, "started": started}
-            found = live.kept.writers[name] = msgspec.convert({**told, "host": host}, WriterState)
-        return found
 
     def tell(self, known: Known, before: RunLine | None, *, told: bool) -> None:
         """Note a change of a run. before: its line before that. told: also when its line looks the same."""
