@@ -20,7 +20,7 @@ def number_stream(file: BinaryIO) -> None:
         file.seek(at)
         header = bytearray(file.read(_HEADER))
         segments = file.read(header[_SEGMENTS]) if len(header) == _HEADER else b""
-        if header[:4] != b"OggS":
+        if not header.startswith(b"OggS"):
             raise ValueError(f"no page of an Ogg file at byte {at}")
         length = _HEADER + len(segments) + sum(segments)
         change = bytes(old ^ new for old, new in zip(header[_SERIAL], NUMBER, strict=True))
