@@ -118,10 +118,12 @@ export class Groups {
   private async page(offset: number, limit: number) {
     const { filter, columns, by } = this.question();
     const answer = await api.groups(this.project, { by: by!, filter, columns: [...FIELDS, ...columns], offset, limit });
-    this.runs = answer.runs;
-    for (const field of FIELDS) if (answer.groups.some(({ columns }) => columns[field]!.count > 0 || told(columns[field]!.shared))) this.known.filled.add(field);
-    const items = answer.groups.map((group): Group => ({ key: group.key, label: groupText(group.by[by!]), runs: group.runs, columns: group.columns }));
-    return { total: answer.total, items };
+    return () => {
+      this.runs = answer.runs;
+      for (const field of FIELDS) if (answer.groups.some(({ columns }) => columns[field]!.count > 0 || told(columns[field]!.shared))) this.known.filled.add(field);
+      const items = answer.groups.map((group): Group => ({ key: group.key, label: groupText(group.by[by!]), runs: group.runs, columns: group.columns }));
+      return { total: answer.total, items };
+    };
   }
 
   /** The runs that are drawn while nobody has chosen. */

@@ -34,10 +34,12 @@ export class Pages<T> {
   private readonly fresh = new Set<number>();
   private running = new Set<number>();
 
-  /** ask: for so many from a place on. anew: called when the first answer of a new question has come, before it is taken in. */
+  /** ask: for so many from a place on; what it gives takes the answer in, and is not called when the question is another one by then.
+   * anew: called when the first answer of a new question has come, before it is taken in.
+   */
   constructor(
     private readonly size: number,
-    private readonly ask: (offset: number, limit: number) => Promise<Answer<T>>,
+    private readonly ask: (offset: number, limit: number) => Promise<() => Answer<T>>,
     private readonly anew: () => void = () => undefined,
   ) {}
 
@@ -108,10 +110,11 @@ export class Pages<T> {
     this.fresh.add(page);
     let rest = 0;
     try {
-      const answer = await this.ask(page * size, size);
+      const take = await this.ask(page * size, size);
       if (generation !== this.generation) return;
       this.error = null;
       if (anew) this.begin();
+      const answer = take();
       this.total = answer.total;
       this.pages.set(page, answer.items);
       for (const each of [...this.pages.keys()]) if (each > 0 && each * size >= answer.total) this.pages.delete(each);

@@ -9,7 +9,7 @@ const SIZE = 10;
 
 /** A server with so many things, each "version:place"; what it is asked is kept, and it answers after so many milliseconds. */
 function served(total: number, takes_ms = 5) {
-  const server = { asked: [] as number[], version: 1, total, refuses: null as Failure | null, begun: 0 };
+  const server = { asked: [] as number[], version: 1, total, refuses: null as Failure | null, begun: 0, taken: [] as number[] };
   const pages = new Pages<string>(
     SIZE,
     async (offset, limit) => {
@@ -17,7 +17,11 @@ function served(total: number, takes_ms = 5) {
       const { version, refuses } = server;
       await new Promise((resolve) => setTimeout(resolve, takes_ms));
       if (refuses) throw refuses;
-      return { total: server.total, items: Array.from({ length: Math.min(limit, server.total - offset) }, (_, i) => `${version}:${offset + i}`) };
+      const answer = { total: server.total, items: Array.from({ length: Math.min(limit, server.total - offset) }, (_, i) => `${version}:${offset + i}`) };
+      return () => {
+        server.taken.push(version);
+        return answer;
+      };
     },
     () => server.begun++,
   );
@@ -79,7 +83,7 @@ test("an answer to an older question is thrown away", async () => {
   server.total = 3;
   void pages.reload();
   await vi.advanceTimersByTimeAsync(100);
-  expect([pages.total, pages.at(0), server.begun]).toEqual([3, "2:0", 1]);
+  expect([pages.total, pages.at(0), server.begun, server.taken]).toEqual([3, "2:0", 1, [2]]);
 });
 
 test("a change while the first answer is under way does not ask for it a second time", async () => {

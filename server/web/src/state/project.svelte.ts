@@ -143,7 +143,7 @@ export class ProjectState {
   async drawGroup(group: Group): Promise<void> {
     if (!this.canDraw(group)) return this.drawn.show(this.shown.filter((id) => this.groupOf(id)?.key !== group.key));
     try {
-      const { items } = await this.runs.page(group.key, 0, SHOWN_MOST);
+      const { items } = (await this.runs.page(group.key, 0, SHOWN_MOST))();
       this.drawn.show([...new Set([...this.shown, ...items.map((run) => run.id)])]);
     } catch (error) {
       say((error as Failure).message, "error");

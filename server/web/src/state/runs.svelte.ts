@@ -61,11 +61,11 @@ export class KnownRuns {
     return new Pages<Run>(PAGE, (offset, limit) => this.page(group, offset, limit), anew);
   }
 
-  /** Ask for a few runs of a group. */
-  async page(group: string | null, offset: number, limit: number): Promise<Answer<Run>> {
+  /** Ask for a few runs of a group. They are known once the answer is taken in. */
+  async page(group: string | null, offset: number, limit: number): Promise<() => Answer<Run>> {
     const { filter, sort, columns, by } = this.question();
     const answer = await api.runs(this.project, { filter, ...sortOf(sort), offset, limit, columns, by, group_key: group });
-    return { total: answer.total, items: this.learnAll(answer.runs, by) };
+    return () => ({ total: answer.total, items: this.learnAll(answer.runs, by) });
   }
 
   /** Ask for runs that do not stand in the loaded part of the table. */
@@ -82,8 +82,9 @@ export class KnownRuns {
     }
   }
 
-  /** Take runs in; as they are known already where nothing of them changed. by: what they were grouped by. */
+  /** Take runs in; as they are known already where nothing of them changed. by: what they were grouped by, which counts only while it is asked for. */
   learnAll(runs: RunPage["runs"], by: string | null = null): Run[] {
+    if (by !== this.question().by) by = null;
     if (by !== null && by !== this.by) {
       this.by = by;
       this.inGroup.clear();
