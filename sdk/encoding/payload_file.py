@@ -92,7 +92,7 @@ def places(path: Path) -> list[int]:
         found = _head(file, 0)
         if found is None:
             return []
-        magic, note, size = found
+        magic, note, size, _ = found
         return [0] if magic == MAGIC else [at for at, _ in _held(file, note, begin(size))]
 
 
@@ -107,9 +107,7 @@ def read(path: Path, at: int = 0) -> tuple[Note, memoryview] | None:
         found = _head(file, at)
         if found is None or found[0] != MAGIC:
             return None
-        _, note, size = found
-        file.seek(at)
-        head = file.read(HEAD)
+        _, note, size, head = found
         file.seek(at + (note.begin or begin(size)))
         data = _whole(file, note.size)
         file.seek(at)
@@ -129,7 +127,7 @@ def owner(path: Path) -> Note | None:
             found = _head(file, 0, free=True)
             if found is None:
                 return None
-            magic, note, size = found
+            magic, note, size, _ = found
             held = [note for _, note in _held(file, note, begin(size))] if magic == SLAB else []
             return max(held, key=lambda each: each.kept, default=note)
     except OSError:
@@ -155,8 +153,8 @@ def _whole(file: FileIO, size: int) -> bytes:
     return data
 
 
-def _head(file: FileIO, at: int, *, free: bool = False) -> tuple[bytes, Note, int] | None:
-    """Magic, note, and the note's bytes. free: also of a file whose payload was released."""
+def _head(file: FileIO, at: int, *, free: bool = False) -> tuple[bytes, Note, int, bytes] | None:
+    """Magic, note, the note's bytes, and the head that said so. free: also of a file whose payload was released."""
     file.seek(at)
     head = file.read(HEAD)
     magic, size = head[:8], int.from_bytes(head[8:12], "little")
@@ -168,7 +166,7 @@ def _head(file: FileIO, at: int, *, free: bool = False) -> tuple[bytes, Note, in
     if crc32(note) != int.from_bytes(head[12:16], "little"):
         return None
     try:
-        return magic, _decode(note), size
+        return magic, _decode(note), size, head
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
 
