@@ -8,6 +8,7 @@ Without a compiler, without Python's headers, or elsewhere than on Linux the whe
 as well, only slower. MILEPOST_NATIVE=0 at installation asks for that.
 """
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -55,7 +56,8 @@ def compile_module(root: Path, target: Path) -> bool:
     """Compile the source below `root` into `target`; whether that was done. If not, a line on standard error says why."""
     why = _compile(root / SOURCE, target)
     if why:
-        target.unlink(missing_ok=True)  # one that was built from an older source
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)  # one that was built from an older source
         print(f"milepost: log() is pure Python here, which is slower and otherwise the same: {why}", file=sys.stderr)
     return not why
 
@@ -76,16 +78,20 @@ def _compile(source: Path, target: Path) -> str:
     for compiler in dict.fromkeys((os.environ.get("CC", ""), sysconfig.get_config_var("CC") or "", "cc", "gcc")):
         if not compiler:
             continue
-        command = [*shlex.split(compiler), *FLAGS, f"-I{include}", str(source), "-o", str(unfinished)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError:
+            command = [*shlex.split(compiler), *FLAGS, f"-I{include}", str(source), "-o", str(unfinished)]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode == 0:
+                unfinished.replace(target)
+                return ""
+        except FileNotFoundError:  # no such program, or one that made no file
             continue
-        if done.returncode == 0:
-            unfinished.replace(target)
-            return ""
+        except (OSError, ValueError) as error:
+            refused = f"{compiler}: {error}"
+            continue
         refused = f"{compiler}: {(done.stderr.strip() or 'it failed').splitlines()[0]}"
-    unfinished.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        unfinished.unlink(missing_ok=True)
     return refused
 
 

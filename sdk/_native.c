@@ -32,7 +32,7 @@
 #error "written for Linux on little-endian processors; elsewhere the fast path is Python's"
 #endif
 
-#define INTERFACE 2 /* as in native.py; changes with what Python code and this file expect of one another */
+#define INTERFACE 3 /* as in native.py; changes with what Python code and this file expect of one another */
 
 /* -- CRC-32, as zlib.crc32 has it ------------------------------------------------------------------------------------------
  *
@@ -289,7 +289,11 @@ pattern_lay_out(Pattern *self, PyObject *args)
             left[++depth] = count;
         }
         else {
-            uint8_t *names = name_size > MAX_PAYLOAD ? NULL : PyMem_Realloc(self->names, self->names_size + name_size);
+            if (self->names_size + name_size > MAX_PAYLOAD) {
+                PyErr_SetString(PyExc_ValueError, "the names of a layout have more than 60,000 bytes");
+                return NULL;
+            }
+            uint8_t *names = PyMem_Realloc(self->names, self->names_size + name_size);
             if (names == NULL)
                 return PyErr_NoMemory();
             memcpy(names + self->names_size, name, (size_t)name_size);
@@ -317,15 +321,7 @@ pattern_lay_out(Pattern *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* What a function of frame.py makes of a value. */
-static PyObject *
-by_frame(const char *function, PyObject *value)
-{
-    PyObject *module = value == NULL ? NULL : PyImport_ImportModule("milepost.sdk.frame");
-    PyObject *made = module == NULL ? NULL : PyObject_CallMethod(module, function, "O", value);
-    Py_XDECREF(module);
-    return made;
-}
+static PyObject *encode_payload, *decode_payload; /* of frame.py: msgspec's, which run no Python code */
 
 /* The last row, read out of its bytes when somebody asks. */
 static PyObject *
@@ -333,7 +329,7 @@ pattern_last(Pattern *self, void *Py_UNUSED(closure))
 {
     if (self->kept_size > 0) {
         PyObject *bytes = PyBytes_FromStringAndSize((char *)self->kept.bytes + self->kept_from, self->kept_size);
-        PyObject *row = by_frame("decode_payload", bytes);
+        PyObject *row = bytes == NULL ? NULL : PyObject_CallFunctionObjArgs(decode_payload, bytes, NULL);
         Py_XDECREF(bytes);
         return row;
     }
@@ -676,7 +672,7 @@ static uint8_t *
 room_for(Caller *self, Py_ssize_t size, long long seq)
 {
     Py_ssize_t pos = self->block->pos;
-    if (self->seq != seq || pos < 0 || pos > self->end || self->end - pos < size || self->end > self->view.len)
+    if (self->memory == NULL || self->seq != seq || pos < 0 || pos > self->end || self->end - pos < size || self->end > self->view.len)
         return NULL;
     return self->memory + pos;
 }
@@ -735,7 +731,7 @@ caller_bind(Caller *self, PyObject *args)
     if (!PyArg_ParseTuple(
             args, "O!O!OO!", clock_type, &writer, place_type, &block, &buffer, &PyDict_Type, &modules))
         return NULL;
-    if (self->memory != NULL) {
+    if (self->block != NULL) {
         PyErr_SetString(PyExc_ValueError, "bound already");
         return NULL;
     }
@@ -745,6 +741,23 @@ caller_bind(Caller *self, PyObject *args)
     self->block = (Place *)Py_NewRef(block);
     self->modules = Py_NewRef(modules);
     self->memory = self->view.buf; /* last: without it nothing is stored */
+    Py_RETURN_NONE;
+}
+
+/* Nothing is stored any more, and the memory may be unmapped. */
+static void
+unmap(Caller *self)
+{
+    if (self->memory != NULL) {
+        self->memory = NULL;
+        PyBuffer_Release(&self->view);
+    }
+}
+
+static PyObject *
+caller_release(Caller *self, PyObject *Py_UNUSED(args))
+{
+    unmap(self);
     Py_RETURN_NONE;
 }
 
@@ -770,10 +783,7 @@ caller_set_plan(Caller *self, PyObject *plan, void *Py_UNUSED(closure))
 static int
 caller_clear(Caller *self)
 {
-    if (self->memory != NULL) {
-        self->memory = NULL;
-        PyBuffer_Release(&self->view);
-    }
+    unmap(self);
     Py_CLEAR(self->plan);
     Py_CLEAR(self->block);
     Py_CLEAR(self->writer);
@@ -812,6 +822,7 @@ static PyMemberDef caller_members[] = {
 static PyMethodDef caller_methods[] = {
     {"bind", (PyCFunction)caller_bind, METH_VARARGS, "Say where rows go."},
     {"log", (PyCFunction)(void (*)(void))caller_log, METH_FASTCALL, "Store a call as a row; whether that was done."},
+    {"release", (PyCFunction)caller_release, METH_NOARGS, "Let go of the memory that rows went into."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -855,10 +866,10 @@ take_over(Stepper *self)
         at = put_unsigned(at, (uint64_t)numbers[which]);
     }
     Py_INCREF(row);
-    PyObject *bytes = by_frame("encode_payload", row);
-    Py_ssize_t size = bytes == NULL ? -1 : PyBytes_Size(bytes) - (at - head);
+    PyObject *bytes = PyObject_CallFunctionObjArgs(encode_payload, row, NULL);
+    Py_ssize_t size = bytes == NULL ? -1 : PyBytes_Size(bytes) - (at - head), room = 9 * (PyList_Size(row) - 4) + 32;
     int done = size >= 0 && self->row == row && self->base.seq == seq
-        && (self->open.room >= size || buffer_resize(&self->open, size) == 0);
+        && (self->open.room >= size || buffer_resize(&self->open, size > room ? size : room) == 0);
     if (done) {
         memcpy(self->open.bytes + FRONT, PyBytes_AsString(bytes) + (at - head), (size_t)size);
         self->open_size = size;
@@ -951,7 +962,7 @@ stepper_row(Stepper *self, void *Py_UNUSED(closure))
     Py_ssize_t values = self->base.plan->values;
     uint8_t *payload = put_row_head(&self->open, values, 0, self->time_ns, self->runtime_us, self->at);
     PyObject *bytes = PyBytes_FromStringAndSize((char *)payload, self->open.bytes + FRONT + self->open_size - payload);
-    PyObject *row = by_frame("decode_payload", bytes);
+    PyObject *row = bytes == NULL ? NULL : PyObject_CallFunctionObjArgs(decode_payload, bytes, NULL);
     Py_XDECREF(bytes);
     return row;
 }
@@ -1029,7 +1040,22 @@ crc32(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromUnsignedLong(sum);
 }
 
+/* use(encode, decode): the functions of frame.py, given once so that no call ever has to import anything. */
+static PyObject *
+use(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *encode, *decode;
+    if (!PyArg_ParseTuple(args, "OO", &encode, &decode))
+        return NULL;
+    Py_XDECREF(encode_payload);
+    Py_XDECREF(decode_payload);
+    encode_payload = Py_NewRef(encode);
+    decode_payload = Py_NewRef(decode);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"use", use, METH_VARARGS, "use(encode, decode): what makes bytes of a row, and a row of bytes."},
     {"crc32", crc32, METH_VARARGS, "crc32(data, seed, by_table): the checksum of a row."},
     {NULL, NULL, 0, NULL},
 };

@@ -124,7 +124,8 @@ class Fast(Caller):
             return self._log_other(data)
         if now >= self.limit:
             self._measure(now)
-            return self._log_other(data)
+            ordered = {key: data[key] for key in self.plan.top if key in data}  # so that it is stored by that plan
+            return self._log_other(ordered if len(ordered) == len(data) else data)
         # In msgpack a float is 0xCB and eight bytes, and nothing else begins with 0xCB. So if the head is as long as its numbers
         # make it, the first value begins right behind it; if that is a float, the next one begins 9 bytes on, and so on: all
         # values are floats if each ninth byte says so. To ask each for its type takes three times as long.
@@ -169,9 +170,6 @@ class Fast(Caller):
             return False
         # Of a wide row, to look at each value would take as long as all the rest.
         wide = len(plan.keys) > MAX_COMPILED and plan.markers
-        if plan is self.seen and plan is not self.plan and (plan.laid_out or len(plan.keys) <= _MAX_DIRECT):
-            self.use(plan)
-        self.seen = plan
         seq = self.seq
         now = monotonic_ns()
         clock, runtime = self.writer.clock_offset + now, (now - self.began) // 1000
@@ -183,6 +181,9 @@ class Fast(Caller):
                 return False
             found = found.next
             row = found.checked(data.values(), seq, clock, runtime, seq + self.shift)
+        if found is self.seen and found is not self.plan and (found.laid_out or len(found.keys) <= _MAX_DIRECT):
+            self.use(found)
+        self.seen = found
         try:
             payload = encode_payload(row)
         except (TypeError, ValueError, OverflowError):

@@ -10,7 +10,9 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-INTERFACE: Final = 2
+from milepost.sdk.frame import decode_payload, encode_payload
+
+INTERFACE: Final = 3
 """What this code and the C source agree on; the same number stands there."""
 
 
@@ -27,6 +29,7 @@ def _load() -> tuple[Any, str]:
         return None, f"cannot be loaded: {error}" if built else "it was not built when milepost was installed"
     if found.INTERFACE != INTERFACE:
         return None, "built from another version of milepost; install it anew"
+    found.use(encode_payload, decode_payload)
     return found, ""
 
 
@@ -68,6 +71,9 @@ if TYPE_CHECKING or not compiled:
 
         def bind(self, writer: Clock, block: Place, buffer: Any, modules: dict[str, Any]) -> None:
             """Tell the compiled code where rows go."""
+
+        def release(self) -> None:
+            """Let go of that memory, so that it can be unmapped."""
 
     class Stepper(Caller):
         """Base of `Steps`."""

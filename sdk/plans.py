@@ -78,12 +78,17 @@ class Plan(Pattern):
         self.plain = PLAIN.issuperset(shape)
         self.wide = 2 if len(keys) > _SHORT else 0
         """Bytes that the array's header takes beyond one."""
-        self.laid_out = (
-            compiled and top != () and not watched and len(keys) <= _MAX_LAID_OUT
-        )  # aggregates are fed in Python
+        # Aggregates are fed in Python.
+        self.laid_out = compiled and top != () and not watched and len(keys) <= _MAX_LAID_OUT and self._lay_out()
         """Whether compiled code stores rows by it."""
-        if self.laid_out:
-            self.lay_out(seed, schema, layout(top, shape))
+
+    def _lay_out(self) -> bool:
+        """Tell compiled code what rows look like; whether it takes them: not with names of 60,000 bytes, nor dicts 32 deep."""
+        try:
+            self.lay_out(self.seed, self.schema, layout(self.top, self.shape))
+        except (ValueError, MemoryError):
+            return False
+        return True
 
     def watch(self, row: list[Any]) -> None:
         """Feed the aggregates that `define_metric` asked for."""

@@ -128,6 +128,7 @@ class Recorder:
                 now.held = fast.plan, fast.row
                 self._writer.parts = fast.parts
             now.fast = None
+            fast.release()  # somebody may keep it: an exception that came out of a call, or a call that ended the run
 
     @property
     def _step(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.native import FLAGS, SOURCE
+from scripts.native import FLAGS, SOURCE, compile_module
 from tests.sdk.both_ways import CAN_COMPILE
 
 FOLDERS = ("sdk", "exporters", "media", "server")
@@ -81,6 +81,18 @@ def test_without_a_compiler_the_wheel_is_pure_python_and_a_line_says_why(reposit
         assert [name for name in archive.namelist() if "_native" in name] == []
     said = "milepost: log() is pure Python here, which is slower and otherwise the same: MILEPOST_NATIVE=0 asks for it"
     assert said in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("compiler", ["false", "true", 'cc "-D', "no-such-compiler", "printf '\\377'"])
+def test_a_compiler_that_does_not_work_is_left_alone(
+    compiler: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    (tmp_path / "built").mkdir()
+
+    built = compile_module(repository, tmp_path / "built" / "module.so")
+
+    assert [path.name for path in (tmp_path / "built").iterdir()] == ["module.so"] * built
 
 
 @pytest.mark.skipif(not CAN_COMPILE, reason="there is no C compiler")

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import milepost
 from milepost.sdk import frame, native
 from milepost.sdk.cli.machine import examine
+from milepost.sdk.ring import shared_memory
 from tests.sdk.both_ways import CAN_COMPILE, in_python, no_traces
 from tests.sdk.journals import segment_files
 from tests.sdk.runs import QUIET
@@ -205,6 +206,7 @@ def loops(draw: st.DrawFn) -> list[Call]:
 @example([({"a": 1.0}, at) if at % 5 else ({"b": "x"}, None) for at in range(30)])
 @example([({f"k{key}": 1.0 * at for key in range(20)}, at) for at in range(5)] + [({"k1": 2}, 7), ({"k1": 3}, None)])
 @example([({Text("a"): 1.0}, None)] * 3 + [({"a": 1.0}, None)] * 3 + [({Text("a"): 1.0}, None)])
+@example([({"b": 1.0, "a": 2.0}, None)] * 2 + [({"a": 1.0, "b": 2.0}, None)] * 3 + [({"b": 1.0, "a": 2.0}, None)] * 3)
 @given(loops())
 def test_the_same_calls_give_the_same_bytes_in_the_journal(calls: list[Call]) -> None:
     alike(calls)
@@ -303,6 +305,38 @@ def test_runs_that_are_over_leave_their_memory() -> None:
         return sum(isinstance(each, caller) for each in gc.get_objects())
 
     assert [run_once() for _ in range(3)] == [0, 0, 0]
+
+
+@needs_c
+def test_a_call_that_is_kept_does_not_keep_the_memory_of_its_run() -> None:
+    def run_once() -> BaseException:
+        run = milepost.init(project="over", exporters=[], settings=QUIET)
+        for _ in range(3):
+            milepost.log({"a": 1.0})
+        with pytest.raises(milepost.DataError) as caught:
+            milepost.log({"a": object()})
+        run.finish()
+        return caught.value
+
+    kept = [run_once() for _ in range(3)]
+
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    assert len(kept) == 3
+    assert [line for line in mapped if str(shared_memory()) in line] == []
+
+
+def test_names_that_are_too_long_for_it_are_stored_all_the_same() -> None:
+    deep: dict[str, Any] = {"v": 1.0}
+    for _ in range(18):
+        deep = {"k" * 4000: deep}
+    run = milepost.init(project="long", exporters=[], settings=QUIET)
+    for _ in range(4):
+        milepost.log({"x" * 70_000: 2.0})
+        milepost.log(deep)
+    run.finish()
+
+    rows = list(milepost.Api().run(f"long/{run.id}").scan_history())
+    assert [row.get("x" * 70_000) for row in rows] == [2.0, None] * 4
 
 
 @needs_c
