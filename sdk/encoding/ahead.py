@@ -21,25 +21,34 @@ logger = logging.getLogger("milepost")
 
 Wish = Callable[[], object]
 _wishes: SimpleQueue[Wish | None] = SimpleQueue()
-_thread: threading.Thread | None = None
+_threads: list[threading.Thread] = []
+"""The one there is, if any. Appended to by who holds `_starting`; who pops it asks it to end, once."""
+_starting = threading.Lock()
 
 
 def want(wish: Wish) -> None:
-    """Have something done by the thread. Takes no lock, for it is called from `__del__` and from signal handlers, too."""
-    global _thread
+    """Have something done by the thread. Waits for no lock, for it is called from `__del__` and from signal handlers, too."""
     _wishes.put(wish)
-    if _thread is None:  # two callers at once start two, which is as good
-        thread = threading.Thread(target=_run, args=(_wishes,), name="milepost-ahead", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter ends: files are made when needed
+    starting = _starting  # a fork renews it
+    if _threads or not starting.acquire(
+        blocking=False
+    ):  # who holds it starts the thread, which finds this wish as well
+        return
+    try:
+        if not _threads:
+            thread = threading.Thread(target=_run, args=(_wishes,), name="milepost-ahead", daemon=True)
             thread.start()
-            _thread = thread
+            _threads.append(thread)
+    except RuntimeError:  # no more threads, or the interpreter ends: files are made when needed
+        pass
+    finally:
+        starting.release()
 
 
 def stop() -> None:
     """End the thread once it has done what was asked, which takes some milliseconds."""
-    global _thread
-    thread, _thread = _thread, None
-    if thread is not None:
+    with contextlib.suppress(IndexError):
+        thread = _threads.pop()
         _wishes.put(None)
         thread.join(1.0)
 
@@ -87,8 +96,9 @@ def mapped(descriptor: int, size: int) -> mmap.mmap:
 
 def _forked() -> None:
     """A child has no such thread, and must not wait for a queue that another thread held."""
-    global _wishes, _thread
-    _wishes, _thread = SimpleQueue(), None
+    global _wishes, _starting
+    _wishes, _starting = SimpleQueue(), threading.Lock()
+    _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,12 +1,14 @@
 """Shared memory for payloads, part by part: who reads, makes ready, uses again and lets go at the same time as others do."""
 
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import pytest
 
-from milepost.sdk.encoding import payload_file
+from milepost.sdk.encoding import ahead, payload_file
 from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.slab import Slab
 from milepost.sdk.ring import make_directory
@@ -32,6 +34,16 @@ def note(number: int, size: int, writer: str = "w") -> Note:
         options={},
         size=size,
     )
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
+    """Whether it came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 class _Slow:
@@ -78,3 +90,29 @@ def test_a_place_that_is_used_again_while_it_is_read_never_gives_one_note_with_t
     assert found is None or bytes(found[1]) == (b"A" if found[0].number == 1 else b"B") * 5000
     slab.release(at)
     slab.close()
+
+
+def test_wishes_of_several_callers_at_once_are_done_by_one_thread_which_ends_when_it_is_told_to() -> None:
+    def helpers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "milepost-ahead"} - before
+
+    ahead.stop()
+    before = {thread for thread in threading.enumerate() if thread.name == "milepost-ahead"}
+    done: list[int] = []
+    for n in range(20):
+        together = threading.Barrier(6)
+
+        def ask(together: threading.Barrier = together, n: int = n) -> None:
+            together.wait(60)
+            ahead.want(lambda: done.append(n))
+
+        callers = [threading.Thread(target=ask) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(60)
+
+        assert until(lambda n=n: done.count(n) == 6)  # type: ignore[misc]
+        assert len(helpers()) == 1
+        ahead.stop()
+        assert until(lambda: not helpers())
