@@ -42,10 +42,19 @@ class Hearing(logging.Handler):
         finally:
             self._deaf = before
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Tell it, if it is to be heard; without a lock.
+
+        All threads come by here, also while they tell: under a handler's lock two that listen would wait for each other. What
+        is not of the one thread is left before anything that changes is looked at.
+        """
+        if record.thread != self._thread or record.levelno != logging.WARNING or self._deaf or not self.filter(record):
+            return False
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Tell it; errors are said by whoever catches them."""
-        if record.thread != self._thread or record.levelno != logging.WARNING or self._deaf:
-            return
         try:
             with self.deaf():
                 self._tell(record.getMessage().removeprefix("milepost: "))

@@ -48,3 +48,28 @@ def test_only_warnings_of_its_own_thread_are_heard_and_not_what_is_logged_meanwh
         logger.warning("milepost: %d rows", 3)
 
     assert heard == ["3 rows"]
+
+
+def test_two_threads_that_tell_at_once_do_not_wait_for_each_other() -> None:
+    """What is told is logged, too, and so comes by what hears the other thread."""
+    logger = logging.getLogger("milepost")
+    both = threading.Barrier(2)
+    heard: list[str] = []
+
+    def deliver(name: str) -> None:
+        def tell(text: str) -> None:
+            both.wait(30.0)
+            logger.warning("milepost: told: %s", text)
+            heard.append(text)
+
+        with Hearing(tell).listening():
+            both.wait(30.0)
+            logger.warning("milepost: %s", name)
+
+    threads = [threading.Thread(target=deliver, args=(name,), daemon=True) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20.0)
+
+    assert sorted(heard) == ["one", "other"]
