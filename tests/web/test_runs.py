@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
 import milepost
 from tests.web.conftest import Tab
@@ -368,13 +369,19 @@ def test_a_page_says_that_its_run_was_deleted_and_keeps_what_was_known(tab: Tab,
     expect(page.get_by_text("depth")).to_be_visible()
 
 
-def test_the_rows_of_a_long_table_are_the_same_elements_wherever_it_is_scrolled_to(tab: Tab, runs_dir: Path) -> None:
+@pytest.fixture(scope="module")
+def many(runs_dir: Path) -> str:
+    """The address of a table of fifty runs."""
     for number in range(50):
         milepost.init(project="many", dir=str(runs_dir), name=f"run-{number}", settings={"capture": False})
         milepost.finish()
+    return "/p/many/table"
+
+
+def test_the_rows_of_a_long_table_are_the_same_elements_wherever_it_is_scrolled_to(tab: Tab, many: str) -> None:
     tab.page.set_viewport_size({"width": 1000, "height": 300})
     try:
-        page = tab.open("/p/many/table")
+        page = tab.open(many)
         expect(page.get_by_text("50 runs")).to_be_visible()
         rows(page)
         last = page.get_by_role("link", name="run-0", exact=True)
@@ -402,3 +409,21 @@ SCROLLED = """async (scroller) => {
   return made;
 }"""
 """Scroll to the end in small steps; how many rows were made on the way."""
+
+
+def test_a_row_that_waits_for_its_run_tells_no_other(tab: Tab, many: str) -> None:
+    def more(route: Route) -> None:
+        """Say that there are 300 runs, of which those from the 100th on never come."""
+        if "offset=0" in route.request.url:
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "total": 300})
+
+    tab.page.route("**/runs?**", more)
+    tab.page.set_viewport_size({"width": 1000, "height": 300})
+    page = tab.open(many)
+    rows(page)
+    page.locator(".scroller").evaluate("(scroller) => { scroller.scrollTop = 200 * 30; }")
+    waiting = page.get_by_role("row", name="loading")
+    expect(waiting.first).to_have_attribute("aria-busy", "true")
+    expect(page.get_by_role("row").filter(has=page.get_by_role("link"))).to_have_count(0)
+    assert "run-" not in page.get_by_role("grid", name="Runs").aria_snapshot()
