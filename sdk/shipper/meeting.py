@@ -126,10 +126,11 @@ def _key(runs_dir: Path, environ: Mapping[str, str]) -> str:
         os.path.realpath(runs_dir),
         found.st_dev,
         found.st_ino,
-        # Resolved: in a program that was started as ../venv/bin/python it is spelled otherwise than in its shipper.
+        # Resolved: a program that was started as ../venv/bin/python, or found milepost by a relative path, spells them otherwise
+        # than its shipper.
         os.path.realpath(sys.executable),
         os.path.realpath(sys.prefix),
-        __file__,
+        os.path.realpath(__file__),
         getattr(sys.modules.get("milepost"), "__version__", ""),
         PROTOCOL,
         sorted(told.items()),

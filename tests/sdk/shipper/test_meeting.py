@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import milepost
 from milepost.sdk.configuration import Component
 from milepost.sdk.configuration.node import Secret
 from milepost.sdk.shipper.listening import listen, receive
@@ -97,14 +98,16 @@ def test_programs_with_other_proxies_or_certificates_meet_elsewhere(
     assert meeting(tmp_path / "other", {}).socket != here
 
 
-def test_a_program_meets_its_shipper_however_the_interpreter_was_called(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from milepost.sdk.shipper.meeting import meeting; "
-    script += "print(meeting(Path(sys.argv[1])).socket)"
+def test_a_program_meets_its_shipper_however_the_interpreter_was_called_and_milepost_was_found(tmp_path: Path) -> None:
+    script = "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path; "
+    script += "from milepost.sdk.shipper.meeting import meeting; print(meeting(Path(sys.argv[1])).socket)"
     place = Path(sys.executable).parent
     around = os.path.join("..", place.name, Path(sys.executable).name)
+    found = os.path.relpath(Path(milepost.__file__).parent.parent, place)
 
-    def told(executable: str) -> str:
-        command = [executable, "-c", script, str(tmp_path)]
+    def told(executable: str, *paths: str) -> str:
+        command = [executable, "-c", script, str(tmp_path), *paths]
         return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
 
     assert told(around) == told(sys.executable)
+    assert told(sys.executable, found) == told(sys.executable)
