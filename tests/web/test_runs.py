@@ -411,6 +411,18 @@ SCROLLED = """async (scroller) => {
 """Scroll to the end in small steps; how many rows were made on the way."""
 
 
+def test_a_row_that_comes_to_show_another_run_gives_the_focus_to_the_table(tab: Tab, many: str) -> None:
+    tab.page.set_viewport_size({"width": 1000, "height": 300})
+    page = tab.open(many)
+    eye = page.get_by_role("button", name="run-49", exact=False).first
+    eye.click()
+    expect(eye).to_be_focused()
+    page.mouse.wheel(0, 15)
+    expect(eye).to_be_focused()
+    page.mouse.wheel(0, 5000)
+    expect(page.get_by_role("grid", name="Runs")).to_be_focused()
+
+
 def test_a_row_that_waits_for_its_run_tells_no_other(tab: Tab, many: str) -> None:
     def more(route: Route) -> None:
         """Say that there are 300 runs, of which those from the 100th on never come."""
