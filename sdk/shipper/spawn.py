@@ -21,9 +21,9 @@ def spawn(runs_dir: Path, log_path: Path) -> int:
         log = os.open(os.devnull, flags)
     command = [sys.executable, "-P", "-m", "milepost.sdk.shipper", str(runs_dir)]
     actions = (
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
         (os.POSIX_SPAWN_DUP2, log, 2),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),  # last: in a program without standard input the log is 0
     )
     try:
         return os.posix_spawn(sys.executable, command, environ, file_actions=actions, setsid=True)
