@@ -12,7 +12,9 @@ def spawn(runs_dir: Path, log_path: Path) -> int:
     with `subprocess`, which would be loaded into the program for this alone, and takes 0.3 MiB.
     """
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONINSPECT", "PYTHONSTARTUP")}
-    environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    # And where milepost was found: a relative path means something else in a program that has changed its directory since.
+    paths = [*map(os.path.abspath, sys.path), os.path.abspath(Path(__file__).parents[3])]
+    environ["PYTHONPATH"] = os.pathsep.join(paths)
     environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy counts: threads would only take memory
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     try:
