@@ -40,6 +40,18 @@ def test_an_explicit_step_stays_open_until_a_larger_one_comes() -> None:
         assert run.rows() == [{"_step": 3, "a": 1, "b": 2}, {"_step": 10, "c": 3}]
 
 
+def test_a_call_without_data_closes_a_row_that_several_calls_made() -> None:
+    with recorded() as run:
+        for step in range(4):
+            run.log({"a": 1.0}, step=step)
+            run.log({"b": 2.0}, step=step)
+        run.log({}, step=9)
+        run.log({"a": 3.0}, step=10, commit=True)
+
+        made = [{"_step": step, "a": 1.0, "b": 2.0} for step in range(4)]
+        assert run.rows() == [*made, {"_step": 9}, {"_step": 10, "a": 3.0}]
+
+
 def test_an_explicit_step_with_commit_closes_its_row_at_once() -> None:
     with recorded() as run:
         run.log({"a": 1}, step=5, commit=True)
