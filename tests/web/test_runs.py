@@ -423,6 +423,25 @@ def test_a_row_that_comes_to_show_another_run_gives_the_focus_to_the_table(tab: 
     expect(page.get_by_role("grid", name="Runs")).to_be_focused()
 
 
+def test_rows_stand_in_the_document_in_their_order_once_nothing_moves(tab: Tab, many: str) -> None:
+    tab.page.set_viewport_size({"width": 1000, "height": 300})
+    page = tab.open(many)
+    rows(page)
+    for top in (20 * 30, 5000, 0):
+        page.locator(".scroller").evaluate("(scroller, top) => { scroller.scrollTop = top; }", top)
+        page.wait_for_function(IN_ORDER)
+        assert page.locator("[role=row][id^=run-row-]").count() < 50
+
+
+IN_ORDER = """() => {
+  const { scrollTop, clientHeight } = document.querySelector(".scroller");
+  const found = [...document.querySelectorAll("[role=row][id^=run-row-]")].map((row) => Number(row.id.slice(8)));
+  const last = Math.min(49, Math.floor((scrollTop + clientHeight) / 30));
+  return found.every((one, i) => one === found[0] + i) && found.includes(Math.floor(scrollTop / 30)) && found.includes(last);
+}"""
+"""Whether those that are in sight are there, and the elements follow each other as the rows do."""
+
+
 def test_a_row_that_waits_for_its_run_tells_no_other(tab: Tab, many: str) -> None:
     def more(route: Route) -> None:
         """Say that there are 300 runs, of which those from the 100th on never come."""
