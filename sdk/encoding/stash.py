@@ -37,7 +37,7 @@ up to so many bytes.
 """
 _RETRY_S: Final = 1.0
 _KEEP_FREE: Final = 32 * 2**20
-"""Bytes of free places up to which a slab that holds nothing is kept for the next payloads."""
+"""Bytes of free places up to which a slab that holds nothing is kept for the next payloads; a quarter of the bound at most."""
 
 
 class Held:
@@ -68,6 +68,7 @@ class Stash:
         self._writer = writer
         self._use_memory = use_memory
         self._max_bytes = max_bytes
+        self._keep_free = min(_KEEP_FREE, max_bytes // 4)
         self._lock = threading.Lock()
         self._directory = shared_memory()
         self._left = 0
@@ -170,12 +171,17 @@ class Stash:
             slabs.insert(0, slab)
         elif not there and slab in slabs:
             slabs.remove(slab)
-        if slab.is_free and (not there or self._free_bytes() > _KEEP_FREE):
-            if slab in slabs:
-                slabs.remove(slab)
-            self._slabs.remove(slab)
-            self.memory_bytes -= slab.size
-            slab.close()
+        if slab.is_free and (not there or self._free_bytes() > self._keep_free):
+            self._drop(slab)
+
+    def _drop(self, slab: Slab) -> None:
+        """Let go of a slab that holds nothing."""
+        slabs = self._open.get(slab.capacity, [])
+        if slab in slabs:
+            slabs.remove(slab)
+        self._slabs.remove(slab)
+        self.memory_bytes -= slab.size
+        slab.close()
 
     def _free_bytes(self) -> int:
         return sum(len(slab.free) * slab.capacity for slabs in self._open.values() for slab in slabs)
@@ -239,7 +245,7 @@ class Stash:
         """Give a file that holds its bytes already a head and a name."""
         head = encode(msgspec.structs.replace(note, begin=data.begin))
         capacity = data.begin + data.nbytes
-        if len(head) + HEAD > data.begin or self.memory_bytes + capacity > self._max_bytes:
+        if len(head) + HEAD > data.begin or not self._fits(capacity):
             return None
         path = self._directory / f"{note.writer}-{note.number}.stash"
         if not large.give_name(data, start(head), path):
@@ -247,9 +253,21 @@ class Stash:
         self.memory_bytes += capacity
         return Held(path, capacity, lent=data)
 
+    def _fits(self, capacity: int) -> bool:
+        """Whether so much more is within the bound, for which slabs that hold nothing have to go."""
+        over = self.memory_bytes + capacity - self._max_bytes
+        if over > 0:
+            empty = [slab for slab in self._slabs if slab.is_free]
+            if sum(slab.size for slab in empty) < over:
+                return False
+            for slab in empty:
+                if self.memory_bytes + capacity > self._max_bytes:
+                    self._drop(slab)
+        return True
+
     def _room(self, capacity: int) -> bool:
         """Whether there is room for so much more. Shared memory is looked at once for every 16 MiB."""
-        if self.memory_bytes + capacity > self._max_bytes:
+        if not self._fits(capacity):
             return False
         self._left -= capacity
         if self._left < 0:

@@ -4,6 +4,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from milepost.sdk.encoding import ahead, payload_file
 from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.slab import Slab
+from milepost.sdk.encoding.stash import Stash
 from milepost.sdk.ring import make_directory
 
 
@@ -116,3 +118,24 @@ def test_wishes_of_several_callers_at_once_are_done_by_one_thread_which_ends_whe
         assert len(helpers()) == 1
         ahead.stop()
         assert until(lambda: not helpers())
+
+
+@pytest.mark.parametrize(("bound", "size"), [(8, 900_000), (16, 14_000_000)])
+def test_places_that_became_free_give_way_to_payloads_of_another_size(tmp_path: Path, bound: int, size: int) -> None:
+    stash = Stash("w", use_memory=True, max_bytes=bound * 2**20)
+    held = []
+    for n in range(bound * 16):  # more than fit
+        held.append(stash.put(note(n, 50_000), b"x" * 50_000, tmp_path))
+        if n % 50 == 0:
+            time.sleep(0.01)  # slabs are made meanwhile
+    for each in held:
+        stash.release(each)
+    spilled = stash.spilled
+
+    for n in range(1000, 1005):
+        stash.release(stash.put(note(n, size), b"y" * size, tmp_path))
+
+    assert stash.spilled == spilled
+    assert stash.memory_bytes <= bound * 2**20
+    stash.close()
+    assert not list(make_directory().glob("*.stash"))
