@@ -115,7 +115,8 @@ class Book:
         if isinstance(place, dict):
             return small(place)
         found = payload_file.read(*place)
-        return found if found is not None and found[0].number == number else None
+        this = (self._directory.name, number)
+        return found if found is not None and (found[0].writer, found[0].number) == this else None
 
 
 def small(values: dict[str, Any]) -> tuple[Note, memoryview] | None:

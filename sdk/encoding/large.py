@@ -1,6 +1,6 @@
 """Large payloads: each in a file of shared memory that is handed on and not copied, and used again by the next one of its size.
 
-    nameless -> WRITER-N.stash while a run has it (stash.py) -> PROCESS-N.spare -> WRITER-N.stash -> ...
+    nameless -> WRITER-N.stash while a run has it (stash.py) -> PROCESS-RANDOM-N.spare -> WRITER-N.stash -> ...
 
 It keeps a name from the first one on, because Linux gives a file that lost its last name no other one. Files of a size that came
 twice are made ahead, and all that lie ready are mapped: 12 MB are copied into one in 1.6 ms, into a new file in 4.
@@ -51,6 +51,8 @@ _sizes = [0, 0]
 """Of the last payload, and of what is being made (0: nothing)."""
 
 _numbers = itertools.count()
+_mine = os.urandom(8).hex()
+"""In the names of this process's files: containers that share the memory may have processes of the same number."""
 users: set[str] = set()
 """The writers whose runs go on: without any, nothing is kept."""
 
@@ -142,7 +144,7 @@ def set_aside(file: HeldFile, path: Path) -> bool:
     """
     if file.process != os.getpid() or file.made_at != HeldFile.forks:
         return False
-    name = path.with_name(f"{file.process}-{next(_numbers)}.spare")
+    name = path.with_name(f"{file.process}-{_mine}-{next(_numbers)}.spare")
     try:
         # who reads it just now sees that it is no longer what it was
         os.pwrite(file.descriptor, bytes(_MAGIC_BYTES), 0)
@@ -232,6 +234,8 @@ def _forked() -> None:
 
 def _forked_child() -> None:
     """What lies ready is the parent's."""
+    global _mine
+    _mine = os.urandom(8).hex()
     _forked()
     _sizes[1] = 0
     let_go_all()

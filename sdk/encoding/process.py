@@ -66,7 +66,7 @@ def made(encoders: Encoders, job: Job) -> dict[str, Any]:
             note, data = job.note, memoryview(job.data)
         else:
             found = read(Path(job.path), job.at)
-            if found is None or found[0].number != job.note.number:
+            if found is None or (found[0].writer, found[0].number) != (job.note.writer, job.note.number):
                 return {"error": "what was kept of it cannot be read"}
             note, data = found
         return encoders.encode(note, data, Path(job.run_dir), job.children)
