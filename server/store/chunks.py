@@ -93,7 +93,10 @@ def _media_in(value: Any) -> int:
 def counted(group: int, body: bytes, n: int) -> NDArray[np.int64]:
     """The numbers of a chunk of level 3."""
     with _of_group(group):
-        return np.asarray(decode(body, n), np.int64)
+        values = decode(body, n)
+        if isinstance(values, list):
+            raise DamagedColumn("numbers of media are no numbers")
+        return np.asarray(values, np.int64)
 
 
 def _rollups(

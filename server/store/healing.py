@@ -84,6 +84,7 @@ def mend(connection: sqlite3.Connection, group: int, low: int = 0, high: int = 2
         return None
     writer, name, named, rows, run = found
     keys = tuple(msgspec.json.decode(named, type=list[str]))
+    _forget_damaged_counts(connection, group)
     cut = _first_damaged(connection, group, keys, rows, (low, high))
     if cut is None:
         return None
@@ -110,6 +111,16 @@ def mend(connection: sqlite3.Connection, group: int, low: int = 0, high: int = 2
         connection.execute("DELETE FROM grp WHERE id = ?", (group,))
     made_anew_next(connection, run)
     return run
+
+
+def _forget_damaged_counts(connection: sqlite3.Connection, group: int) -> None:
+    """Delete what cannot be decoded of the numbers of media: they are counted from the rows where they are not there."""
+    query = "SELECT key, at, n, body FROM chunk WHERE grp = ? AND level = 3"
+    for key, at, n, body in connection.execute(query, (group,)).fetchall():
+        try:
+            chunks.counted(group, body, n)
+        except chunks.DamagedChunk:
+            connection.execute("DELETE FROM chunk WHERE grp = ? AND level = 3 AND key = ? AND at = ?", (group, key, at))
 
 
 def _first_damaged(

@@ -1,7 +1,8 @@
 """Media index: how many media values each row has under a key, beside its chunks, so that a page of media reads no other.
 
 Level 3 of the table `chunk`: a number for each row of the chunk of level 0 that stands at the same place, for columns that are no
-plain numbers. Chunks of before it came, and rows that are not compacted, are counted when they are asked for.
+plain numbers. Chunks of before it came, numbers that are damaged, and rows that are not compacted, are counted when they are
+asked for.
 """
 
 import sqlite3
@@ -86,11 +87,16 @@ def _pieces(stored: StoredRows, connection: sqlite3.Connection, writer: int, key
     for group, names, rows in stored.groups(connection, writer):
         held_keys = [place for place, name in enumerate(names) if name in wanted]
         if held_keys:
-            yield from _of_group(connection, group, names, held_keys, rows)
+            yield from _of_group(stored, connection, group, names, held_keys, rows)
 
 
 def _of_group(
-    connection: sqlite3.Connection, group: int, names: tuple[str, ...], held: list[int], rows: int
+    stored: StoredRows,
+    connection: sqlite3.Connection,
+    group: int,
+    names: tuple[str, ...],
+    held: list[int],
+    rows: int,
 ) -> Iterator[_Piece]:
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = 3 ORDER BY at"
     known = {key: {at: (n, body) for at, n, body in connection.execute(query, (group, key))} for key in held}
@@ -100,8 +106,14 @@ def _of_group(
         total = np.zeros(stop - at, np.int64)
         for key in held:
             n, body = known[key].get(at, (0, b""))
+            found = None
             if n >= stop - at:
-                total += chunks.counted(group, body, n)[: stop - at]
+                try:
+                    found = chunks.counted(group, body, n)
+                except chunks.DamagedChunk:  # the rows say the same; the writing thread removes it
+                    stored.damaged.add(group)
+            if found is not None:
+                total += found[: stop - at]
             else:
                 values = chunks.read_column(connection, group, key, at, stop)
                 total += np.concatenate([chunks.media_counts(each) for each in values])

@@ -241,3 +241,24 @@ def test_damage_that_cuts_a_download_off_is_set_aside_for_the_next(data_server: 
 
         assert whole() == -1
         wait_until(lambda: whole() == 12_000 - chunks.ROWS)
+
+
+def test_damaged_numbers_of_media_are_counted_again_from_the_rows(data_server: Begin) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        media = {"_type": "image-file", "path": "x.png", "sha256": "0" * 64, "size": 1, "format": "png"}
+        for first in (0, 4_500):
+            events = [row(n, {"img": media} if n % 100 == 0 else {"img": [n]}) for n in range(first, first + 4_500)]
+            assert send(client, events).status_code == 200
+        wait_until_compacted(client)
+        spoil("UPDATE chunk SET body = X'C1' WHERE level = 3 AND at = 4096")
+
+        def damaged() -> int:
+            with contextlib.closing(sqlite3.connect("data/milepost.db")) as database:
+                query = "SELECT COUNT(*) FROM chunk WHERE level = 3 AND body = X'C1'"
+                return int(database.execute(query).fetchone()[0])
+
+        assert client.get("/api/v1/runs/p/r1/media", params={"key": "img"}).json()["total"] == 90
+        wait_until(lambda: damaged() == 0)
+        told = client.get("/api/v1/runs/p/r1").json()
+        assert (told["rows"], told["completeness"]["gaps"]) == (9_000, [])
+        assert client.get("/api/v1/runs/p/r1/media", params={"key": "img"}).json()["total"] == 90
