@@ -198,6 +198,20 @@ def read_clocks(
     return begins, ends
 
 
+def missing(connection: sqlite3.Connection, group: int, rows: int) -> list[int]:
+    """The places of chunks of level 0 that a group of so many rows should have, and that are not there."""
+    query = "SELECT at FROM chunk WHERE grp = ? AND key = ? AND level = 0"
+    there = {at for (at,) in connection.execute(query, (group, SEQ))}
+    return [at for at in range(0, rows, ROWS) if at not in there]
+
+
+def check_whole(connection: sqlite3.Connection, group: int, rows: int) -> None:
+    """Raise `DamagedChunk` for a group of so many rows that lacks some: who asks for what is there would not see it."""
+    lacking = missing(connection, group, rows)
+    if lacking:
+        raise DamagedChunk(group, f"the rows from {lacking[0]} on are missing")
+
+
 def read_column(connection: sqlite3.Connection, group: int, key: int, first: int, stop: int) -> list[Values]:
     """The values of rows first..stop of a key, chunk by chunk."""
     query = "SELECT at, n, body FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND at > ? AND at < ? ORDER BY at"

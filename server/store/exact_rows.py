@@ -126,6 +126,7 @@ def _in_order(
     """
     number, keys, rows = group
     only = None if asked.keys is None else frozenset((*asked.along, *asked.keys))
+    chunks.check_whole(connection, number, rows)
     stored: list[tuple[int, int, int]] = connection.execute(
         "SELECT seq0, seq1, at FROM chunk WHERE grp = ? AND key = ? AND level = 0 ORDER BY at", (number, chunks.SEQ)
     ).fetchall()

@@ -92,7 +92,7 @@ def mend(connection: sqlite3.Connection, group: int, low: int = 0, high: int = 2
         try:
             part = chunks.read_rows(connection, group, keys, at, min(at + chunks.ROWS, rows))
         except chunks.DamagedChunk as error:
-            _put_chunk_aside(connection, group, writer, at, str(error))
+            _put_chunk_aside(connection, group, writer, (at, min(at + chunks.ROWS, rows)), str(error))
             continue
         batch = WireBatch(writer=name, first=int(part.seq.min()), last=int(part.seq.max()), groups=[part.group()])
         connection.execute(
@@ -132,6 +132,7 @@ def _first_damaged(
     there = [at for (at,) in connection.execute(query, (group, *seqs))]
     if seqs[0] == 0 and seqs[1] == 2**63 - 1:
         there = list(range(0, rows, chunks.ROWS))  # whatever the table says
+    there = sorted({*there, *chunks.missing(connection, group, rows)})
     for at in there:
         try:
             chunks.read_rows(connection, group, keys, at, min(at + chunks.ROWS, rows))
@@ -150,15 +151,28 @@ def _first_damaged(
     return min(damaged, default=None)
 
 
-def _put_chunk_aside(connection: sqlite3.Connection, group: int, writer: int, at: int, why: str) -> None:
+def _put_chunk_aside(connection: sqlite3.Connection, group: int, writer: int, at: Interval, why: str) -> None:
     query = "SELECT key, n, seq0, seq1, body FROM chunk WHERE grp = ? AND level = 0 AND at = ? ORDER BY key"
-    lines = connection.execute(query, (group, at)).fetchall()
-    if not lines:
-        return
-    first, last = min(line[2] for line in lines), max(line[3] for line in lines)
+    lines = connection.execute(query, (group, at[0])).fetchall()
+    if lines:
+        first, last = min(line[2] for line in lines), max(line[3] for line in lines)
+    else:
+        first, last = _between_neighbours(connection, group, writer, at[0])
     body = msgspec.msgpack.encode([[key, n, column] for key, n, _, _, column in lines])
+    rows = max((line[1] for line in lines), default=at[1] - at[0])
     connection.execute(
         "INSERT INTO unreadable (writer, first, last, rows, received, body, why, id) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, MIN(0, (SELECT COALESCE(MIN(id), 0) FROM unreadable)) - 1)",
-        (writer, first, last, max(line[1] for line in lines), time.time(), body, why[:500]),
+        (writer, first, last, rows, time.time(), body, why[:500]),
     )
+
+
+def _between_neighbours(connection: sqlite3.Connection, group: int, writer: int, at: int) -> Interval:
+    """The numbers that the rows of a chunk that is gone can have had: what else stands there is known, and not stored twice."""
+    (first, last) = connection.execute("SELECT MIN(first), MAX(last) FROM span WHERE writer = ?", (writer,)).fetchone()
+    query = "SELECT MAX(seq1) + 1 FROM chunk WHERE grp = ? AND level = 0 AND at < ?"
+    (low,) = connection.execute(query, (group, at)).fetchone()
+    query = "SELECT MIN(seq0) - 1 FROM chunk WHERE grp = ? AND level = 0 AND at > ?"
+    (high,) = connection.execute(query, (group, at)).fetchone()
+    low, high = first if low is None else low, last if high is None else high
+    return (low, high) if low <= high else (first, last)  # rows that came in any order

@@ -207,6 +207,7 @@ class StoredRows:
                 if inside.any():
                     found.update(part.some(inside).rows())
         for group, keys, rows in self.groups(connection, writer):
+            chunks.check_whole(connection, group, rows)
             query = "SELECT at, n FROM chunk WHERE grp = ? AND key = ? AND level = 0 AND seq1 >= ? AND seq0 <= ?"
             for at, n in connection.execute(query, (group, chunks.SEQ, first, last)).fetchall():
                 part = chunks.read_rows(connection, group, keys, at, min(at + n, rows))

@@ -262,3 +262,28 @@ def test_damaged_numbers_of_media_are_counted_again_from_the_rows(data_server: B
         told = client.get("/api/v1/runs/p/r1").json()
         assert (told["rows"], told["completeness"]["gaps"]) == (9_000, [])
         assert client.get("/api/v1/runs/p/r1/media", params={"key": "img"}).json()["total"] == 90
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_chunks_that_are_gone_are_told_as_a_gap_and_healed_by_their_sender(
+    data_server: Begin, asked_before: bool
+) -> None:
+    with data_server().client(ADMIN_KEY) as client:
+        rows = cut(client)[:12_000]
+        group = "(SELECT id FROM grp WHERE keys LIKE '%a%')"
+        spoil(f"DELETE FROM chunk WHERE level = 0 AND at = 4096 AND grp = {group}")
+
+        def told() -> Any:
+            return client.get("/api/v1/runs/p/r1").json()
+
+        if asked_before:
+            assert client.get("/api/v1/runs/p/r1/rows", params={"limit": 10_000}).status_code == 503
+            wait_until(lambda: told()["rows"] == 12_000 - chunks.ROWS)
+            assert told()["completeness"]["damaged"] == chunks.ROWS
+            assert len(told()["completeness"]["gaps"]) == 1
+        for first in (0, 6_000):
+            answer = send(client, [row(n, rows[n]) for n in range(first, first + 6_000)])
+            assert answer.status_code == 200, answer.text
+        wait_until(lambda: told()["rows"] == 12_000)
+        assert values(client) == rows
+        assert told()["completeness"]["gaps"] == []
