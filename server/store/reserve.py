@@ -39,6 +39,9 @@ class Reserve:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 _fill(descriptor)
+            except OSError:
+                fresh.unlink()  # half of it takes room, too
+                raise
             finally:
                 os.close(descriptor)
             fresh.replace(self._file)

@@ -1,8 +1,11 @@
 """What hinders a server for a while, or for good, is told as what it is, and leaves nothing half."""
 
 import contextlib
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +14,7 @@ import pytest
 
 from milepost.sdk import wire
 from milepost.server.store import chunks
+from milepost.server.store.reserve import Reserve
 from tests.server.conftest import ADMIN_KEY, Server
 from tests.server.sending import WRITER, event, row, rows_of, send, wait_until, wait_until_compacted
 from tests.server.test_damage import figures, fill, spoil
@@ -287,3 +291,13 @@ def test_chunks_that_are_gone_are_told_as_a_gap_and_healed_by_their_sender(
         wait_until(lambda: told()["rows"] == 12_000)
         assert values(client) == rows
         assert told()["completeness"]["gaps"] == []
+
+
+def test_room_that_cannot_be_kept_for_deletions_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, offset: int, size: int) -> None:
+        os.truncate(descriptor, size // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    Reserve(tmp_path).keep()
+    assert list(tmp_path.glob("reserve*")) == []
