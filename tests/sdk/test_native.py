@@ -295,16 +295,21 @@ def test_nothing_that_was_logged_is_kept_or_lost() -> None:
 def test_runs_that_are_over_leave_their_memory() -> None:
     caller = import_module("milepost.sdk._native").Caller
 
-    def run_once() -> int:
+    def there() -> int:
+        gc.collect()
+        return sum(
+            issubclass(type(each), caller) for each in gc.get_objects()
+        )  # isinstance() asks objects for their class
+
+    before = there()
+    for _ in range(3):
         run = milepost.init(project="over", exporters=[], settings=QUIET)
         for _ in range(3):
             milepost.log({"a": 1.0})
             milepost.log({"a": 1.0}, commit=True)  # a long way, after which there is another object
         run.finish()
-        gc.collect()
-        return sum(isinstance(each, caller) for each in gc.get_objects())
 
-    assert [run_once() for _ in range(3)] == [0, 0, 0]
+    assert there() <= before
 
 
 @needs_c
