@@ -61,6 +61,8 @@ class Shipper:
         self._searched: set[str] = set()
         self._searches = 0
         """How many threads look for older runs."""
+        self._leaving: list[Served] = []
+        """Runs that were let go of last, of which the note may still have to be taken away."""
         self._ending = False
         self._linger_s = FIRST_S
         self._active_at = time.monotonic()
@@ -110,7 +112,7 @@ class Shipper:
                     for run_dir, each in self._served.items()
                     if run_dir not in connected and each.idle and not (each.living or each.recovering or each.wrong)
                 ]
-                done = [self._served.pop(run_dir) for run_dir in over]
+                self._leaving = done = [self._served.pop(run_dir) for run_dir in over]
             for each in done:
                 each.stop(1.0)
                 each.note()
@@ -139,7 +141,7 @@ class Shipper:
 
     def _farewell(self) -> None:
         with self._lock:
-            served = list(self._served.values())
+            served = [*self._leaving, *self._served.values()]
         for each in served:
             each.stop(0.0)
         for each in served:

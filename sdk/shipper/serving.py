@@ -261,6 +261,7 @@ class Served:
                     cursor = load_cursor(path / f"cursor-{fifo.name}.json", fifo.name)
                     why = f" ({cursor.last_error})" if cursor.last_error else ""
                     lines.append(f"writer {path.name}: {fifo.name} does not have all of its {cursor.things}{why}")
+            lines = list(dict.fromkeys(lines))  # a writer that was taken up again may be there twice
             lines += [f"{name}: cannot be made: {why}" for name, why in self.wrong.items()]
         note = self.run_dir / NOTE
         with contextlib.suppress(OSError):
