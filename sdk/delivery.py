@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from milepost.sdk.batch import Batch, Part, Rows
 from milepost.sdk.cursor import load_cursor, store_cursor
 from milepost.sdk.encoding.final import final
 from milepost.sdk.event import Event
-from milepost.sdk.exporter import Exporter, ExportResult, RunInfo
+from milepost.sdk.exporter import ExportResult, RunInfo
+from milepost.sdk.outage import Outage
 from milepost.sdk.outgoing import Outgoing
+from milepost.sdk.route import Intake, Route, wanted_without_rows
 from milepost.sdk.tail import Shared, Tail
 
 logger = logging.getLogger("milepost")
@@ -28,37 +29,11 @@ logger = logging.getLogger("milepost")
 STORE_S: Final = 1.0
 MEDIA_S: Final = 0.02
 """How soon it is looked again whether a media file is there."""
-MAX_BACKOFF_S: Final = 10.0
-"""So that, after an outage of any length, all is delivered within 30 s: the next try is 10 s away at most, or 20 where one
-began just before the end and hangs for the ten seconds of its timeout; ten minutes of 500 rows a second then take 4 s of the
-shipper's CPU, as metrics and log records, and 2 s of a receiver's in Python."""
-QUIET_S: Final = 60.0
-"""How long a destination that fails again, after it had recovered, is not talked about."""
 BEAT_S: Final = 30.0
 """How often an exporter that wants to know it hears that the program lives, while there is nothing to export."""
 SLICE_BYTES: Final = 16 * 1024
 DRAIN_BYTES: Final = 64 * 1024
 MAX_FAILURES: Final = 20
-
-
-class Route:
-    """One exporter of a run: its name, what stands before it, and how it is fed.
-
-    processors: per-exporter processors (filter, rename, ...), on the thread that exports.
-    """
-
-    def __init__(
-        self, name: str, exporter: Exporter, processors: Sequence[Callable[[Event], Event | None]] = ()
-    ) -> None:
-        self.name = name
-        self.exporter = exporter
-        self.processors = list(processors)
-
-
-def wanted_without_rows(exporter: Exporter) -> tuple[str, ...]:
-    """The kinds of events that an exporter takes which takes no rows; empty for one that does."""
-    wants = getattr(exporter, "wants", None)
-    return () if wants is None or "row" in wants else tuple(sorted(wants))
 
 
 class Unsent(NamedTuple):
@@ -95,24 +70,18 @@ class Delivery:
             self.cursor.seq,
             self._shared,
         )
-        self._wants: frozenset[str] | None = getattr(route.exporter, "wants", None)
+        self._intake = Intake(route, lambda text, about: self._trouble(text, about=about))
         self._waits_for_media = getattr(route.exporter, "media", "final") != "pending"
         self.media: Callable[[str], Any] | None = None
         """What is known of a media file, by reference; None asks the run's journals when the first reference comes."""
         self._takes_rows = bool(getattr(route.exporter, "takes_rows", False))
         self._batches: deque[Outgoing] = deque()
         """What was read and is not settled yet: one batch, or the pieces of one that was split."""
-        self._failures = 0
+        self._outage = Outage()
         self._raised = 0
         self._said: set[str] = set()
-        self._failing = False
-        self._reasoned = False
-        """Whether a reason was given in this outage."""
-        self._silent_until = 0.0
-        self._told_when = False
         self._settled_unix_nano = 0
         self._beat_at = time.monotonic()
-        self._not_before = 0.0
         self._stored_at = time.monotonic()
         self._dirty = False
         self._begun = False
@@ -139,7 +108,7 @@ class Delivery:
     @property
     def wants_rows(self) -> bool:
         """Whether rows that are not in the journal yet are missing at the exporter."""
-        return (self._wants is None or "row" in self._wants) and not getattr(self.route.exporter, "shows_end", False)
+        return self._intake.wants_rows and not getattr(self.route.exporter, "shows_end", False)
 
     def pending_bytes(self) -> int:
         """Bytes of the journal that were not read yet."""
@@ -154,11 +123,11 @@ class Delivery:
     @property
     def next_try_s(self) -> float:
         """Seconds until the batch that waits is tried again; 0.0 when it is being tried, or none waits."""
-        return max(self._not_before - time.monotonic(), 0.0) if self.waiting else 0.0
+        return self._outage.next_try_s if self.waiting else 0.0
 
     def tell(self, event: Event) -> None:
         """Give the exporter an event that is not in the journal, when it takes any; if it does not, that is all."""
-        if self.waiting or time.monotonic() < self._not_before:
+        if self.waiting or self._outage.next_try_s:
             return
         result = self._call([event])
         if result.outcome == "retry":
@@ -178,13 +147,12 @@ class Delivery:
 
     def hurry(self) -> None:
         """Somebody waits: the next try is now, unless the back end said when it may be."""
-        if not self._told_when:
-            self._not_before = 0.0
+        self._outage.hurry()
 
     @property
     def failing(self) -> bool:
         """Whether the last thing that the exporter said was that it cannot deliver now."""
-        return self._failing
+        return self._outage.on
 
     # -- on a thread shared with others ---------------------------------------------------------------------------------------
 
@@ -217,7 +185,7 @@ class Delivery:
         """Seconds until there is something to do even when nothing new comes; infinity when there never is."""
         now = time.monotonic()
         if self.waiting:
-            return max(self._not_before - now, 0.001)
+            return max(self._outage.next_try_s, 0.001)
         return max(self._stored_at + self.store_s - now, 0.001) if self._dirty else math.inf
 
     @property
@@ -237,8 +205,8 @@ class Delivery:
             now = time.monotonic()
             if now >= deadline:
                 break
-            if self._not_before > now:
-                time.sleep(min(self._not_before - now, deadline - now))
+            if wait_s := self._outage.next_try_s:
+                time.sleep(min(wait_s, deadline - now))
                 continue
             if not self.step(DRAIN_BYTES, 0.0) and not self.waiting:
                 break
@@ -283,7 +251,7 @@ class Delivery:
     def step(self, size: int, budget_s: float) -> bool:
         """Work for about `budget_s` on pieces of `size` bytes; whether there was anything to do."""
         started = time.monotonic()
-        if started < self._not_before:
+        if self._outage.next_try_s:
             return False
         worked = False
         while self._batches or self._read(size):
@@ -304,55 +272,9 @@ class Delivery:
         if not read:
             return False
         batch = Outgoing(segment=self._tail.index, offset=self._tail.offset, seq=self._tail.seq)
-        parts: list[Part] = []
-        for part in read.parts:
-            if isinstance(part, Rows) and not self.route.processors:
-                if self._wants is None or "row" in self._wants:
-                    parts.append(part)
-                else:
-                    batch.filtered.extend(part.columns[0])
-            elif kept := self._select(part, batch):
-                parts.append(kept)
-        batch.events = Batch(parts)
+        self._intake.fill(batch, read.parts)
         self._batches.append(batch)
         return True
-
-    def _select(self, events: Sequence[Event], batch: Outgoing) -> list[Event]:
-        """The events that the exporter gets, as its processors leave them; the batch notes what became of the others."""
-        found: list[Event] = []
-        for event in events:
-            if event.kind == "gap":
-                lost = event.values["last"] - event.values["first"] + 1
-                batch.dropped.append((event.seq, lost, event.values["reason"]))
-            kept = self._process(event) if self._wants is None or event.kind in self._wants else None
-            if kept is not None:
-                found.append(kept)
-            elif event.kind == "row":
-                batch.filtered.append(event.seq)
-        return found
-
-    def _process(self, event: Event) -> Event | None:
-        result: Any = event
-        for processor in self.route.processors:
-            try:
-                result = processor(event)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything, and it is said
-                self._trouble(
-                    f"a processor of {self.route.name} raised {type(error).__name__}: {error}; the event goes on without it",
-                    about=f"processor {id(processor)}",
-                )
-                result = event
-            if result is None:
-                return None
-            if isinstance(result, Event):
-                event = result
-                continue
-            self._trouble(
-                f"a processor of {self.route.name} returned {type(result).__name__}, not an Event or None; the event goes on "
-                "without it",
-                about=f"processor {id(processor)}",
-            )
-        return event
 
     def _export(self) -> bool:
         """Hand the waiting batch over; whether it is settled, or was split into two that may be."""
@@ -363,9 +285,10 @@ class Delivery:
         if result.outcome == "retry":
             self._failed(result)
             return False
-        self._failures = 0
         self._raised = 0
-        self._recovered()
+        if self._outage.over():
+            self.cursor.last_error = ""
+            logger.info("milepost: %s takes rows again", self.route.name)
         if result.outcome == "refused" and len(batch.events) > 1:
             self._batches.popleft()
             self._batches.extendleft(reversed(batch.halves()))
@@ -399,47 +322,28 @@ class Delivery:
             self.media = RunFacts(self._path.parent.parent.parent).lookup
         events = final(batch.events, self.media)
         if events is None:
-            self._not_before = time.monotonic() + MEDIA_S
+            self._outage.not_before = time.monotonic() + MEDIA_S
             return False
         batch.events = events
         return True
 
     def _failed(self, result: ExportResult) -> None:
         """Nothing was taken: wait, and say so once per outage."""
-        import random  # only here: it costs milliseconds
-
-        self._failures += 1
-        self._told_when = result.retry_after_s is not None
-        if result.retry_after_s is not None:  # never sooner than the back end asked for
-            delay = result.retry_after_s + random.uniform(0.0, min(0.1 * result.retry_after_s, 1.0))  # noqa: S311 - jitter
-        else:
-            delay = min(0.2 * 2 ** min(self._failures, 10), MAX_BACKOFF_S) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
-        now = time.monotonic()
-        self._not_before = now + delay
+        to_say = self._outage.failed(result)
         if self.cursor.last_error != result.reason:
             self.cursor.last_error = result.reason
             self.store()  # whoever looks at the run sees why rows wait
-        first_reason = bool(result.reason) and not self._reasoned
-        self._reasoned = self._reasoned or first_reason
-        if first_reason and now >= self._silent_until:
-            self._silent_until = now + QUIET_S
+        if to_say:
             self.say(
                 f"{self.route.name} cannot deliver: {result.reason}; {self.cursor.things} wait "
                 f"{'in the run' if self.cursor.wants else 'in the journal'} and it is tried again"
             )
-        self._failing = True
         if self._raised >= MAX_FAILURES:
             self.disabled = True
             self.say(
                 f"exporter {self.route.name} failed {self._raised} times in a row and is left alone now; its rows stay in "
                 "the journal (milepost sync delivers them)"
             )
-
-    def _recovered(self) -> None:
-        if self._failing:
-            self._failing = self._reasoned = False
-            self.cursor.last_error = ""
-            logger.info("milepost: %s takes rows again", self.route.name)
 
     def _set_aside(self, batch: Outgoing, refused: int, reason: str) -> None:
         """Keep on disk what the back end will never take, and say so."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milepost.sdk.cursor import FILES
-from milepost.sdk.delivery import Delivery, Route, Unsent
+from milepost.sdk.delivery import Delivery, Unsent
 from milepost.sdk.drain import drain
 from milepost.sdk.encoding.refs import Facts
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import RunInfo
 from milepost.sdk.keeper import STUCK_S
 from milepost.sdk.lanes import Lanes
+from milepost.sdk.route import Route
 from milepost.sdk.tail import Shared
 from milepost.sdk.trimming import trim
 from milepost.sdk.writer import Writer

@@ -18,10 +18,10 @@ from typing import Any, Final
 import msgspec
 
 from milepost.sdk.configuration import Component
-from milepost.sdk.delivery import Route
 from milepost.sdk.exporter import CallableExporter, Exporter
 from milepost.sdk.plugins import BUILT_IN_EXPORTERS, BUILT_IN_OPTIONS, build, resolve
 from milepost.sdk.processor import check_exporter_processors
+from milepost.sdk.route import Route
 
 NETWORK_EXPORTERS: Final = frozenset(("otlp", "prometheus_remote_write", "opentelemetry", "server"))
 """The built-in ones, known by name: importing them costs the program memory that belongs in the shipper."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from milepost.sdk.delivery import Route
 from milepost.sdk.described import Described
 from milepost.sdk.drain import drain
 from milepost.sdk.errors import DataError
@@ -19,6 +18,7 @@ from milepost.sdk.event import Event
 from milepost.sdk.held import held_here
 from milepost.sdk.outlet import Outlet
 from milepost.sdk.pipeline import Pipeline
+from milepost.sdk.route import Route
 from milepost.sdk.run_media import RunMedia
 from milepost.sdk.run_record import RunRecord
 from milepost.sdk.summary import Summary

@@ -14,7 +14,6 @@ from milepost.sdk import lifecycle
 from milepost.sdk.capture.ranks import detect
 from milepost.sdk.configuration import Component, Settings, effective, load
 from milepost.sdk.current import current
-from milepost.sdk.delivery import Route
 from milepost.sdk.disabled import DisabledRun
 from milepost.sdk.errors import Error
 from milepost.sdk.metrics import Metrics
@@ -24,6 +23,7 @@ from milepost.sdk.plugins import BUILT_IN_EXPORTERS, build, check
 from milepost.sdk.processors.flatten import Flatten
 from milepost.sdk.processors.merge import Merge
 from milepost.sdk.processors.summarize import Summarize
+from milepost.sdk.route import Route
 from milepost.sdk.routing import absolute, completed, is_network, named, routes_of
 from milepost.sdk.run import Run
 from milepost.sdk.run_config import mapping

@@ -20,12 +20,12 @@ import msgspec
 
 from milepost.sdk.configuration import Component
 from milepost.sdk.cursor import load_cursor
-from milepost.sdk.delivery import wanted_without_rows
 from milepost.sdk.errors import Error
 from milepost.sdk.journal import segment_name
 from milepost.sdk.reading.alive import alive
 from milepost.sdk.reading.files import writer_dirs
 from milepost.sdk.recovery import recover
+from milepost.sdk.route import wanted_without_rows
 from milepost.sdk.routing import parts_of, routes_of
 from milepost.sdk.shipper.fifo import Fifo, Standing, card, over
 from milepost.sdk.shipper.plan import Plan, Shipped

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from milepost.sdk.cursor import Cursor, load_cursor, store_cursor, store_first
-from milepost.sdk.delivery import Delivery, Route
+from milepost.sdk.delivery import Delivery
 from milepost.sdk.event import Event
 from milepost.sdk.exporter import ExportResult, RunInfo
+from milepost.sdk.route import Route
 from milepost.sdk.writer import Writer
 
 Answer = Callable[[Sequence[Event]], ExportResult]
