@@ -5,6 +5,7 @@ is that of the web page (server/web/src/chart/curves.ts), to the last digit: at 
 between the points of each; a curve counts only between its own ends.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -15,10 +16,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from milepost.server.filters import MAX_LENGTH
 from milepost.server.records import RunLine
 from milepost.server.series import FloatArray
 
 MAX_COLUMNS: Final = 5
+_LONG_KEY: Final = 200
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w./:%-]*")
 
 
@@ -76,8 +79,9 @@ def groups_of(runs: Iterable[RunLine], by: Sequence[str]) -> list[Group]:
 
 
 def key_of(run: RunLine, by: Sequence[str]) -> str:
-    """What runs of one group have in common, and no other has: a text to compare, not to read."""
-    return json.dumps([_same(run.value(column)) for column in by], sort_keys=True, default=str)
+    """What runs of one group have in common, and no other has: a text to compare, not to read, that an address has room for."""
+    text = json.dumps([_same(run.value(column)) for column in by], sort_keys=True, default=str)
+    return text if len(text) <= _LONG_KEY else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _same(value: Any) -> Any:
@@ -102,7 +106,7 @@ def _order(value: Any) -> tuple[int, Any]:
 
 
 def filter_of(by: Sequence[str], values: Sequence[Any]) -> str | None:
-    """A filter that lets the runs of a group through; None where the language has no words for a value."""
+    """A filter that lets the runs of a group through; None where the language has no words for a value, or too many."""
     parts: list[str] = []
     for column, value in zip(by, values, strict=True):
         name = column if _PLAIN.fullmatch(column) else f"`{column}`"
@@ -113,7 +117,8 @@ def filter_of(by: Sequence[str], values: Sequence[Any]) -> str | None:
             parts.append(f'{name} == "{told}"')
         else:
             parts.append(f"{name} == {msgspec.json.encode(value).decode()}")
-    return " and ".join(parts)
+    found = " and ".join(parts)
+    return found if len(found) <= MAX_LENGTH else None
 
 
 @dataclass(frozen=True, slots=True)

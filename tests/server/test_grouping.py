@@ -71,6 +71,20 @@ def test_the_run_table_has_the_runs_of_every_group_by_its_key(client: httpx.Clie
     assert client.get("/api/v1/projects/p/runs", params={"group_key": "[1]"}).status_code == 400
 
 
+def test_a_group_of_a_value_that_no_address_has_room_for_is_found_by_its_key(client: httpx.Client) -> None:
+    for n in range(2):
+        start = event(0, "run.start", {"config": {"prompt": "x" * 70_000 + str(n)}})
+        assert send(client, [start], run=f"r{n}", project="long", writer=f"{n:016x}").status_code == 200
+
+    told = client.get("/api/v1/projects/long/groups", params={"by": "config.prompt"}).json()["groups"]
+
+    assert [group["filter"] for group in told] == [None, None]
+    for group in told:
+        asked = {"by": "config.prompt", "group_key": group["key"]}
+        page = client.get("/api/v1/projects/long/runs", params=asked).json()
+        assert [run["group_key"] for run in page["runs"]] == [group["key"]]
+
+
 def test_groups_tell_what_all_of_their_runs_share(client: httpx.Client) -> None:
     told = groups(client, by="config.seed", columns=["tags", "state", "config.lr"], filter="config.lr == 0.1")["groups"]
     assert [group["columns"]["state"]["shared"] for group in told] == ["running", "running"]
