@@ -121,7 +121,9 @@ class Stash:
         if slab is not None:
             there = slab.path.exists()  # else it was removed behind our back (systemd does so when a user logs out)
             with self._lock:
-                self._free(slab, held.at, there=there)
+                is_over = self._free(slab, held.at, there=there)
+            if is_over:  # to unmap it takes milliseconds, for which nobody who logs is to wait
+                slab.close()
             return
         lent, held.lent = held.lent, None
         if lent is None or not large.set_aside(lent, held.path):
@@ -162,9 +164,10 @@ class Stash:
             slabs.pop()
         return Held(slab.path, slab=slab, at=at)
 
-    def _free(self, slab: Slab, at: int, *, there: bool) -> None:
+    def _free(self, slab: Slab, at: int, *, there: bool) -> bool:
+        """Take a place back; whether its slab was let go of, and is to be closed."""
         if self._closed:
-            return
+            return False
         slab.release(at)
         slabs = self._open.setdefault(slab.capacity, [])
         if there and slab not in slabs:
@@ -173,15 +176,16 @@ class Stash:
             slabs.remove(slab)
         if slab.is_free and (not there or self._free_bytes() > self._keep_free):
             self._drop(slab)
+            return True
+        return False
 
     def _drop(self, slab: Slab) -> None:
-        """Let go of a slab that holds nothing."""
+        """Let go of a slab that holds nothing, and that is to be closed."""
         slabs = self._open.get(slab.capacity, [])
         if slab in slabs:
             slabs.remove(slab)
         self._slabs.remove(slab)
         self.memory_bytes -= slab.size
-        slab.close()
 
     def _free_bytes(self) -> int:
         return sum(len(slab.free) * slab.capacity for slabs in self._open.values() for slab in slabs)
@@ -263,6 +267,7 @@ class Stash:
             for slab in empty:
                 if self.memory_bytes + capacity > self._max_bytes:
                     self._drop(slab)
+                    slab.close()
         return True
 
     def _room(self, capacity: int) -> bool:
