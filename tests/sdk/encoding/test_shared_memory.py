@@ -14,6 +14,7 @@ from milepost.sdk.encoding.payload_file import Note
 from milepost.sdk.encoding.slab import Slab
 from milepost.sdk.encoding.stash import Stash
 from milepost.sdk.ring import make_directory
+from tests.sdk.encoding.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +37,6 @@ def note(number: int, size: int, writer: str = "w") -> Note:
         options={},
         size=size,
     )
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
-    """Whether it came true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 class _Slow:

@@ -6,15 +6,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import milepost
 from milepost.sdk.ring import shared_memory
+from tests.sdk.encoding.waiting import until
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
@@ -62,16 +62,6 @@ def left_by(directory: Path, end: str) -> str:
 
 def stash_of(writer: str) -> list[Path]:
     return list(shared_memory().glob(f"{writer}-*.stash"))
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
-    """Whether it came true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def age(paths: list[Path], days: float) -> None:
